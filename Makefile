@@ -1,0 +1,32 @@
+# Targets: demo (the main job on real SUMO, under 5 minutes on 2 cores), test, lint, bench.
+PYTHON ?= python3
+BIN := .venv/bin
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+
+.PHONY: demo test lint bench slow clean
+
+.venv/ready: pyproject.toml requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[sumo,dev]'
+	touch $@
+
+demo: .venv/ready
+	rm -rf runs/demo
+	$(BIN)/averse demo --out runs/demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2
+
+slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .cache build

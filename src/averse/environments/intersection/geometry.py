@@ -1,0 +1,183 @@
+"""The road as arrays: the path of each movement, poses along it, and where two paths get in each other's way."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from averse.environments.intersection.task import (
+    ARMS,
+    CAR_LENGTH,
+    CAR_WIDTH,
+    EXIT_DISTANCE,
+    NUM_MOVEMENTS,
+    TURNS,
+)
+
+NETWORK_FILE = Path(__file__).parent / "data" / "intersection.net.xml"
+LANE_WIDTH = 3.2  # m, SUMO's default
+
+_CELL = 0.25  # m; shorter than any segment of a path, so that a cell meets at most two segments
+_ZONE_STEP = 0.25  # m; resolution of the conflict zones
+
+
+class Geometry(NamedTuple):
+    """M = 12 movements. Positions are metres along a movement's path, of the front bumper, 0 at the arm's far end.
+
+    A *conflict zone* of movement m with movement k is the interval of positions on m at which a car can touch some car
+    of movement k. For two movements from the same arm it begins at 0; for two that leave by the same arm it lasts to
+    the end.
+    """
+
+    entry: Any  # float32 [M], where the junction begins
+    exit: Any  # float32 [M], where it ends
+    length: Any  # float32 [M], where a car has arrived
+    segments: Any  # float32 [M * V, 6]: start, x, y, dx, dy, end of each straight segment of the paths
+    segment_of_cell: Any  # int32 [M * cells]: the row of `segments` in which each cell of `_CELL` metres begins
+    zones: Any  # float32 [M * M, 5]: conflict (0 or 1), start and end of the zone on m, start and end on k; row m, k
+
+
+def exit_arm(movement: int) -> int:
+    """The index of the arm by which a movement leaves."""
+    return (movement // len(TURNS) + 3 - movement % len(TURNS)) % len(ARMS)
+
+
+@cache
+def lanes() -> dict[str, tuple[float, np.ndarray]]:
+    """Every lane of the network: id -> (length in m, polyline float64 [P, 2] in m)."""
+    found = {}
+    for lane in ElementTree.parse(NETWORK_FILE).iter("lane"):
+        shape = [[float(number) for number in point.split(",")] for point in lane.attrib["shape"].split()]
+        found[lane.attrib["id"]] = (float(lane.attrib["length"]), np.array(shape))
+    return found
+
+
+def lanes_of(movement: int) -> tuple[str, str, str]:
+    """The ids of the lanes that a movement drives: towards the junction, through it, away from it."""
+    arm = ARMS[movement // len(TURNS)]
+    return f"{arm}_in_0", f":center_{movement}_0", f"{ARMS[exit_arm(movement)]}_out_0"
+
+
+def _path(movement: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vertices of a movement's path: positions along it, float64 [V], and points, float64 [V, 2]."""
+    positions, points = [np.zeros(1)], [lanes()[lanes_of(movement)[0]][1][:1]]
+    for lane in lanes_of(movement):
+        length, shape = lanes()[lane]
+        steps = np.linalg.norm(np.diff(shape, axis=0), axis=1)
+        # a lane's stated length and its shape's differ in the last digit; SUMO stretches one to the other
+        positions.append(positions[-1][-1] + np.cumsum(steps) * (length / steps.sum()))
+        points.append(shape[1:])
+    return np.concatenate(positions), np.concatenate(points)
+
+
+@cache
+def geometry() -> Geometry:
+    """The geometry of the shipped network, as numpy arrays."""
+    paths = [_path(movement) for movement in range(NUM_MOVEMENTS)]
+    entry = np.array([lanes()[lanes_of(m)[0]][0] for m in range(NUM_MOVEMENTS)])
+    exit_ = entry + [lanes()[lanes_of(m)[1]][0] for m in range(NUM_MOVEMENTS)]
+    most = max(len(points) for _, points in paths)
+    cells = int(max(positions[-1] for positions, _ in paths) / _CELL) + 1
+    segments = np.zeros((NUM_MOVEMENTS, most, 6))
+    segment_of_cell = np.zeros((NUM_MOVEMENTS, cells), np.int32)
+    for movement, (positions, points) in enumerate(paths):
+        assert np.diff(positions).min() > _CELL, "a path's segment is shorter than a cell"
+        slopes = np.diff(points, axis=0) / np.diff(positions)[:, None]
+        count = len(slopes)
+        segments[movement, :count] = np.column_stack([positions[:-1], points[:-1], slopes, positions[1:]])
+        segments[movement, count - 1, 5] = np.inf  # whoever drives on drives straight on
+        begins = np.searchsorted(positions, np.arange(cells) * _CELL, "right") - 1
+        segment_of_cell[movement] = np.clip(begins, 0, count - 1) + movement * most
+    road = Geometry(
+        entry=entry.astype(np.float32),
+        exit=exit_.astype(np.float32),
+        length=(exit_ + EXIT_DISTANCE).astype(np.float32),
+        segments=segments.reshape(-1, 6).astype(np.float32),
+        segment_of_cell=segment_of_cell.reshape(-1),
+        zones=np.zeros((NUM_MOVEMENTS**2, 5), np.float32),
+    )
+    return road._replace(zones=_zones(road))
+
+
+def points_at(xp: Any, road: Geometry, movement: Any, position: Any) -> tuple[Any, Any]:
+    """The points (x, y) at the given positions of the given movements' paths, in m; exact, as SUMO places them."""
+    cells = road.segment_of_cell.shape[0] // NUM_MOVEMENTS
+    cell = xp.minimum(xp.maximum((position * (1 / _CELL)).astype("int32"), 0), cells - 1)
+    row = xp.take(road.segment_of_cell, movement * cells + cell)
+    row = row + (position >= xp.take(road.segments[:, 5], row))
+    segment = xp.take(road.segments, row, axis=0)
+    along = position - segment[..., 0]
+    return segment[..., 1] + along * segment[..., 3], segment[..., 2] + along * segment[..., 4]
+
+
+class Pose(NamedTuple):
+    """Where a car's axis is: front and back bumper in m, and the unit vector from back to front."""
+
+    x: Any
+    y: Any
+    back_x: Any
+    back_y: Any
+    cos: Any
+    sin: Any
+
+
+def poses_at(xp: Any, road: Geometry, movement: Any, position: Any) -> Pose:
+    """The poses of cars whose front bumpers are at the given positions; both bumpers lie on the path."""
+    x, y = points_at(xp, road, movement, xp.stack([position, position - CAR_LENGTH]))
+    dx, dy = x[0] - x[1], y[0] - y[1]
+    scale = 1 / xp.sqrt(dx * dx + dy * dy)
+    return Pose(x[0], y[0], x[1], y[1], dx * scale, dy * scale)
+
+
+def _squared_distance(xp: Any, x: Any, y: Any, pose: Pose) -> Any:
+    """Squared distance of the points (x, y) from the axes of cars."""
+    ax, ay = pose.x - pose.back_x, pose.y - pose.back_y
+    px, py = x - pose.back_x, y - pose.back_y
+    along = xp.minimum(xp.maximum((px * ax + py * ay) / (ax * ax + ay * ay), 0), 1)
+    dx, dy = px - along * ax, py - along * ay
+    return dx * dx + dy * dy
+
+
+def gaps(xp: Any, one: Pose, other: Pose) -> Any:
+    """Gap in m between the outlines of cars, elementwise; 0 where they touch.
+
+    An outline is a capsule: all points within half a car's width of its axis. Between two axes that do not cross, the
+    shortest way starts at an end of one of them.
+    """
+    ends = (
+        _squared_distance(xp, one.x, one.y, other),
+        _squared_distance(xp, one.back_x, one.back_y, other),
+        _squared_distance(xp, other.x, other.y, one),
+        _squared_distance(xp, other.back_x, other.back_y, one),
+    )
+    nearest = xp.minimum(xp.minimum(ends[0], ends[1]), xp.minimum(ends[2], ends[3]))
+    return xp.maximum(xp.sqrt(nearest) - CAR_WIDTH, 0)
+
+
+def _zones(road: Geometry) -> np.ndarray:
+    """The conflict zones of all pairs of movements, by trying all pairs of positions near the junction."""
+    zones = np.zeros((NUM_MOVEMENTS, NUM_MOVEMENTS, 5), np.float32)
+
+    def candidates(movement: int) -> np.ndarray:
+        last = road.exit[movement] + CAR_LENGTH + 1.0
+        return np.arange(road.entry[movement] - 1.0, last, _ZONE_STEP, dtype=np.float32)
+
+    for m in range(len(TURNS)):  # the junction looks the same from every arm, so those of the first arm suffice
+        mine = candidates(m)
+        my_poses = poses_at(np, road, np.full(mine.shape, m), mine)
+        for k in range(NUM_MOVEMENTS):
+            theirs = candidates(k)
+            their_poses = poses_at(np, road, np.full(theirs.shape, k), theirs)
+            touch = gaps(np, Pose(*(part[:, None] for part in my_poses)), Pose(*(p[None] for p in their_poses))) <= 0
+            hits = mine[touch.any(1)]
+            if not len(hits):
+                continue
+            first = 0.0 if k // len(TURNS) == m // len(TURNS) else hits[0]
+            last = road.length[m] if exit_arm(k) == exit_arm(m) else hits[-1]
+            for arm in range(len(ARMS)):
+                turned = [(movement + arm * len(TURNS)) % NUM_MOVEMENTS for movement in (m, k)]
+                zones[turned[0], turned[1], :3] = 1.0, first, last
+    zones[..., 3:] = zones[..., 1:3].transpose(1, 0, 2)
+    return zones.reshape(-1, 5)

@@ -1,0 +1,184 @@
+"""What agents are paid, what unsafe behaviour costs, and what is measured of an episode; for any batch at once."""
+
+from typing import Any, NamedTuple
+
+from averse.environments.intersection.geometry import Geometry, Pose, gaps, poses_at
+from averse.environments.intersection.task import (
+    DECISION_SECONDS,
+    HARD_BRAKING,
+    MAX_SPEED,
+    NEAR_COST,
+    NEAR_GAP,
+    SPAWN_POSITION,
+    STEPS_PER_DECISION,
+    IntersectionTask,
+    Scene,
+    Status,
+)
+
+GAP_LIMIT = 10.0  # m; gaps are not measured beyond
+
+
+class Tally(NamedTuple):
+    """What an episode's metrics are made of, so far."""
+
+    smallest_gap: Any  # float32 [...], m
+    hard_braking: Any  # float32 [...], s, summed over agents
+    impact_speed: Any  # float32 [...], m/s, 0 without a crash
+    driving_time: Any  # float32 [..., N], s from departure
+
+
+def new_tally(xp: Any, task: IntersectionTask, batch: tuple[int, ...]) -> Tally:
+    """The tally at an episode's start, with leading axes `batch`."""
+    zeros = xp.zeros(batch, "float32")
+    return Tally(zeros + GAP_LIMIT, zeros, zeros, xp.zeros((*batch, task.num_agents), "float32"))
+
+
+def crashed_now(before: Scene, after: Scene) -> Any:
+    """Which agents crashed in this decision, bool [..., N]."""
+    return (before.status != Status.CRASHED) & (after.status == Status.CRASHED)
+
+
+def arrived_now(before: Scene, after: Scene) -> Any:
+    """Which agents arrived in this decision, bool [..., N]."""
+    return (before.status != Status.ARRIVED) & (after.status == Status.ARRIVED)
+
+
+def rewards(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, after: Scene) -> Any:
+    """Rewards of one decision, float32 [..., N].
+
+    For each agent that was driving: `progress_reward` times the fraction of its way driven, minus `time_cost` times
+    0.5 s, plus `arrival_bonus` if it arrived, minus `crash_penalty` if it crashed. A crashed car's last decision counts
+    as no progress. With `team`, everybody gets the mean over all agents.
+    """
+    n = task.num_agents
+    arrived, crashed = arrived_now(before, after), crashed_now(before, after)
+    end = road.length[before.movement[..., :n]]
+    start = before.position[..., :n]
+    driven = xp.where(arrived, end, xp.where(crashed, start, after.position[..., :n])) - start
+    paid = task.progress_reward * driven / (end - SPAWN_POSITION) - task.time_cost * DECISION_SECONDS
+    paid = xp.where(before.status == Status.DRIVING, paid, 0)
+    paid = (paid + task.arrival_bonus * arrived - task.crash_penalty * crashed).astype("float32")
+    return xp.broadcast_to(paid.mean(-1, keepdims=True), paid.shape) if task.team else paid
+
+
+def terminated(xp: Any, task: IntersectionTask, after: Scene) -> Any:
+    """Which agents' episodes are over, bool [..., N]: their own, or with `team` everybody's when the last one's is."""
+    over = after.status >= Status.ARRIVED
+    return xp.broadcast_to(over.all(-1, keepdims=True), over.shape) if task.team else over
+
+
+def smallest_gaps(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, after: Scene) -> Any:
+    """Each agent's smallest gap to any other car during one decision, float32 [..., N], m, at most 10; 0 at a crash.
+
+    Only cars that stay on the road throughout the decision count.
+    """
+    n = task.num_agents
+    pair = meeting(xp, task, before, after)
+    track = Track(after.movement, before.position, after.position, before.speed, after.speed)
+    me = Track(*(part[..., :n, None] for part in track))
+    them = Track(*(part[..., None, :] for part in track))
+    gap = xp.where(pair, closest(xp, road, me, them), GAP_LIMIT).min(-1)
+    return xp.where(crashed_now(before, after), 0.0, xp.minimum(gap, GAP_LIMIT)).astype("float32")
+
+
+def meeting(xp: Any, task: IntersectionTask, before: Scene, after: Scene) -> Any:
+    """Which other cars count for each agent's gap in one decision, bool [..., N, C]."""
+    n = task.num_agents
+    # a human's place may have passed to a newcomer, who starts further back
+    staying = before.present & after.present & (after.position >= before.position)
+    return staying[..., :n, None] & staying[..., None, :] & ~xp.eye(n, task.num_cars, dtype=bool)
+
+
+class Track(NamedTuple):
+    """How cars drove during one decision; any shape."""
+
+    movement: Any
+    start: Any  # m
+    end: Any  # m
+    start_speed: Any  # m/s
+    end_speed: Any  # m/s
+
+
+def closest(xp: Any, road: Geometry, one: Track, other: Track) -> Any:
+    """The smallest gap (m) between the outlines of two cars during one decision, elementwise.
+
+    Taken at the ends of the five simulation steps, where the cars are placed by the cubic that fits their positions and
+    speeds at both ends of the decision (exact for a constant acceleration).
+    """
+    u = xp.arange(1, STEPS_PER_DECISION + 1, dtype="float32") / STEPS_PER_DECISION
+    blend, rise, fall = u * u * (3 - 2 * u), u * (1 - u) * (1 - u) * DECISION_SECONDS, u * u * (1 - u) * DECISION_SECONDS
+
+    def poses(track: Track) -> Pose:
+        movement, start, end, start_speed, end_speed = (part[..., None] for part in track)
+        position = start + (end - start) * blend + start_speed * rise - end_speed * fall
+        return poses_at(xp, road, movement, position)
+
+    return gaps(xp, poses(one), poses(other)).min(-1)
+
+
+def costs(xp: Any, task: IntersectionTask, before: Scene, after: Scene, gap: Any) -> Any:
+    """How unsafe one decision was for each agent, float32 [..., N].
+
+    1 at its crash; otherwise 0.5 * (1 - gap / 2 m) * speed / limit while its smallest gap is below 2 m, so in [0, 0.5].
+    """
+    near = NEAR_COST * xp.clip(1 - gap / NEAR_GAP, 0, 1) * (after.speed[..., : task.num_agents] / MAX_SPEED)
+    near = xp.where(after.status == Status.DRIVING, near, 0)
+    return xp.where(crashed_now(before, after), 1.0, near).astype("float32")
+
+
+def update_tally(xp: Any, task: IntersectionTask, tally: Tally, before: Scene, after: Scene, gap: Any, hit: Any) -> Tally:
+    """The tally after one decision; `gap` from `smallest_gaps`, `hit` the largest speed of a crash now [...], or 0."""
+    n = task.num_agents
+    drove = before.status == Status.DRIVING
+    drop = (before.speed[..., :n] - after.speed[..., :n]) / DECISION_SECONDS
+    hard = drove & (after.status == Status.DRIVING) & (drop > HARD_BRAKING)
+    return Tally(
+        smallest_gap=xp.minimum(tally.smallest_gap, gap.min(-1)),
+        hard_braking=tally.hard_braking + DECISION_SECONDS * hard.sum(-1).astype("float32"),
+        impact_speed=xp.maximum(tally.impact_speed, hit),
+        driving_time=tally.driving_time + DECISION_SECONDS * drove.astype("float32"),
+    )
+
+
+def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict[str, Any]:
+    """The episode's figures so far, each float32 [...]; names and units in `task.METRICS`."""
+    crashes = (after.status == Status.CRASHED).sum(-1).astype("float32")
+    arrived = after.status == Status.ARRIVED
+    arrivals = arrived.sum(-1).astype("float32")
+    total_time = (tally.driving_time * arrived).sum(-1)
+    return {
+        "collision": (crashes > 0).astype("float32"),
+        "collisions": crashes,
+        "arrival": arrivals / task.num_agents,
+        "crossing_time": xp.where(arrivals > 0, total_time / xp.maximum(arrivals, 1), xp.nan).astype("float32"),
+        "near_miss": tally.smallest_gap,
+        "impact_speed": xp.where(crashes > 0, tally.impact_speed, xp.nan).astype("float32"),
+        "hard_braking": tally.hard_braking,
+    }
+
+
+def return_bounds(task: IntersectionTask, road: Geometry, gamma: float) -> tuple[float, float]:
+    """Lowest and highest discounted return of an agent from any state.
+
+    Lowest: it pays for time, makes no progress, and crashes at the worst moment or never. Highest: it drives at the
+    limit all the way, or has but the bonus before it, whichever is more.
+    """
+    time = task.time_cost * DECISION_SECONDS
+    low, waited, factor = 0.0, 0.0, 1.0
+    for _ in range(task.horizon):
+        low = min(low, waited - factor * (time + task.crash_penalty))
+        waited -= factor * time
+        low, factor = min(low, waited), factor * gamma
+    way = float(road.length.max()) - SPAWN_POSITION
+    step = MAX_SPEED * DECISION_SECONDS
+    decisions = 0
+    high, driven, gained, factor = 0.0, 0.0, 0.0, 1.0
+    while driven < way:  # the way back from the arrival, one decision at full speed at a time
+        decisions += 1
+        part = min(step, way - driven)
+        driven += part
+        gained = task.progress_reward * part / way - time + gamma * gained
+        # the arrival itself falls into the last decision
+        high = max(high, gained + gamma ** (decisions - 1) * task.arrival_bonus)
+    return low, high

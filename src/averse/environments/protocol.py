@@ -1,0 +1,163 @@
+"""What an environment is. Two kinds, one description.
+
+A *compiled* environment is a pair of pure functions over a small state; it jits and vmaps, so that rollouts and
+learning are one XLA program. A *host* environment (a simulator in other processes) steps a whole batch at once and
+returns numpy arrays. Both describe themselves with the same attributes and both speak in `TimeStep`s, so that learners,
+training and evaluation need not know which kind they drive.
+
+Axes: B environments, A agents, O observation, G global state, n actions.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Discrete(NamedTuple):
+    """Each agent picks one of `num_actions` actions: actions are int32 [..., A]."""
+
+    num_actions: int
+
+
+class Box(NamedTuple):
+    """Each agent picks a vector in [low, high]^size: actions are float32 [..., A, size]."""
+
+    size: int
+    low: float = -1.0
+    high: float = 1.0
+
+
+ActionSpace = Discrete | Box
+
+
+class TimeStep(NamedTuple):
+    """What a batch of environments answers to a batch of actions. Leading axis B.
+
+    Where an episode has just ended, `observations`, `global_state` and `available` already belong to the next episode
+    (automatic reset); `next_observations` and `next_global_state` are what the action led to, which is what a critic
+    must bootstrap from when an episode was truncated.
+    """
+
+    observations: Any  # float32 [B, A, O]
+    global_state: Any  # float32 [B, G]
+    available: Any  # bool [B, A, n]; all True where actions are continuous (n = 1)
+    rewards: Any  # float32 [B, A]
+    costs: Any  # float32 [B, A]; how unsafe the step was, >= 0; used by reward shaping only
+    terminated: Any  # bool [B, A]; this agent's episode is over, now or since an earlier step (no future reward)
+    truncated: Any  # bool [B]; the episode was cut by its time limit (future reward exists but is not seen)
+    next_observations: Any  # float32 [B, A, O]
+    next_global_state: Any  # float32 [B, G]
+    info: Mapping[str, Any]  # metric name -> float32 [B]; the value at an episode's last step is the episode's figure
+
+    @property
+    def done(self):
+        """Whether the episode has ended (all agents terminated, or truncated), bool [B]."""
+        return self.terminated.all(-1) | self.truncated
+
+
+class StepResult(NamedTuple):
+    """What one compiled environment answers to one joint action (no batch axis, no automatic reset)."""
+
+    state: Any
+    observations: jax.Array  # float32 [A, O]
+    rewards: jax.Array  # float32 [A]
+    costs: jax.Array  # float32 [A]
+    terminated: jax.Array  # bool [A]
+    truncated: jax.Array  # bool []
+    info: Mapping[str, jax.Array]  # metric name -> float32 []
+
+
+@runtime_checkable
+class Description(Protocol):
+    """What every environment says of itself, before anything is simulated."""
+
+    name: ClassVar[str]
+    num_agents: int
+    action_space: ActionSpace
+    observation_size: int
+    global_state_size: int
+    horizon: int  # steps after which an episode is truncated
+    metrics: Mapping[str, str]  # per-episode events and measures -> what they mean, with their unit
+
+    def return_bounds(self, gamma: float) -> tuple[float, float]:
+        """Lowest and highest discounted return an agent can collect from any state; the critic's support."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """The keyword arguments that build this environment again: `averse.make(env.name, **env.parameters())`."""
+        ...
+
+
+@runtime_checkable
+class Environment(Description, Protocol):
+    """A compiled environment: pure functions of explicit state and key."""
+
+    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        """A fresh episode: (state, observations [A, O])."""
+        ...
+
+    def step(self, key: jax.Array, state: Any, actions: jax.Array) -> StepResult:
+        """One step; actions int32 [A] or float32 [A, size]."""
+        ...
+
+    def global_state(self, state: Any) -> jax.Array:
+        """What a centralised critic sees, float32 [G]."""
+        ...
+
+    def available_actions(self, state: Any) -> jax.Array:
+        """Which actions each agent may take now, bool [A, n]."""
+        ...
+
+
+class HostVector(Protocol):
+    """A running batch of host environments. A context manager: leaving it ends every worker."""
+
+    num_envs: int
+
+    def reset(self, seeds: np.ndarray) -> TimeStep:
+        """Start over for evaluation. `seeds`, uint32 [B, K]: environment b plays K episodes, one per seed, each a
+        deterministic function of its seed and the actions taken, then goes idle: its further steps are zero rewards,
+        `terminated` and `truncated` False, `info` NaN."""
+        ...
+
+    def reset_endless(self, seed: int) -> TimeStep:
+        """Start over for training: fresh episodes for ever, their randomness derived from `seed` and the environment's index."""
+        ...
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        """One step of every environment, actions int32 [B, A] (or float32 [B, A, size]); rewards of idle ones are zero."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> "HostVector": ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+@runtime_checkable
+class HostEnvironment(Description, Protocol):
+    """An environment that lives outside JAX: it only knows how to start a batch of itself."""
+
+    def vector(self, num_envs: int) -> HostVector:
+        """Start `num_envs` environments in worker processes."""
+        ...
+
+
+def discounted_bounds(low: float, high: float, horizon: int, gamma: float) -> tuple[float, float]:
+    """Bounds of the discounted return when each of 1..horizon rewards lies in [low, high] and an episode may end at any step."""
+    steps = horizon if gamma == 1.0 else (1.0 - gamma**horizon) / (1.0 - gamma)
+    return (min(low, low * steps), max(high, high * steps))
+
+
+def num_available(space: ActionSpace) -> int:
+    """The length n of an availability mask: the number of actions, or 1 where actions are continuous."""
+    return space.num_actions if isinstance(space, Discrete) else 1
+
+
+def all_available(space: ActionSpace, num_agents: int) -> jax.Array:
+    """The mask of an environment that forbids nothing, bool [A, n]."""
+    return jnp.ones((num_agents, num_available(space)), bool)

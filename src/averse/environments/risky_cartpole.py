@@ -1,0 +1,162 @@
+"""Risky CartPole: CartPole-v1's physics with gusts of wind, an uncertain pole and, as an option, a risky edge."""
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from averse.environments.protocol import ActionSpace, Box, Discrete, StepResult, all_available, discounted_bounds
+from averse.errors import AverseError, unknown_name
+
+GRAVITY = 9.8  # m/s^2
+CART_MASS = 1.0  # kg
+POLE_HALF_LENGTH = 0.5  # m
+PUSH = 10.0  # N
+SECONDS_PER_STEP = 0.02
+TRACK = 2.4  # m, half of the track
+ANGLE_LIMIT = float(np.deg2rad(12.0))
+START = 0.05  # each coordinate starts uniformly within +-START
+POLE_MASS = 0.1  # kg, mean
+
+
+class Level(NamedTuple):
+    wind_std: float  # N
+    wind_probability: float  # per step
+    mass_std: float  # kg
+
+
+# low, medium and high are the published levels; they have no tail (a linear controller scores 500 on each of them).
+LEVELS = {
+    "none": Level(0.0, 0.0, 0.0),
+    "low": Level(0.25, 0.05, 0.05),
+    "medium": Level(0.5, 0.1, 0.1),
+    "high": Level(1.0, 0.2, 0.2),
+    "severe": Level(20.0, 0.1, 0.2),
+}
+
+
+class CartPoleState(NamedTuple):
+    physics: jax.Array  # float32 [4]: position m, velocity m/s, angle rad, angular velocity rad/s
+    pole_mass: jax.Array  # float32 [], kg
+    time: jax.Array  # int32 []
+
+
+@dataclass(frozen=True)
+class RiskyCartPole:
+    """Gymnasium's CartPole-v1 with wind: at each step, with `wind_probability`, a gust N(0, wind_std) N joins the push.
+
+    The pole's mass is drawn at reset as max(.05, N(.1, mass_std)) kg; the agent does not see it. Reward
+    1 - .1 (angle / 12 deg)^2 per step. With `corridor`, the reward grows towards the right edge of the track, where a
+    gust is most likely to end the episode: `(1 - edge_reward) + edge_reward * (x / 2.4)` in place of 1 for x > 0 (and
+    `1 - edge_reward` for x <= 0), so that the mean pulls towards the edge and the tail away from it.
+    """
+
+    level: str = "severe"
+    """Strength of the disturbances: none, low, medium, high (as published; no tail) or severe."""
+    wind_std: float | None = None
+    """Standard deviation of a gust in N; the level's where not given."""
+    wind_probability: float | None = None
+    """Probability of a gust at each step; the level's where not given."""
+    mass_std: float | None = None
+    """Standard deviation of the pole's mass in kg; the level's where not given."""
+    corridor: bool = False
+    """Reward grows towards the risky right edge of the track."""
+    edge_reward: float = 0.8
+    """Share of the reward that is only earned at the edge, in [0, 1]; used with `corridor`."""
+    continuous: bool = False
+    """The action is a force in [-1, 1] times 10 N instead of a push left or right."""
+    horizon: int = 500
+    """Steps after which the episode is truncated."""
+
+    name: ClassVar[str] = "risky-cartpole"
+    num_agents: ClassVar[int] = 1
+    observation_size: ClassVar[int] = 4
+    global_state_size: ClassVar[int] = 4
+    metrics: ClassVar[dict[str, str]] = {
+        "failure": "1 if the pole fell or the cart left the track",
+        "edge": "position of the cart at the episode's last step, m",
+    }
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise unknown_name("risky-cartpole level", self.level, LEVELS)
+        probability = self.disturbance.wind_probability
+        if not 0.0 <= probability <= 1.0:
+            raise AverseError(f"risky-cartpole: wind_probability must lie in [0, 1], not {probability}")
+        if min(self.disturbance.wind_std, self.disturbance.mass_std) < 0.0:
+            raise AverseError("risky-cartpole: wind_std and mass_std must not be negative")
+        if not 0.0 <= self.edge_reward <= 1.0:
+            raise AverseError(f"risky-cartpole: edge_reward must lie in [0, 1], not {self.edge_reward}")
+        if self.horizon < 1:
+            raise AverseError(f"risky-cartpole: horizon must be at least 1, not {self.horizon}")
+
+    @property
+    def disturbance(self) -> Level:
+        """The level's disturbances with the given ones in their place."""
+        given = {name: getattr(self, name) for name in Level._fields if getattr(self, name) is not None}
+        return LEVELS[self.level]._replace(**given)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        return Box(1) if self.continuous else Discrete(2)
+
+    def parameters(self) -> dict:
+        return asdict(self)
+
+    def return_bounds(self, gamma: float) -> tuple[float, float]:
+        lowest = (1.0 - self.edge_reward if self.corridor else 1.0) - 0.1
+        low, high = discounted_bounds(min(lowest, 0.0), 1.0, self.horizon, gamma)
+        return low, high
+
+    def reset(self, key: jax.Array) -> tuple[CartPoleState, jax.Array]:
+        key_start, key_mass = jax.random.split(key)
+        physics = jax.random.uniform(key_start, (4,), minval=-START, maxval=START)
+        pole_mass = jnp.maximum(0.05, POLE_MASS + self.disturbance.mass_std * jax.random.normal(key_mass))
+        return CartPoleState(physics, pole_mass, jnp.int32(0)), physics[None]
+
+    def step(self, key: jax.Array, state: CartPoleState, actions: jax.Array) -> StepResult:
+        push = PUSH * (jnp.clip(actions[0, 0], -1.0, 1.0) if self.continuous else 2.0 * actions[0] - 1.0)
+        gust_key, size_key = jax.random.split(key)
+        gust = jax.random.bernoulli(gust_key, self.disturbance.wind_probability)
+        wind = jnp.where(gust, self.disturbance.wind_std * jax.random.normal(size_key), 0.0)
+        physics = _advance(state.physics, state.pole_mass, push + wind)
+        state = CartPoleState(physics, state.pole_mass, state.time + 1)
+        failed = (jnp.abs(physics[0]) > TRACK) | (jnp.abs(physics[2]) > ANGLE_LIMIT)
+        return StepResult(
+            state=state,
+            observations=physics[None],
+            rewards=self._reward(physics)[None],
+            costs=failed[None].astype(jnp.float32),
+            terminated=failed[None],
+            truncated=~failed & (state.time >= self.horizon),
+            info={"failure": failed.astype(jnp.float32), "edge": physics[0]},
+        )
+
+    def _reward(self, physics: jax.Array) -> jax.Array:
+        tilt = 0.1 * jnp.clip(physics[2] / ANGLE_LIMIT, -1.0, 1.0) ** 2
+        if not self.corridor:
+            return 1.0 - tilt
+        nearness = jnp.clip(physics[0] / TRACK, 0.0, 1.0)
+        return 1.0 - self.edge_reward + self.edge_reward * nearness - tilt
+
+    def global_state(self, state: CartPoleState) -> jax.Array:
+        return state.physics
+
+    def available_actions(self, state: CartPoleState) -> jax.Array:
+        del state
+        return all_available(self.action_space, self.num_agents)
+
+
+def _advance(physics: jax.Array, pole_mass: jax.Array, force: jax.Array) -> jax.Array:
+    """One explicit Euler step of CartPole-v1 (Barto, Sutton, Anderson 1983, as in Gymnasium); physics float32 [4]."""
+    x, x_dot, theta, theta_dot = physics
+    total_mass = CART_MASS + pole_mass
+    moment = pole_mass * POLE_HALF_LENGTH
+    sin, cos = jnp.sin(theta), jnp.cos(theta)
+    temp = (force + moment * theta_dot**2 * sin) / total_mass
+    theta_acc = (GRAVITY * sin - cos * temp) / (POLE_HALF_LENGTH * (4.0 / 3.0 - pole_mass * cos**2 / total_mass))
+    x_acc = temp - moment * theta_acc * cos / total_mass
+    dt = SECONDS_PER_STEP
+    return jnp.stack([x + dt * x_dot, x_dot + dt * x_acc, theta + dt * theta_dot, theta_dot + dt * theta_acc])

@@ -1,0 +1,1 @@
+"""The intersection in the Eclipse SUMO simulator, through libsumo: one simulation per worker process."""

@@ -1,0 +1,261 @@
+"""The environment `sumo-intersection`: the task of `environments.intersection` in the SUMO simulator."""
+
+from dataclasses import dataclass, fields
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+import numpy as np
+
+from averse.environments.host import Batch, WorkerPool, WorkerVector
+from averse.environments.intersection.geometry import Geometry, Pose, geometry, poses_at
+from averse.environments.intersection.observations import (
+    available_actions,
+    global_state,
+    global_state_size,
+    observation_size,
+    observe,
+)
+from averse.environments.intersection.rewards import (
+    GAP_LIMIT,
+    Tally,
+    Track,
+    closest,
+    costs,
+    crashed_now,
+    meeting,
+    metrics,
+    new_tally,
+    return_bounds,
+    rewards,
+    terminated,
+    update_tally,
+)
+from averse.environments.intersection.task import (
+    ACCELERATIONS,
+    CAR_LENGTH,
+    CAR_WIDTH,
+    DECISION_SECONDS,
+    MAX_SPEED,
+    METRICS,
+    STEPS_PER_DECISION,
+    IntersectionTask,
+    Scene,
+    Status,
+)
+from averse.environments.protocol import ActionSpace, Discrete, TimeStep
+from averse.environments.sumo.simulation import Simulation
+from averse.environments.worker import Layout
+from averse.errors import AverseError
+
+_DRIVERS = ("agents", "sumo")
+# m; front bumpers further apart than this at the end of a decision have not been within the gap's limit during it
+_CLOSE = GAP_LIMIT + CAR_WIDTH + 2 * (CAR_LENGTH + MAX_SPEED * DECISION_SECONDS)
+
+
+@dataclass(frozen=True)
+class SumoIntersection(IntersectionTask):
+    """N cars of agents cross a junction among human drivers, some of them reckless, in SUMO (package `libsumo`).
+
+    Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
+    `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
+    """
+
+    drivers: str = "agents"
+    """Who drives the agents' cars: agents, or sumo (SUMO's own driver model, a baseline: actions are ignored)."""
+
+    name: ClassVar[str] = "sumo-intersection"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.drivers not in _DRIVERS:
+            raise AverseError(f"drivers must be one of {', '.join(_DRIVERS)}, not {self.drivers!r}")
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Five accelerations."""
+        return Discrete(len(ACCELERATIONS))
+
+    @property
+    def observation_size(self) -> int:
+        """O; see `observations.observe`."""
+        return observation_size(self)
+
+    @property
+    def global_state_size(self) -> int:
+        """G; see `observations.global_state`."""
+        return global_state_size(self)
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Per-episode events and measures with their units."""
+        return {**METRICS, "worker_failed": "1 if the episode was cut because its simulator process died"}
+
+    def return_bounds(self, gamma: float) -> tuple[float, float]:
+        """Lowest and highest discounted return an agent can collect from any state."""
+        return return_bounds(self, geometry(), gamma)
+
+    def parameters(self) -> dict[str, Any]:
+        """The keyword arguments that build this environment again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def vector(self, num_envs: int) -> WorkerVector:
+        """Start `num_envs` simulations, each in its own worker process (libsumo holds one per process)."""
+        return WorkerVector(self.pool(num_envs), TrafficEncoder(self))
+
+    def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
+        """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""
+        if find_spec("libsumo") is None:
+            raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
+        # a plain task: workers must not import this module, which imports JAX
+        task = IntersectionTask(**{field.name: getattr(self, field.name) for field in fields(IntersectionTask)})
+        return WorkerPool(
+            partial(Simulation, task, self.drivers == "sumo", trace),
+            layout(task, trace),
+            num_envs,
+            import_main=False,
+            preload=["averse.environments.sumo.preload"],
+        )
+
+
+def layout(task: IntersectionTask, trace: bool = False) -> Layout:
+    """The arrays of one `Simulation`."""
+    n, cars = task.num_agents, task.num_cars
+    state: dict[str, tuple[tuple[int, ...], str]] = {
+        "cars": ((3, cars), "float64"),
+        "status": ((n,), "int64"),
+        "elapsed": ((), "int64"),
+    }
+    if task.noisy:
+        state["noise"] = ((n, cars, 3), "float32")
+    outcome: dict[str, tuple[tuple[int, ...], str]] = {"impact_speed": ((), "float32")}
+    if trace:
+        outcome["trace"] = ((STEPS_PER_DECISION, cars, 5), "float64")
+    return Layout(((n,), "int32"), state, outcome)
+
+
+def scene_of(state: Any) -> Scene:
+    """The scene [B, ...] in a pool's raw state."""
+    cars = state["cars"]
+    movement = cars[:, 0].astype(np.int32)
+    present = movement >= 0
+    return Scene(
+        movement=np.maximum(movement, 0),
+        position=cars[:, 1].astype(np.float32),
+        speed=cars[:, 2].astype(np.float32),
+        present=present,
+        status=state["status"],
+        elapsed=state["elapsed"].astype(np.float32),
+    )
+
+
+class TrafficEncoder:
+    """States the task for a batch of simulations: an `Encoder` for `WorkerVector`."""
+
+    def __init__(self, task: IntersectionTask):
+        self._task, self._road = task, geometry()
+
+    def begin(self, batch: Batch) -> TimeStep:
+        """See `Encoder`."""
+        task, num_envs = self._task, len(batch.idle)
+        self._scene = scene_of(batch.now)
+        self._tally = new_tally(np, task, (num_envs,))
+        observations, state = self._look(batch.now, self._scene)
+        zeros = np.zeros((num_envs, task.num_agents), np.float32)
+        figures = metrics(np, task, self._tally, self._scene)
+        figures["worker_failed"] = np.zeros(num_envs, np.float32)
+        nobody = zeros > 0
+        time_step = TimeStep(
+            observations=observations,
+            global_state=state,
+            available=available_actions(np, self._scene),
+            rewards=zeros,
+            costs=zeros.copy(),
+            terminated=nobody,
+            truncated=np.zeros(num_envs, bool),
+            next_observations=observations.copy(),
+            next_global_state=state.copy(),
+            info=figures,
+        )
+        return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle.any() else time_step
+
+    def advance(self, batch: Batch) -> TimeStep:
+        """See `Encoder`."""
+        task, road, before = self._task, self._road, self._scene
+        after = scene_of(batch.after)
+        pose = poses_at(np, road, after.movement, after.position)
+        gap = gaps_of_close_pairs(task, road, before, after, pose)
+        hit = batch.outcome["impact_speed"]
+        tally = update_tally(np, task, self._tally, before, after, gap, hit)
+        figures = metrics(np, task, tally, after)
+        figures["worker_failed"] = batch.failed.astype(np.float32)
+        over = terminated(np, task, after)
+        paid = rewards(np, task, road, before, after)
+        cost = costs(np, task, before, after, gap)
+        if batch.failed.any():  # no time has passed in an episode that was given up
+            paid = np.where(batch.failed[:, None], 0, paid).astype(np.float32)
+        next_observations, next_state = self._see(batch.after, after, pose)
+        observations, state, now = next_observations.copy(), next_state.copy(), after
+        rows = np.flatnonzero(batch.ended)
+        if len(rows):
+            now = scene_of(batch.now)
+            fresh = {name: array[rows] for name, array in batch.now.items()}
+            observations[rows], state[rows] = self._look(fresh, scene_of(fresh))
+            tally = Tally(*(part.copy() for part in tally))  # what it was is now the episode's figure
+            for part, start in zip(tally, new_tally(np, task, (len(rows),)), strict=True):
+                part[rows] = start
+        self._scene, self._tally = now, tally
+        time_step = TimeStep(
+            observations=observations,
+            global_state=state,
+            available=available_actions(np, now),
+            rewards=paid,
+            costs=cost,
+            terminated=over,
+            truncated=batch.ended & ~(after.status >= Status.ARRIVED).all(-1),
+            next_observations=next_observations,
+            next_global_state=next_state,
+            info=figures,
+        )
+        return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle_now.any() else time_step
+
+    def _look(self, state: Any, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        return self._see(state, scene, poses_at(np, self._road, scene.movement, scene.position))
+
+    def _see(self, state: Any, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        task, road = self._task, self._road
+        return observe(np, task, road, scene, pose, state.get("noise")), global_state(np, task, road, scene, pose)
+
+
+def gaps_of_close_pairs(
+    task: IntersectionTask, road: Geometry, before: Scene, after: Scene, pose: Pose
+) -> np.ndarray:
+    """`rewards.smallest_gaps` of a batch, float32 [B, N], worked out only for the few pairs that can be within the limit.
+
+    `pose`: of the cars in `after`.
+    """
+    gap = np.full(after.status.shape, GAP_LIMIT, np.float32)
+    n = task.num_agents
+    dx, dy = pose.x[:, :n, None] - pose.x[:, None, :], pose.y[:, :n, None] - pose.y[:, None, :]
+    close = dx * dx + dy * dy < _CLOSE * _CLOSE
+    b, i, j = np.nonzero(close & meeting(np, task, before, after))
+    if len(b):
+        track = Track(after.movement, before.position, after.position, before.speed, after.speed)
+        me, them = Track(*(part[b, i] for part in track)), Track(*(part[b, j] for part in track))
+        np.minimum.at(gap, (b, i), closest(np, road, me, them))
+    gap[crashed_now(before, after)] = 0
+    return gap
+
+
+def _without_idle(time_step: TimeStep, idle: np.ndarray, idle_now: np.ndarray) -> TimeStep:
+    """Blank what means nothing: rows without an episode in this step, and without one to act in next."""
+    for array in (time_step.rewards, time_step.costs, time_step.next_observations, time_step.next_global_state):
+        array[idle] = 0
+    for array in (time_step.observations, time_step.global_state):
+        array[idle_now] = 0
+    available = time_step.available | idle_now[:, None, None]
+    info = {name: np.where(idle, np.float32(np.nan), value) for name, value in time_step.info.items()}
+    terminated_now = time_step.terminated & ~idle[:, None]
+    return time_step._replace(
+        available=available, terminated=terminated_now, truncated=time_step.truncated & ~idle, info=info
+    )

@@ -1,0 +1,185 @@
+"""The table of evaluation episodes (`episodes.parquet`), from which every figure can be computed again.
+
+One row per episode. Columns: `training_seed`, `seed` (of the episode), settings such as `tau`, `episode_return` (mean
+over agents), `return_0` .. `return_{A-1}` (undiscounted, in units of reward), `length` (steps), `failed` (the simulator
+broke off: the row's figures mean nothing), and one column per metric of the environment (NaN where undefined, such as
+the crossing time of a car that never crossed). Axes: E episodes, A agents.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
+
+from averse.errors import AverseError
+from averse.evaluation.files import written_whole
+
+REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "failed")
+_SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Evaluation episodes as columns of equal length E; checked when built."""
+
+    training_seed: np.ndarray  # int64 [E]; which training run the policy comes from
+    seed: np.ndarray  # int64 [E]; of the episode; equal seeds are common random numbers
+    agent_returns: np.ndarray  # float64 [E, A]
+    length: np.ndarray  # int64 [E]; steps
+    failed: np.ndarray  # bool [E]
+    metrics: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 [E] each
+    settings: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 or str [E] each, such as `tau`
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        returns = np.asarray(self.agent_returns, np.float64)
+        put("agent_returns", returns[:, None] if returns.ndim == 1 else returns)
+        put("training_seed", _integers("training_seed", self.training_seed))
+        put("seed", _integers("seed", self.seed))
+        put("length", _integers("length", self.length))
+        put("failed", np.asarray(self.failed, bool))
+        put("metrics", {name: np.asarray(column, np.float64) for name, column in self.metrics.items()})
+        put("settings", {name: _setting(column) for name, column in self.settings.items()})
+        self._check()
+
+    def _check(self) -> None:
+        if self.agent_returns.ndim != 2 or self.agent_returns.shape[1] == 0:
+            raise AverseError(f"agent_returns must have the axes [episodes, agents], not {self.agent_returns.shape}")
+        for name, column in self.columns().items():
+            if column.shape != (len(self),):
+                raise AverseError(f"episode column {name!r} has shape {column.shape}, expected ({len(self)},)")
+        names = [*REQUIRED, *(f"return_{i}" for i in range(self.num_agents))]
+        for name in [*self.metrics, *self.settings]:
+            if name in names or (name in self.metrics and name in self.settings):
+                raise AverseError(f"episode column {name!r} exists twice")
+        bad = ~self.failed & ~np.isfinite(self.agent_returns).all(-1)
+        if bad.any():
+            raise AverseError(
+                f"the return of episode {int(np.flatnonzero(bad)[0])} is not finite, though it is not marked failed "
+                f"({int(bad.sum())} such episodes)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.agent_returns)
+
+    @property
+    def num_agents(self) -> int:
+        return self.agent_returns.shape[1]
+
+    @property
+    def episode_return(self) -> np.ndarray:
+        """Return of each episode, mean over agents, float64 [E]."""
+        return self.agent_returns.mean(-1)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns in the order of the file: {name: [E]}."""
+        agents = {f"return_{i}": self.agent_returns[:, i] for i in range(self.num_agents)}
+        head = {"training_seed": self.training_seed, "seed": self.seed, **self.settings}
+        tail = {"length": self.length, "failed": self.failed, **self.metrics}
+        return {**head, "episode_return": self.episode_return, **agents, **tail}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, ArrayLike], settings: Sequence[str] | None = None) -> "Episodes":
+        """The table from named columns; `episode_return` is computed from the agents' where it is missing.
+
+        `settings` names the columns that describe a row rather than measure it; by default `tau`, `setting` and every
+        column of text. All others are metrics.
+        """
+        table = {name: np.asarray(column) for name, column in columns.items()}
+        missing = [name for name in REQUIRED if name not in table and name != "episode_return"]
+        if missing:
+            raise AverseError(f"episodes lack the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        agents = 0
+        while f"return_{agents}" in table:
+            agents += 1
+        if settings is None:
+            settings = [name for name, c in table.items() if name in ("tau", "setting") or c.dtype.kind in "OUS"]
+        taken = {*REQUIRED, *settings, *(f"return_{i}" for i in range(agents))}
+        returns = [table[f"return_{i}"] for i in range(agents)]
+        if len({len(column) for column in returns}) > 1:
+            raise AverseError("the columns return_0, return_1, ... differ in length")
+        return cls(
+            training_seed=table["training_seed"],
+            seed=table["seed"],
+            agent_returns=np.stack(returns, axis=-1),
+            length=table["length"],
+            failed=table["failed"],
+            metrics={name: column for name, column in table.items() if name not in taken},
+            settings={name: table[name] for name in settings},
+        )
+
+    def select(self, rows: ArrayLike) -> "Episodes":
+        """The episodes of a mask bool [E] or of row numbers: `episodes.select(episodes.settings["tau"] == 4)`."""
+        rows = np.asarray(rows)
+        return Episodes(
+            self.training_seed[rows],
+            self.seed[rows],
+            self.agent_returns[rows],
+            self.length[rows],
+            self.failed[rows],
+            {name: column[rows] for name, column in self.metrics.items()},
+            {name: column[rows] for name, column in self.settings.items()},
+        )
+
+    def completed(self) -> "Episodes":
+        """Without the failed ones."""
+        return self.select(~self.failed)
+
+    def by_training_seed(self, values: ArrayLike | None = None) -> list[np.ndarray]:
+        """values [E] (default: the returns) of each training seed, in ascending order of the seeds."""
+        values = self.episode_return if values is None else np.asarray(values)
+        return [values[self.training_seed == seed] for seed in np.unique(self.training_seed)]
+
+    def write_parquet(self, path: str | os.PathLike) -> None:
+        """Write the file in one step: readers see the old file or the new one, never a part."""
+        table = pa.table(dict(self.columns()))
+        table = table.replace_schema_metadata({_SETTINGS_KEY: json.dumps(list(self.settings)).encode()})
+        with written_whole(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike) -> "Episodes":
+        """Read what `write_parquet` wrote, or any parquet file that has the columns."""
+        path = Path(path)
+        if not path.is_file():
+            raise AverseError(f"no episodes at {path}: the file does not exist")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise AverseError(f"cannot read episodes from {path}: {str(error).splitlines()[0]}") from None
+        marked = (table.schema.metadata or {}).get(_SETTINGS_KEY)
+        try:
+            columns = {name: table.column(name).to_numpy() for name in table.column_names}
+            return cls.from_columns(columns, None if marked is None else json.loads(marked))
+        except (AverseError, TypeError, KeyError, ValueError) as error:
+            raise AverseError(f"{path} is no table of episodes: {error}") from None
+
+
+def concatenate(tables: Sequence[Episodes]) -> Episodes:
+    """One table of several with the same columns (other training seeds, other settings)."""
+    if not tables:
+        raise AverseError("no episodes to concatenate")
+    names = [list(table.columns()) for table in tables]
+    for other in names[1:]:
+        if set(other) != set(names[0]):
+            raise AverseError(f"tables of episodes differ in the columns {sorted(set(other) ^ set(names[0]))}")
+    columns = {name: np.concatenate([table.columns()[name] for table in tables]) for name in names[0]}
+    return Episodes.from_columns(columns, list(tables[0].settings))
+
+
+def _integers(name: str, column: ArrayLike) -> np.ndarray:
+    values = np.asarray(column)
+    if values.dtype.kind not in "iub" and not (values.dtype.kind == "f" and (values == np.round(values)).all()):
+        raise AverseError(f"episode column {name!r} must hold integers, not {values.dtype}")
+    return values.astype(np.int64)
+
+
+def _setting(column: ArrayLike) -> np.ndarray:
+    values = np.asarray(column)
+    return values.astype(str).astype(object) if values.dtype.kind in "OUS" else values.astype(np.float64)

@@ -1,0 +1,173 @@
+"""From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from averse.environments import is_compiled
+from averse.errors import AverseError
+from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
+from averse.evaluation.episodes import Episodes, concatenate
+from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
+from averse.evaluation.summary import Summary, summarise
+from averse.risk import Categorical, Distribution
+from averse.training.config import write_atomically
+from averse.training.metrics import progress_bar
+from averse.training.run import Run, load
+
+FIRST_SEED = 1_000_000  # evaluation seeds; tuning that looks at episodes should use others
+TRUNCATION_WEIGHT = 0.05  # a realised return is used for calibration if less than this discount was left when it was cut
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one run: one summary (and calibration, where the critic is distributional) per swept setting."""
+
+    environment: str
+    method: str
+    episodes: Episodes
+    summaries: Mapping[str, Summary]  # "tau=1" and so on; one entry "" where nothing is swept
+    calibrations: Mapping[str, Calibration]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready. The summary's keys stand at the top where nothing is swept, else under `settings`."""
+        head = {"environment": self.environment, "method": self.method}
+        entries = {}
+        for label, summary in self.summaries.items():
+            calibration = self.calibrations.get(label)
+            entries[label] = {**summary.to_dict(), "calibration": calibration.to_dict() if calibration else None}
+        return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
+
+    def __str__(self) -> str:
+        from averse.report.tables import text_table
+
+        return text_table({label or self.method: summary for label, summary in self.summaries.items()})
+
+
+def label_of(settings: Mapping[str, float]) -> str:
+    """`tau=1` for a run's swept settings; the empty string where there are none."""
+    return ", ".join(f"{name}={value:g}" for name, value in settings.items() if name != "seed")
+
+
+def evaluate(
+    run: Run | str | Path,
+    episodes: int = 1000,
+    *,
+    first_seed: int = FIRST_SEED,
+    greedy: bool = False,
+    num_envs: int | None = None,
+    progress: bool = False,
+    save: bool = True,
+) -> Evaluation:
+    """Play `episodes` fresh episodes with each policy of a run and summarise them.
+
+    Every policy meets the same episode seeds `first_seed`, `first_seed + 1`, ... With `save` (and a run directory)
+    episodes.parquet and evaluation.json are written there.
+
+    Args:
+      greedy: the most likely action instead of a draw from the policy.
+      num_envs: worker processes of a host environment; as in training where not given.
+
+    Raises AverseError for bad input or a run that cannot be read.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    if episodes < 1:
+        raise AverseError(f"episodes must be at least 1, not {episodes}")
+    seeds = np.arange(first_seed, first_seed + episodes)
+    tables, probes = [], []
+    with progress_bar(disable=not progress) as bar:
+        task = bar.add_task("evaluate", total=episodes * len(run.config.runs), figures="")
+        for settings, played in zip(
+            run.config.runs, _play_all(run, seeds, not greedy, num_envs, lambda n: bar.advance(task, n))
+        ):
+            tables.append(episode_table(played, settings, run.environment.metrics))
+            probes.append((played.probe, played.truncated))
+    table = concatenate(tables)
+    by_label: dict[str, list[int]] = {}
+    for index, settings in enumerate(run.config.runs):
+        by_label.setdefault(label_of(settings), []).append(index)
+    evaluation = Evaluation(
+        environment=run.config.environment,
+        method=run.config.method,
+        episodes=table,
+        summaries={
+            label: summarise(concatenate([tables[i] for i in indices]), run.environment.metrics)
+            for label, indices in by_label.items()
+        },
+        calibrations={
+            label: _calibrate(run, indices, [probes[i] for i in indices])
+            for label, indices in by_label.items()
+            if run.learner.predict_returns is not None
+        },
+    )
+    if save and run.path is not None:
+        table.write_parquet(run.path / "episodes.parquet")
+        write_atomically(run.path / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
+    return evaluation
+
+
+def _play_all(run: Run, seeds: np.ndarray, explore: bool, num_envs: int | None, advance: Any):
+    """Yield the episodes of each policy of a run in turn."""
+    environment, learner = run.environment, run.learner
+    if is_compiled(environment):
+        play = compiled_player(environment, learner, explore)  # type: ignore[arg-type]
+        for index in range(len(run.config.runs)):
+            yield play(run.state(index), seeds)
+            advance(len(seeds))
+        return
+    bind = learned_host_policy(learner, explore)
+    with environment.vector(num_envs or learner.num_envs) as vector:  # type: ignore[attr-defined]
+        for index in range(len(run.config.runs)):
+            finished = 0
+
+            def on_progress(count: int) -> None:
+                nonlocal finished
+                advance(count - finished)
+                finished = count
+
+            policy = bind(run.state(index))
+            yield play_host(
+                vector, policy, seeds, environment.horizon, learner.gamma, learner.initial_carry, on_progress
+            )
+
+
+def episode_table(played: Played, settings: Mapping[str, float], metrics: Mapping[str, str]) -> Episodes:
+    """The episodes of one policy as a table; `settings` are its training seed and swept settings."""
+    count = len(played.seeds)
+    return Episodes(
+        training_seed=np.full(count, int(settings.get("seed", 0))),
+        seed=played.seeds,
+        agent_returns=played.returns,
+        length=played.length,
+        failed=played.failed,
+        metrics={name: played.info[name] for name in metrics},
+        settings={name: np.full(count, value) for name, value in settings.items() if name != "seed"},
+    )
+
+
+def _calibrate(run: Run, indices: list[int], probes: list[tuple[Probe, np.ndarray]]) -> Calibration:
+    """Predicted against realised discounted returns at the probed moments of all agents of some policies."""
+    assert run.learner.predict_returns is not None
+    predict = jax.jit(run.learner.predict_returns)
+    predictions: list[Distribution] = []
+    masks, realised = [], []
+    for index, (probe, truncated) in zip(indices, probes):
+        predictions.append(
+            jax.device_get(predict(run.state(index), probe.observations, probe.global_state, probe.available))
+        )
+        # A return that a time limit cut short is not what the critic predicts.
+        complete = ~truncated | (probe.weight_left < TRUNCATION_WEIGHT)
+        masks.append(np.asarray(probe.active) & complete[:, None])
+        realised.append(probe.discounted_return)
+    mask = np.concatenate(masks)
+    returns = np.concatenate(realised)[mask]
+    first = predictions[0]
+    if isinstance(first, Categorical):
+        probs = np.concatenate([p.probs for p in predictions])[mask]  # type: ignore[union-attr]
+        return calibrate_categorical(np.asarray(first.atoms), probs, returns)
+    return calibrate_quantiles(np.concatenate([p.values for p in predictions])[mask], returns)

@@ -1,0 +1,89 @@
+"""From a critic's predictions to advantages and targets: the estimators of `averse.risk` put to work on a trajectory."""
+
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+
+from averse import risk
+from averse.learners.critics import Critic, DistributionalCritic, DualCritic, QuantileCritic, Transitions
+
+
+class Estimates(NamedTuple):
+    """What one update learns from, leading axes [T, B, A]."""
+
+    advantages: jax.Array  # in reward units
+    targets: jax.Array  # of the critic
+    metrics: dict[str, jax.Array]  # per sample; the update reports their means
+
+
+def estimate_advantages(
+    name: str,
+    critic: Critic,
+    measure: risk.RiskMeasure,
+    raw: jax.Array,
+    next_raw: jax.Array,
+    transitions: Transitions,
+    lam: float,
+    exponent_clip: float,
+    actions: jax.Array,
+    mixtures: tuple[jax.Array, jax.Array] | None,
+) -> Estimates:
+    """Advantages and critic targets of a trajectory.
+
+    Args:
+      name: gae, risk-value, entropic, action-value, influence or mean-variance.
+      raw, next_raw: critic outputs at the states and at the true next states, [T, B, A, outputs]; with `action-value`
+        [T, B, A, n, outputs].
+      mixtures: with `action-value`, the policy's probabilities at both, [T, B, A, n] each.
+    """
+    if name == "action-value":
+        assert mixtures is not None
+        return _action_value(cast(DistributionalCritic, critic), measure, raw, next_raw, transitions, lam, actions, *mixtures)
+    targets = critic.targets(raw, next_raw, transitions, lam)
+    if name == "mean-variance":
+        return _mean_variance(cast(DualCritic, critic), measure, raw, next_raw, transitions, lam, targets)
+    if name == "gae":
+        values, next_values = critic.mean(raw), critic.mean(next_raw)
+        return Estimates(risk.gae(values, next_values, *transitions, lam), targets, {"value": values})
+    distributional = cast(DistributionalCritic, critic)
+    before, after = distributional.distribution(raw), distributional.distribution(next_raw)
+    metrics = _edge_metrics(critic, targets)
+    if name == "influence":
+        advantages = risk.influence_advantage(measure, before, distributional.target_distribution(targets))
+        return Estimates(advantages, targets, metrics | {"value": measure(before)})
+    values, next_values = measure(before), measure(after)
+    metrics["value"] = values
+    if name == "entropic":
+        advantages, clipped = risk.entropic(values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip)
+        return Estimates(advantages, targets, metrics | {"exponent_clip_fraction": clipped})
+    return Estimates(risk.gae(values, next_values, *transitions, lam), targets, metrics)
+
+
+def _action_value(critic, measure, raw, next_raw, transitions, lam, actions, mixture, next_mixture) -> Estimates:
+    """A = rho(Z(s, a)) - sum_a pi(a|s) rho(Z(s, a)): risk over the world and the others, not over one's own mixing."""
+    targets = critic.targets(critic.raw_of(mixture, raw), critic.raw_of(next_mixture, next_raw), transitions, lam)
+    per_action = measure(critic.distribution(raw))
+    advantages = risk.action_value(per_action, mixture, actions)
+    metrics = _edge_metrics(critic, targets)
+    return Estimates(advantages, targets, metrics | {"value": (mixture * per_action).sum(-1)})
+
+
+def _mean_variance(critic: DualCritic, measure, raw, next_raw, transitions, lam, targets) -> Estimates:
+    advantages = risk.mean_variance(
+        critic.mean(raw),
+        critic.mean(next_raw),
+        critic.second_moment(raw),
+        critic.second_moment(next_raw),
+        *transitions,
+        lam,
+        measure.weight,
+    )
+    return Estimates(advantages, targets, {"value": critic.mean(raw)})
+
+
+def _edge_metrics(critic: Critic, targets: jax.Array) -> dict[str, jax.Array]:
+    """The target mass on the outermost atoms, which tells of a support that is too narrow."""
+    if isinstance(critic, QuantileCritic):
+        return {}
+    return {"mass_at_lower_edge": targets[..., 0], "mass_at_upper_edge": jnp.asarray(targets[..., -1])}

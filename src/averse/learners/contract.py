@@ -1,0 +1,64 @@
+"""What a learner is: a handful of pure functions that know no environment and do no I/O.
+
+One training loop drives every learner under compiled and host environments alike, and `vmap` over the learner's state
+trains many seeds and risk levels at once. On-policy learners use a trajectory and forget it; replay learners keep their
+buffer inside their state and sample from it in `update`; recurrent learners carry memory from one `act` to the next
+in `extras["carry"]`.
+
+Axes: T time, B environments, A agents, O observation, G global state, n actions.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from averse.risk import Distribution
+
+
+class Trajectory(NamedTuple):
+    """T consecutive steps of B environments, as the training loop hands them to `update`."""
+
+    observations: jax.Array  # float32 [T, B, A, O], what the agents saw when they acted
+    global_state: jax.Array  # float32 [T, B, G]
+    available: jax.Array  # bool [T, B, A, n]
+    actions: jax.Array  # int32 [T, B, A] or float32 [T, B, A, size]
+    extras: Mapping[str, Any]  # what `act` returned beside the actions, leading axes [T, B]
+    rewards: jax.Array  # float32 [T, B, A]
+    costs: jax.Array  # float32 [T, B, A]
+    terminated: jax.Array  # bool [T, B, A], the agent's episode was over after this step
+    truncated: jax.Array  # bool [T, B], the episode was cut after this step
+    active: jax.Array  # bool [T, B, A], the agent's episode was still going on when it acted
+    first: jax.Array  # bool [T, B], this step was the first of its episode (recurrent learners start afresh)
+    next_observations: jax.Array  # float32 [T, B, A, O], what the action led to, before any automatic reset
+    next_global_state: jax.Array  # float32 [T, B, G]
+
+
+LearnerState = Any
+Metrics = dict[str, jax.Array]
+
+
+class Learner(NamedTuple):
+    """The functions of a learner. All are pure; all but `init`'s keywords are jittable and vmappable."""
+
+    init: Callable[..., LearnerState]
+    """`init(key, **swept) -> state`. The keywords named in `sweepable` replace configured numbers and may be traced."""
+    act: Callable[..., tuple[jax.Array, dict[str, Any]]]
+    """`act(state, observations [B, A, O], available [B, A, n], key, carry=(), explore=True) -> (actions, extras)`.
+
+    `explore=False` is the policy at its most likely. A recurrent learner returns its next carry in `extras["carry"]`."""
+    update: Callable[[LearnerState, Trajectory], tuple[LearnerState, Metrics]]
+    """`update(state, trajectory) -> (state, metrics)`, metrics being scalars."""
+    predict_returns: Callable[..., Distribution] | None
+    """`predict_returns(state, observations [B, A, O], global_state [B, G]) -> Distribution [B, A]` of the discounted return
+    from here on, for calibration; None where the learner has no return distribution."""
+    initial_carry: Callable[[int], Any]
+    """`initial_carry(num_envs)`: the memory of a recurrent policy at the start of an episode; () where there is none."""
+    sweepable: frozenset[str]
+    """Names of the settings that `init` takes as numbers, so that one program trains a whole sweep over them."""
+    rollout_steps: int
+    """T: how many steps of each environment one `update` wants."""
+    num_envs: int
+    """B: how many environments the loop should step side by side."""
+    gamma: float
+    """Discount of the returns that `predict_returns` speaks of."""

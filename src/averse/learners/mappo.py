@@ -1,0 +1,371 @@
+"""Multi-agent PPO with any critic, risk measure and advantage: one learner, whose presets are six methods of the field.
+
+One `update`: predict with the critic, make lambda-return targets and advantages, then a few epochs of clipped policy
+steps (Schulman et al. 2017) and critic regression on minibatches. What makes the policy risk-averse is the advantage
+(design of the estimators: `averse.risk.advantages`), not the measure inside a baseline.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from averse.environments.protocol import Description, Discrete
+from averse.errors import AverseError
+from averse.learners.advantages import estimate_advantages
+from averse.learners.contract import Learner, Metrics, Trajectory
+from averse.learners.critics import CategoricalCritic, Critic, DualCritic, QuantileCritic, ScalarCritic, Transitions
+from averse.learners.networks import MLP, agent_networks, critic_input_size, critic_inputs
+from averse.learners.policies import Policy, head_size, policy
+from averse.risk import RiskMeasure, VaR, WorstCase, parse
+
+AdvantageName = Literal["gae", "risk-value", "entropic", "action-value", "influence", "mean-variance"]
+CriticName = Literal["scalar", "dual", "categorical", "quantile"]
+
+
+@dataclass(frozen=True)
+class MAPPOConfig:
+    """Settings of MAPPO; a preset fixes the first group."""
+
+    critic: CriticName = "scalar"
+    """What the critic predicts: mean (scalar), mean and second moment (dual), or the distribution (categorical, quantile)."""
+    measure: str = "mean"
+    """Risk measure of the return, such as mean, entropic:1, cvar:0.1, mean-variance:0.1, wang:0.75."""
+    advantage: AdvantageName = "gae"
+    """Advantage estimator. risk-value is kept for comparison: it does not make a policy risk-averse."""
+    centralised: bool = True
+    """The critic sees the global state (else only the agent's own observation)."""
+    shaping: float = 0.0
+    """Reward shaping: this many reward units are taken off per unit of the environment's cost."""
+    epsilon: float = 0.01
+    """Entropy weight (bounded rationality), fixed throughout training."""
+
+    tau: float | None = None
+    """Risk tolerance in reward units, in place of the number in an entropic `measure`; inf is risk-neutral."""
+    alpha: float | None = None
+    """Tail mass in (0, 1], in place of the number in a cvar, var or evar `measure`."""
+    weight: float | None = None
+    """Variance weight, in place of the number in a mean-variance `measure`."""
+    eta: float | None = None
+    """Distortion, in place of the number in a wang or cpw `measure`."""
+    risk_warmup: float = 0.6
+    """Fraction of training over which the measure moves from neutral to its target; 0 is risk-averse from the start."""
+    exponent_clip: float = 5.0
+    """Bound on the exponents of the entropic advantage."""
+
+    num_atoms: int = 51
+    """Atoms of a categorical critic, or quantiles of a quantile critic."""
+    support: tuple[float, float] | None = None
+    """Lowest and highest atom in reward units; the environment's return bounds where not given."""
+    shared: bool = True
+    """One network for all agents, told apart by identity (else one network each)."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers of actor and critic."""
+
+    gamma: float = 0.99
+    """Discount per step."""
+    lam: float = 0.95
+    """Lambda of the advantage and of the critic's targets."""
+    learning_rate: float = 1e-3
+    """Adam's step size at the start; it falls linearly to a tenth of that."""
+    clip: float = 0.2
+    """Bound on the change of the probability ratio."""
+    critic_weight: float = 0.5
+    """Weight of the critic's loss beside the policy's."""
+    max_gradient_norm: float = 0.5
+    """Gradients are clipped to this global norm, actor and critic each."""
+    normalise_advantages: bool = True
+    """Scale the advantages of a batch to mean 0 and standard deviation 1."""
+
+    num_envs: int = 64
+    """Environments stepped side by side."""
+    rollout_steps: int = 128
+    """Steps of each environment per update."""
+    epochs: int = 4
+    """Passes over the batch per update."""
+    minibatches: int = 4
+    """Minibatches per pass."""
+    segment_length: int = 16
+    """Consecutive steps that stay together when a batch is shuffled; must divide `rollout_steps`."""
+
+
+class MAPPOState(NamedTuple):
+    """Everything that training changes or sweeps over."""
+
+    actor: Any
+    critic: Any
+    actor_optimiser: Any
+    critic_optimiser: Any
+    measure: RiskMeasure  # the target; `risk_fraction` says how much of it is in force
+    epsilon: jax.Array
+    learning_rate: jax.Array
+    updates: jax.Array  # int32 [], updates done
+    key: jax.Array
+
+
+class _Minibatch(NamedTuple):
+    observations: jax.Array
+    critic_inputs: jax.Array
+    available: jax.Array
+    actions: jax.Array
+    log_prob: jax.Array
+    advantages: jax.Array
+    targets: jax.Array
+    active: jax.Array
+
+
+def risk_measure(config: MAPPOConfig) -> RiskMeasure:
+    """The measure of a configuration, its number replaced by `tau`, `alpha`, `weight` or `eta` where given."""
+    measure = parse(config.measure)
+    fields = {field.name for field in dataclasses.fields(measure)}
+    given = {name: getattr(config, name) for name in ("tau", "alpha", "weight", "eta") if getattr(config, name) is not None}
+    for name in given.keys() - fields:
+        allowed = f"its number is called {fields.pop()}" if fields else "it has no number"
+        raise AverseError(f"{name} does not belong to the measure {config.measure!r}; {allowed}")
+    return dataclasses.replace(measure, **given)
+
+
+def validate(config: MAPPOConfig, environment: Description) -> None:
+    """Raise AverseError where settings are out of range or do not fit together."""
+    positive = ("num_envs", "rollout_steps", "epochs", "minibatches", "segment_length", "learning_rate", "clip", "exponent_clip")
+    for name in positive:
+        if not getattr(config, name) > 0:
+            raise AverseError(f"{name} must be positive, not {getattr(config, name)}")
+    for name in ("gamma", "lam", "risk_warmup"):
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise AverseError(f"{name} must lie in [0, 1], not {getattr(config, name)}")
+    if config.epsilon < 0 or config.shaping < 0:
+        raise AverseError("epsilon and shaping must not be negative")
+    if config.support is not None and not config.support[0] < config.support[1]:
+        raise AverseError(f"support must be (lowest, highest) with lowest < highest, not {config.support}")
+    if config.num_atoms < 2:
+        raise AverseError(f"num_atoms must be at least 2, not {config.num_atoms}")
+    if config.rollout_steps % config.segment_length:
+        raise AverseError(f"segment_length {config.segment_length} must divide rollout_steps {config.rollout_steps}")
+    segments = config.num_envs * config.rollout_steps // config.segment_length
+    if segments % config.minibatches:
+        raise AverseError(f"minibatches {config.minibatches} must divide the {segments} segments of a batch")
+    distributional = config.critic in ("categorical", "quantile")
+    measure = parse(config.measure)
+    if config.advantage == "mean-variance" and config.critic != "dual":
+        raise AverseError("advantage 'mean-variance' needs critic 'dual'")
+    if config.critic == "dual" and config.advantage not in ("mean-variance", "gae"):
+        raise AverseError(f"critic 'dual' goes with advantage 'mean-variance' or 'gae', not {config.advantage!r}")
+    if config.advantage == "mean-variance" and not config.measure.startswith("mean-variance"):
+        raise AverseError(f"advantage 'mean-variance' needs a mean-variance measure, not {config.measure!r}")
+    if config.advantage in ("risk-value", "entropic", "action-value", "influence") and not distributional:
+        raise AverseError(f"advantage {config.advantage!r} needs critic 'categorical' or 'quantile', not {config.critic!r}")
+    if config.advantage == "entropic" and not config.measure.startswith("entropic"):
+        raise AverseError(f"advantage 'entropic' needs an entropic measure, not {config.measure!r}; try 'influence'")
+    if config.advantage == "action-value" and not isinstance(environment.action_space, Discrete):
+        raise AverseError("advantage 'action-value' needs discrete actions")
+    if config.advantage == "influence" and isinstance(measure, VaR | WorstCase):
+        raise AverseError(f"advantage 'influence' needs a measure with an influence function, not {config.measure!r}")
+
+
+def make_critic(config: MAPPOConfig, environment: Description) -> Critic:
+    """The critic of a configuration; its support comes from the environment's return bounds where not given."""
+    low, high = config.support or environment.return_bounds(config.gamma)
+    if config.shaping and config.support is None:
+        # A cost is paid once per unsafe event; events that cost for many steps need a support of their own.
+        low -= config.shaping
+    match config.critic:
+        case "scalar":
+            return ScalarCritic()
+        case "dual":
+            return DualCritic(scale=high - low)
+        case "categorical":
+            return CategoricalCritic(jnp.linspace(low, high, config.num_atoms))
+        case "quantile":
+            return QuantileCritic(config.num_atoms)
+
+
+def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> Learner:
+    """Build the learner for an environment's sizes; `total_updates` is what the schedules are stretched over.
+
+    Raises AverseError for settings out of range or that contradict each other.
+    """
+    validate(config, environment)
+    target_measure = risk_measure(config)
+    space, num_agents = environment.action_space, environment.num_agents
+    critic = make_critic(config, environment)
+    per_action = config.advantage == "action-value"
+    num_heads = space.num_actions if per_action and isinstance(space, Discrete) else 1
+    actor_init, actor_apply = agent_networks(
+        MLP(config.hidden, head_size(space), 0.01), num_agents, environment.observation_size, config.shared
+    )
+    critic_init, critic_apply = agent_networks(
+        MLP(config.hidden, critic.outputs * num_heads, 1.0 if critic.outputs == 1 else 0.1),
+        num_agents,
+        critic_input_size(environment.observation_size, environment.global_state_size, num_agents, config.centralised),
+        config.shared,
+    )
+    optimiser = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+
+    def init(key: jax.Array, **swept: jax.Array) -> MAPPOState:
+        actor_key, critic_key, key = jax.random.split(key, 3)
+        actor, critic_params = actor_init(actor_key), critic_init(critic_key)
+        numbers = {"epsilon": config.epsilon, "learning_rate": config.learning_rate}
+        numbers |= {name: swept.pop(name) for name in numbers.keys() & swept.keys()}
+        measure = dataclasses.replace(target_measure, **swept)
+        return MAPPOState(
+            actor=actor,
+            critic=critic_params,
+            actor_optimiser=optimiser.init(actor),
+            critic_optimiser=optimiser.init(critic_params),
+            measure=jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), measure),
+            epsilon=jnp.asarray(numbers["epsilon"], jnp.float32),
+            learning_rate=jnp.asarray(numbers["learning_rate"], jnp.float32),
+            updates=jnp.int32(0),
+            key=key,
+        )
+
+    def policy_of(params: Any, observations: jax.Array, available: jax.Array) -> Policy:
+        return policy(space, actor_apply(params, observations), available)
+
+    def raw_predictions(params: Any, inputs: jax.Array) -> jax.Array:
+        """Critic outputs [..., A, outputs], or [..., A, n, outputs] for a critic per action."""
+        raw = critic_apply(params, inputs)
+        return raw.reshape(*raw.shape[:-1], num_heads, critic.outputs) if per_action else raw
+
+    def act(state: MAPPOState, observations, available, key, carry=(), explore: bool = True):
+        del carry
+        choice = policy_of(state.actor, observations, available)
+        actions = choice.sample(key) if explore else choice.mode()
+        return actions, {"log_prob": choice.log_prob(actions)}
+
+    def predict_returns(state: MAPPOState, observations, global_state, available):
+        raw = raw_predictions(state.critic, critic_inputs(observations, global_state, config.centralised))
+        if per_action:
+            mixture = jnp.exp(policy_of(state.actor, observations, available).log_probs)
+            raw = critic.raw_of(mixture, raw)
+        return critic.distribution(raw)
+
+    def update(state: MAPPOState, trajectory: Trajectory) -> tuple[MAPPOState, Metrics]:
+        progress = state.updates / total_updates
+        risk_fraction = jnp.minimum(1.0, progress / config.risk_warmup) if config.risk_warmup else jnp.float32(1.0)
+        measure = state.measure.relaxed(risk_fraction)
+        inputs = critic_inputs(trajectory.observations, trajectory.global_state, config.centralised)
+        next_inputs = critic_inputs(trajectory.next_observations, trajectory.next_global_state, config.centralised)
+        transitions = _transitions(trajectory, config.gamma, config.shaping)
+        mixtures = None
+        if per_action:
+            # At the end of the horizon the next mask is unknown; the policy's preferences stand in for it.
+            everything = jnp.ones_like(trajectory.available)
+            mixtures = (
+                jnp.exp(policy_of(state.actor, trajectory.observations, trajectory.available).log_probs),
+                jnp.exp(policy_of(state.actor, trajectory.next_observations, everything).log_probs),
+            )
+        estimates = estimate_advantages(
+            config.advantage,
+            critic,
+            measure,
+            raw_predictions(state.critic, inputs),
+            raw_predictions(state.critic, next_inputs),
+            transitions,
+            config.lam,
+            exponent_clip=config.exponent_clip,
+            actions=trajectory.actions,
+            mixtures=mixtures,
+        )
+        active = trajectory.active.astype(jnp.float32)
+        advantages = estimates.advantages
+        if config.normalise_advantages:
+            advantages = _normalise(advantages, active)
+        batch = _Minibatch(
+            trajectory.observations, inputs, trajectory.available, trajectory.actions,
+            trajectory.extras["log_prob"], advantages, estimates.targets, active,
+        )  # fmt: skip
+        batch = jax.tree.map(lambda x: _segments(x, config.segment_length), batch)
+        step_size = state.learning_rate * (1.0 - 0.9 * progress)
+
+        def actor_loss(params, data: _Minibatch):
+            choice = policy_of(params, data.observations, data.available)
+            log_ratio = choice.log_prob(data.actions) - data.log_prob
+            ratio = jnp.exp(log_ratio)
+            clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
+            gain = jnp.minimum(ratio * data.advantages, clipped * data.advantages)
+            entropy = _mean(choice.entropy(), data.active)
+            metrics = {
+                "entropy": entropy,
+                "approximate_kl": _mean(ratio - 1.0 - log_ratio, data.active),
+                "clip_fraction": _mean(jnp.abs(ratio - 1.0) > config.clip, data.active),
+            }
+            return -_mean(gain, data.active) - state.epsilon * entropy, metrics
+
+        def critic_loss(params, data: _Minibatch):
+            raw = raw_predictions(params, data.critic_inputs)
+            if per_action:
+                raw = (raw * jax.nn.one_hot(data.actions, num_heads)[..., None]).sum(-2)
+            return config.critic_weight * _mean(critic.loss(raw, data.targets), data.active)
+
+        def minibatch_step(networks, data: _Minibatch):
+            actor, critic_params, actor_optimiser, critic_optimiser = networks
+            (policy_loss, metrics), gradient = jax.value_and_grad(actor_loss, has_aux=True)(actor, data)
+            changes, actor_optimiser = optimiser.update(gradient, actor_optimiser)
+            actor = jax.tree.map(lambda p, c: p - step_size * c, actor, changes)
+            value_loss, gradient = jax.value_and_grad(critic_loss)(critic_params, data)
+            changes, critic_optimiser = optimiser.update(gradient, critic_optimiser)
+            critic_params = jax.tree.map(lambda p, c: p - step_size * c, critic_params, changes)
+            metrics |= {"actor_loss": policy_loss, "critic_loss": value_loss}
+            return (actor, critic_params, actor_optimiser, critic_optimiser), metrics
+
+        def epoch(networks, key):
+            order = jax.random.permutation(key, config.num_envs * config.rollout_steps // config.segment_length)
+            order = order.reshape(config.minibatches, -1)
+            return jax.lax.scan(
+                lambda nets, index: minibatch_step(nets, jax.tree.map(lambda x: x[index], batch)), networks, order
+            )
+
+        key, shuffle_key = jax.random.split(state.key)
+        networks = (state.actor, state.critic, state.actor_optimiser, state.critic_optimiser)
+        networks, metrics = jax.lax.scan(epoch, networks, jax.random.split(shuffle_key, config.epochs))
+        metrics = {name: values.mean() for name, values in metrics.items()}
+        metrics |= {name: _mean(values, active) for name, values in estimates.metrics.items()}
+        metrics["risk_fraction"] = risk_fraction
+        state = MAPPOState(*networks, state.measure, state.epsilon, state.learning_rate, state.updates + 1, key)
+        return state, metrics
+
+    measure_numbers = {field.name for field in dataclasses.fields(target_measure)}
+    return Learner(
+        init=init,
+        act=act,
+        update=update,
+        # Shaped rewards are not the returns that an evaluation sees.
+        predict_returns=predict_returns if hasattr(critic, "distribution") and not config.shaping else None,
+        initial_carry=lambda num_envs: (),
+        sweepable=frozenset({"epsilon", "learning_rate"} | measure_numbers),
+        rollout_steps=config.rollout_steps,
+        num_envs=config.num_envs,
+        gamma=config.gamma,
+    )
+
+
+def _transitions(trajectory: Trajectory, gamma: float, shaping: float) -> Transitions:
+    """Rewards after shaping, the discount of each next state, and whether the trajectory goes on there."""
+    breaks = trajectory.terminated | trajectory.truncated[..., None]
+    return Transitions(
+        rewards=trajectory.rewards - shaping * trajectory.costs,
+        discounts=gamma * (1.0 - trajectory.terminated),
+        continues=1.0 - breaks,
+    )
+
+
+def _segments(x: jax.Array, length: int) -> jax.Array:
+    """[T, B, ...] to [T/length * B, length, ...]: consecutive steps of one environment in a row."""
+    time, batch, *rest = x.shape
+    return x.reshape(time // length, length, batch, *rest).swapaxes(1, 2).reshape(-1, length, *rest)
+
+
+def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Weighted mean; 0 where nothing has weight."""
+    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+
+
+def _normalise(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Shift and scale to weighted mean 0 and standard deviation 1."""
+    centred = values - _mean(values, weights)
+    return centred / (jnp.sqrt(_mean(centred**2, weights)) + 1e-8)

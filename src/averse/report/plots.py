@@ -1,0 +1,276 @@
+"""Figures of evaluations and training, drawn without pyplot: no global state, no display, files written whole.
+
+Every function takes a mapping name -> data and a path whose suffix (.png, .svg, .pdf) is the format; the order of the
+mapping is the order of colours (Okabe and Ito's palette, distinguishable by the colour-blind) and of the legend.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+from numpy.typing import ArrayLike
+
+from averse.errors import AverseError
+from averse.evaluation.episodes import Episodes
+from averse.evaluation.files import written_whole
+from averse.evaluation.statistics import (
+    Estimate,
+    cvar_curve_intervals,
+    integrated_quantile,
+    mean,
+    percentile_interval,
+    resample_counts,
+    sample,
+    stratified_bootstrap_interval,
+    worst,
+)
+from averse.evaluation.summary import Summary
+
+Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+INK, FAINT = "#222222", "#8A8A8A"
+TAIL = 0.05
+_DPI = 160
+
+
+def plot_returns(
+    returns: Mapping[str, Returns], path: str | os.PathLike, title: str = "", xlabel: str = "episode return"
+) -> None:
+    """Return distributions over common bins, their worst 5 % filled and averaged, above the tails on a log scale.
+
+    Upper panel: fraction of episodes per bin; darker is each policy's worst 5 %, the triangle its mean (CVaR).
+    Lower panel: fraction of episodes with a return at most x, where one episode in a thousand is still to be seen.
+    """
+    groups = _groups(returns)
+    figure, (top, bottom) = _figure(title, rows=2, height=5.6, ratios=(3, 2), sharex=True)
+    pooled = {name: np.sort(np.concatenate(parts)) for name, parts in groups.items()}
+    edges = _bins(np.concatenate(list(pooled.values())))
+    for name, style in _styles(pooled).items():
+        values, color = pooled[name], style["color"]
+        height = np.histogram(values, edges)[0] / values.size
+        tail, average = stratified_bootstrap_interval(groups[name], worst(TAIL)), mean(values)
+        threshold = values[int(np.ceil(TAIL * values.size)) - 1]
+        grid = np.sort(np.concatenate([edges, [threshold]]))  # cut the bin in which the tail ends
+        steps = height[np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, height.size - 1)]
+        in_tail = grid <= threshold
+        top.fill_between(grid[in_tail], steps[in_tail], step="post", color=color, alpha=0.65, linewidth=0)
+        top.fill_between(grid[~in_tail | (grid == threshold)], steps[~in_tail | (grid == threshold)], step="post",
+                         color=color, alpha=0.12, linewidth=0)  # fmt: skip
+        top.stairs(height, edges, color=color, linewidth=1.4, label=f"{name}: mean {average:.4g}, worst 5 % {tail}")
+        top.plot([tail.value], [-0.035], "^", color=color, markersize=9, markeredgecolor="white", clip_on=False,
+                 transform=top.get_xaxis_transform(), zorder=5)  # fmt: skip
+        fraction = np.arange(1, values.size + 1) / values.size
+        bottom.step(values, fraction, where="post", linewidth=1.6, **style)
+    smallest = min(1 / values.size for values in pooled.values())
+    bottom.axhspan(smallest / 1.5, TAIL, color=INK, alpha=0.06, linewidth=0)
+    bottom.text(0.995, TAIL, "worst 5 % ", transform=bottom.get_yaxis_transform(), ha="right", va="top", color=FAINT)
+    bottom.set(yscale="log", ylim=(smallest / 1.5, 1.15), ylabel="episodes at most this", xlabel=xlabel)
+    _percent_log(bottom)
+    top.set(ylabel="episodes per bin", ylim=(0, None), xlim=(edges[0], edges[-1]))
+    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
+    top.tick_params(axis="x", pad=9)
+    _legend_above(top)
+    _save(figure, path)
+
+
+def plot_cvar_curves(
+    returns: Mapping[str, Returns], path: str | os.PathLike, title: str = "", ylabel: str = "mean of the worst returns"
+) -> None:
+    """Mean return of the worst alpha of episodes against alpha, from the extreme tail to the mean, with 95 % bands.
+
+    A curve above another at every alpha is better whatever one's risk aversion.
+    """
+    groups = _groups(returns)
+    figure, (axes,) = _figure(title)
+    smallest = max(min(sum(map(len, parts)) for parts in groups.values()), 2)
+    alphas = np.geomspace(min(max(0.01, 5 / smallest), 0.5), 1.0, 25)  # at least five episodes at the left end
+    for name, style in _styles(groups).items():
+        curve = list(cvar_curve_intervals(groups[name], list(alphas)).values())
+        axes.plot(alphas, [point.value for point in curve], label=name, linewidth=1.8, **style)
+        low, high = [p.low for p in curve], [p.high for p in curve]
+        axes.fill_between(alphas, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    if alphas[0] <= TAIL:
+        axes.axvline(TAIL, color=FAINT, linewidth=0.9, linestyle=":")
+    axes.set(xscale="log", xlim=(alphas[0], 1.0), ylabel=ylabel, xlabel="worst fraction of episodes (100 % is the mean)")
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= alphas[0]]
+    axes.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    _legend_above(axes)
+    _save(figure, path)
+
+
+def plot_learning_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    path: str | os.PathLike,
+    title: str = "",
+    ylabel: str = "return",
+    xlabel: str = "environment steps",
+) -> None:
+    """Learning curves: name -> (steps [P], values [S, P]); each seed thin, the interquartile mean over seeds thick.
+
+    The band is its pointwise 95 % bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
+    not reached.
+    """
+    if not curves:
+        raise AverseError("no learning curve to plot")
+    figure, (axes,) = _figure(title)
+    for name, style in _styles(curves).items():
+        steps, values = (np.asarray(x, float) for x in curves[name])
+        values = values[None] if values.ndim == 1 else values
+        if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
+            raise AverseError(f"curve {name!r}: values {values.shape} must be [seeds, points] with {steps.size} points")
+        for seed_values in values:
+            axes.plot(steps, seed_values, color=style["color"], linewidth=0.6, alpha=0.3)
+        middle, low, high = interquartile_band(values)
+        seeds = f"{len(values)} seed{'s' * (len(values) > 1)}"
+        axes.plot(steps, middle, label=f"{name} ({seeds})", linewidth=2.0, **style)
+        axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    _legend_above(axes)
+    _save(figure, path)
+
+
+def plot_tradeoff(
+    summaries: Mapping[str, Summary], path: str | os.PathLike, title: str = "", connect: bool = False
+) -> None:
+    """Mean return against worst-5 % return, a cross of 95 % intervals per policy: what safety costs.
+
+    Up and right is better. `connect` joins the policies in the order of the mapping (a sweep of tau).
+    """
+    if not summaries:
+        raise AverseError("no summary to plot")
+    figure, (axes,) = _figure(title, height=4.4)
+    points = {name: (summary.mean, summary.cvar_05) for name, summary in summaries.items()}
+    if connect:
+        axes.plot(*np.array([(x.value, y.value) for x, y in points.values()]).T, color=FAINT, linewidth=1, zorder=1)
+    for name, style in _styles(points).items():
+        x, y = points[name]
+        axes.errorbar(x.value, y.value, xerr=_arms(x), yerr=_arms(y), color=style["color"], fmt="o", markersize=6,
+                      elinewidth=1.3, markeredgecolor="white", markeredgewidth=0.8, zorder=3)  # fmt: skip
+        axes.annotate(name, (x.value, y.value), xytext=(6, 6), textcoords="offset points", fontsize=9, color=INK)
+    axes.set(xlabel="mean return", ylabel="mean of the worst 5 % of returns")
+    axes.margins(0.15)
+    _save(figure, path)
+
+
+def interquartile_band(values: np.ndarray, resamples: int = 1_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interquartile mean over seeds at every point, with its 95 % bootstrap interval: values [S, P] -> three [P].
+
+    NaN values are left out; a point that fewer than two seeds have reached has no interval (NaN).
+    """
+    result = np.full((3, values.shape[1]), np.nan)
+    counts_of: dict[int, np.ndarray] = {}
+    for p, column in enumerate(values.T):
+        reached = column[np.isfinite(column)]
+        if reached.size == 0:
+            continue
+        if reached.size not in counts_of:
+            counts_of[reached.size] = np.concatenate(list(resample_counts([reached.size], resamples)))
+        weights = np.concatenate([np.ones((1, reached.size)), counts_of[reached.size]])
+        low, high = integrated_quantile(reached, weights, [0.25, 0.75]).T
+        replicates = (high - low) / 0.5
+        estimate = percentile_interval(replicates[1:], replicates[0], reached.size)
+        result[:, p] = estimate.value, estimate.low, estimate.high
+    return result[0], result[1], result[2]
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
+    """Every entry as returns by training seed, failed episodes left out."""
+    if not returns:
+        raise AverseError("no returns to plot")
+    groups = {}
+    for name, data in returns.items():
+        if isinstance(data, Episodes):
+            parts = data.completed().by_training_seed()
+        elif isinstance(data, (list, tuple)) and len(data) and np.ndim(data[0]) > 0:
+            parts = [np.asarray(part, float) for part in data]
+        else:
+            parts = [np.asarray(data, float)]
+        if not parts:
+            raise AverseError(f"{name!r} has no completed episode to plot")
+        groups[name] = [sample(part) for part in parts]
+    return groups
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """Common edges: Freedman and Diaconis' width for the pooled sample, between 25 and 80 bins."""
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-9 * max(1.0, abs(low)):
+        low, high = low - 0.5, high + 0.5
+    spread = np.subtract(*np.quantile(values, [0.75, 0.25]))
+    width = 2 * spread / np.cbrt(values.size)
+    count = 80 if width <= 0 else int(np.clip(np.ceil((high - low) / width), 25, 80))
+    return np.linspace(low, high, count + 1)
+
+
+def _styles(names: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Colour and, past the palette, dashes of every name."""
+    return {
+        name: {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % len(DASHES)]}
+        for i, name in enumerate(names)
+    }
+
+
+def _figure(
+    title: str, rows: int = 1, height: float = 4.0, ratios: Sequence[float] = (1,), sharex: bool = False
+) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(7.2, height), layout="constrained", facecolor="white")
+    axes = list(figure.subplots(rows, 1, squeeze=False, sharex=sharex, gridspec_kw={"height_ratios": ratios})[:, 0])
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK, x=0.02, ha="left", fontweight="bold")
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(FAINT)
+        ax.tick_params(colors=INK, labelsize=9)
+        ax.grid(True, color="#E6E6E6", linewidth=0.7)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def _legend_above(axes: Axes) -> None:
+    """The legend over the axes, where it hides no data; one line per entry if they are long."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 1 if max(map(len, labels)) > 34 else min(len(labels), 3 if max(map(len, labels)) > 20 else 4)
+    axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=9,
+                borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)  # fmt: skip
+
+
+def _percent_log(axes: Axes) -> None:
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _thousands(x: float, _: object = None) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(x) >= size:
+            return f"{x / size:g}{letter}"
+    return f"{x:g}"
+
+
+def _arms(estimate: Estimate) -> np.ndarray | None:
+    """Lengths of an interval's arms below and above the value, [2, 1]; None without an interval."""
+    if not estimate.has_interval:
+        return None
+    arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    return np.maximum(np.array(arms), 0.0)
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".svg", ".pdf"):
+        raise AverseError(f"a figure's file name must end in .png, .svg or .pdf, not {Path(path).name!r}")
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)  # same data, same file
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)

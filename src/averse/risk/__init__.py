@@ -1,0 +1,81 @@
+"""What risk is: return distributions, risk measures, distributional Bellman operators, advantages.
+
+Pure functions of arrays: they jit, vmap and differentiate, work in float32 and float64, and know nothing of networks.
+"""
+
+from averse.risk import advantages, bellman
+from averse.risk.advantages import (
+    action_value,
+    entropic,
+    entropic_weights,
+    gae,
+    influence_advantage,
+    mean_variance,
+    second_moment_targets,
+)
+from averse.risk.bellman import (
+    categorical_lambda_returns,
+    clamped_mass,
+    cross_entropy,
+    cross_entropy_to_shifted,
+    lambda_returns,
+    project,
+    quantile_huber_loss,
+    quantile_lambda_returns,
+    shift_and_project,
+)
+from averse.risk.distributions import Categorical, Distribution, Quantiles, Samples, uniform_support
+from averse.risk.measures import (
+    CPW,
+    Blend,
+    CVaR,
+    Entropic,
+    EVaR,
+    Expectation,
+    MeanVariance,
+    RiskMeasure,
+    VaR,
+    Wang,
+    WorstCase,
+    names,
+    parse,
+)
+
+__all__ = [
+    "CPW",
+    "Blend",
+    "CVaR",
+    "Categorical",
+    "Distribution",
+    "EVaR",
+    "Entropic",
+    "Expectation",
+    "MeanVariance",
+    "Quantiles",
+    "RiskMeasure",
+    "Samples",
+    "VaR",
+    "Wang",
+    "WorstCase",
+    "action_value",
+    "advantages",
+    "bellman",
+    "categorical_lambda_returns",
+    "clamped_mass",
+    "cross_entropy",
+    "cross_entropy_to_shifted",
+    "entropic",
+    "entropic_weights",
+    "gae",
+    "influence_advantage",
+    "lambda_returns",
+    "mean_variance",
+    "names",
+    "parse",
+    "project",
+    "quantile_huber_loss",
+    "quantile_lambda_returns",
+    "second_moment_targets",
+    "shift_and_project",
+    "uniform_support",
+]

@@ -1,0 +1,155 @@
+"""Training in compiled environments: rollouts and updates of many runs are one XLA program."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from averse.environments.protocol import Environment
+from averse.environments.vectorised import BatchState, reset_batch, step_batch
+from averse.learners.contract import Learner, Trajectory
+
+
+class LoopState(NamedTuple):
+    """All that goes from one update to the next, of one run; a checkpoint holds it whole."""
+
+    learner: Any
+    environment: BatchState
+    observations: jax.Array  # [B, A, O]
+    global_state: jax.Array  # [B, G]
+    available: jax.Array  # [B, A, n]
+    active: jax.Array  # bool [B, A]
+    first: jax.Array  # bool [B]
+    carry: Any
+    returns: jax.Array  # float32 [B], return of the running episode, mean over agents
+    lengths: jax.Array  # int32 [B], its steps so far
+    key: jax.Array
+
+
+class EpisodeRecord(NamedTuple):
+    """Episodes that ended, [T, B]; NaN where none did."""
+
+    returns: jax.Array
+    lengths: jax.Array
+    info: dict[str, jax.Array]
+
+
+def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
+    """The state of a run before its first update."""
+    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    batch, step = reset_batch(environment, environment_key, learner.num_envs)
+    return LoopState(
+        learner=learner.init(learner_key, **swept),
+        environment=batch,
+        observations=step.observations,
+        global_state=step.global_state,
+        available=step.available,
+        active=jnp.ones((learner.num_envs, environment.num_agents), bool),
+        first=jnp.ones(learner.num_envs, bool),
+        carry=learner.initial_carry(learner.num_envs),
+        returns=jnp.zeros(learner.num_envs),
+        lengths=jnp.zeros(learner.num_envs, jnp.int32),
+        key=key,
+    )
+
+
+def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
+    key, act_key = jax.random.split(state.key)
+    actions, extras = learner.act(state.learner, state.observations, state.available, act_key, carry=state.carry)
+    batch, step = step_batch(environment, state.environment, actions)
+    done = step.done
+    returns = state.returns + step.rewards.mean(-1)
+    lengths = state.lengths + 1
+    transition = Trajectory(
+        observations=state.observations,
+        global_state=state.global_state,
+        available=state.available,
+        actions=actions,
+        extras=extras,
+        rewards=step.rewards,
+        costs=step.costs,
+        terminated=step.terminated,
+        truncated=step.truncated,
+        active=state.active,
+        first=state.first,
+        next_observations=step.next_observations,
+        next_global_state=step.next_global_state,
+    )
+    record = EpisodeRecord(
+        jnp.where(done, returns, jnp.nan),
+        jnp.where(done, lengths, jnp.nan),
+        {name: jnp.where(done, value, jnp.nan) for name, value in step.info.items()},
+    )
+    state = LoopState(
+        learner=state.learner,
+        environment=batch,
+        observations=step.observations,
+        global_state=step.global_state,
+        available=step.available,
+        active=~step.terminated | done[:, None],
+        first=done,
+        carry=extras.get("carry", ()),
+        returns=jnp.where(done, 0.0, returns),
+        lengths=jnp.where(done, 0, lengths),
+        key=key,
+    )
+    return state, (transition, record)
+
+
+def _update(environment: Environment, learner: Learner, state: LoopState, _: None):
+    state, (trajectory, record) = jax.lax.scan(
+        partial(_rollout_step, environment, learner), state, None, length=learner.rollout_steps
+    )
+    learner_state, metrics = learner.update(state.learner, trajectory)
+    return state._replace(learner=learner_state), (metrics, record)
+
+
+class CompiledGroup:
+    """Runs (seeds times swept values) that are trained side by side in one program.
+
+    Args:
+      runs: one dictionary per run, its seed and the swept numbers.
+    """
+
+    def __init__(self, environment: Environment, learner: Learner, runs: list[dict[str, float]]):
+        self.environment, self.learner, self.runs = environment, learner, runs
+        self._advance: dict[int, Any] = {}
+        self.state: LoopState
+
+    def start(self) -> None:
+        seeds = jnp.array([run["seed"] for run in self.runs], jnp.uint32)
+        swept = {name: jnp.array([run[name] for run in self.runs]) for name in self.runs[0] if name != "seed"}
+        self.state = jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept)
+
+    def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
+        """Do some updates; per run, the means of the learner's metrics and the episodes that ended."""
+        if num_updates not in self._advance:
+
+            def chunk(state: LoopState):
+                return jax.lax.scan(partial(_update, self.environment, self.learner), state, None, length=num_updates)
+
+            self._advance[num_updates] = jax.jit(jax.vmap(chunk), donate_argnums=0)
+        self.state, (metrics, records) = self._advance[num_updates](self.state)
+        metrics, records = jax.device_get((metrics, records))
+        return (
+            [{name: float(np.mean(values[i])) for name, values in metrics.items()} for i in range(len(self.runs))],
+            [jax.tree.map(lambda x, i=i: x[i].ravel(), records) for i in range(len(self.runs))],
+        )
+
+    def snapshot(self) -> Any:
+        """What a checkpoint must hold for training to go on bit for bit; leading axis: runs."""
+        return self.state
+
+    def restore(self, snapshot: Any) -> None:
+        self.state = snapshot
+
+    def learner_states(self) -> Any:
+        """The learners' states, leading axis: runs."""
+        return self.state.learner
+
+    def close(self) -> None:
+        """Nothing to end: a compiled environment has no processes."""
+
+

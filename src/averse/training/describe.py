@@ -1,0 +1,46 @@
+"""The run summary: what is about to be trained, in a few lines."""
+
+from averse.environments import is_compiled
+from averse.environments.protocol import Box
+from averse.games import tractability_margin
+from averse.learners.mappo import MAPPOConfig, risk_measure
+from averse.risk import Entropic, Expectation
+from averse.training.config import TrainingConfig
+
+
+def describe(config: TrainingConfig) -> str:
+    """A summary for the terminal: sizes, risk, support, and the tractability margin of the settings."""
+    environment = config.build_environment()
+    settings = config.learner_config()
+    space = environment.action_space
+    actions = f"Box of {space.size}" if isinstance(space, Box) else f"{space.num_actions} actions"
+    per_update = settings.num_envs * settings.rollout_steps
+    where = "compiled" if is_compiled(environment) else "worker processes"
+    lines = [
+        f"{config.method} on {config.environment} ({where}; {environment.num_agents} agents, {actions}, "
+        f"horizon {environment.horizon})",
+        f"  {len(config.runs)} runs x {config.total_updates} updates x {per_update:,} steps",
+    ]
+    for name, values in config.sweep.items():
+        lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
+    if isinstance(settings, MAPPOConfig):
+        lines += _describe_risk(config, settings, environment)
+    return "\n".join(lines)
+
+
+def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -> list[str]:
+    measure = risk_measure(settings)
+    lines = [f"  critic {settings.critic}, advantage {settings.advantage}, measure {measure}, epsilon {settings.epsilon:g}"]
+    if settings.critic in ("categorical", "quantile"):
+        low, high = settings.support or environment.return_bounds(settings.gamma)
+        lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms")
+    if isinstance(measure, Entropic | Expectation) and environment.num_agents > 1:
+        taus = config.sweep.get("tau", (measure.tau if isinstance(measure, Entropic) else float("inf"),))
+        margins = [tractability_margin(float(tau), settings.epsilon, environment.num_agents) for tau in taus]
+        formula = "eps1 eps2 - tau1 tau2" if environment.num_agents == 2 else "eps - (agents - 1) tau"
+        inside = "inside" if min(margins) >= 0 else "outside"
+        lines.append(
+            f"  tractability margin {formula} = {', '.join(f'{margin:g}' for margin in margins)}: {inside} the region "
+            "where the equilibrium of a matrix game is sure to be computable"
+        )
+    return lines

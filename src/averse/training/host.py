@@ -1,0 +1,114 @@
+"""Training in host environments: actors step in worker processes while the learner stays one compiled program."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
+from averse.learners.contract import Learner, Trajectory
+from averse.training.compiled import EpisodeRecord
+
+
+class HostGroup:
+    """One run in a host environment.
+
+    Episodes start afresh at each checkpoint (a simulator's inside cannot be saved exactly), in an interrupted and in an
+    uninterrupted run alike, so that both end with the same parameters if the environment is deterministic given its seeds.
+    """
+
+    def __init__(self, environment: HostEnvironment, learner: Learner, runs: list[dict[str, float]], vector: HostVector):
+        assert len(runs) == 1
+        self.environment, self.learner, self.runs, self.vector = environment, learner, runs, vector
+        self._act = jax.jit(learner.act, static_argnames="explore")
+        self._update = jax.jit(learner.update, donate_argnums=0)
+        self._key = jax.random.key(int(runs[0]["seed"]))
+        self.state: Any
+        self.updates = 0
+        self._step: TimeStep | None = None
+
+    def start(self) -> None:
+        swept = {name: jnp.float32(value) for name, value in self.runs[0].items() if name != "seed"}
+        self.state = self.learner.init(jax.random.fold_in(self._key, 0), **swept)
+        self.updates = 0
+        self._step = None
+
+    def _begin_episodes(self) -> None:
+        seed = np.random.SeedSequence([int(self.runs[0]["seed"]), self.updates]).generate_state(1)[0]
+        self._step = self.vector.reset_endless(int(seed))
+        num_envs, num_agents = self.learner.num_envs, self.environment.num_agents
+        self._carry = self.learner.initial_carry(num_envs)
+        self._active = np.ones((num_envs, num_agents), bool)
+        self._first = np.ones(num_envs, bool)
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs)
+
+    def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
+        """Do some updates; the means of the learner's metrics and the episodes that ended."""
+        if self._step is None:
+            self._begin_episodes()
+        history, records = [], []
+        for _ in range(num_updates):
+            trajectory, record = self._rollout()
+            self.state, metrics = self._update(self.state, trajectory)
+            self.updates += 1
+            history.append(metrics)
+            records.append(record)
+        history = jax.device_get(history)
+        means = {name: float(np.mean([metrics[name] for metrics in history])) for name in history[0]}
+        return [means], [jax.tree.map(lambda *x: np.concatenate([np.ravel(y) for y in x]), *records)]
+
+    def _rollout(self) -> tuple[Trajectory, EpisodeRecord]:
+        """T steps of all environments, and the episodes that ended on the way."""
+        steps, ended = [], []
+        update_key = jax.random.fold_in(self._key, self.updates + 1)
+        for t in range(self.learner.rollout_steps):
+            before = self._step
+            assert before is not None
+            actions, extras = self._act(
+                self.state, before.observations, before.available, jax.random.fold_in(update_key, t), carry=self._carry
+            )
+            after = self.vector.step(np.asarray(actions))
+            done = np.asarray(after.done)
+            self._returns += after.rewards.mean(-1)
+            self._lengths += 1
+            steps.append(
+                Trajectory(
+                    before.observations, before.global_state, before.available, actions, extras, after.rewards,
+                    after.costs, after.terminated, after.truncated, self._active, self._first,
+                    after.next_observations, after.next_global_state,
+                )  # fmt: skip
+            )
+            ended.append(
+                EpisodeRecord(
+                    np.where(done, self._returns, np.nan),
+                    np.where(done, self._lengths, np.nan),
+                    {name: np.where(done, value, np.nan) for name, value in after.info.items()},
+                )
+            )
+            self._active = ~after.terminated | done[:, None]
+            self._first = done
+            self._carry = extras.get("carry", ())
+            self._returns = np.where(done, 0.0, self._returns)
+            self._lengths = np.where(done, 0, self._lengths)
+            self._step = after
+        stack = lambda *leaves: np.stack(leaves)  # noqa: E731
+        return jax.tree.map(stack, *steps), jax.tree.map(stack, *ended)
+
+    def snapshot(self) -> Any:
+        """What a checkpoint must hold; running episodes are given up here, whether or not the run is then killed."""
+        self._step = None
+        return {"learner": self.learner_states(), "updates": jnp.int32(self.updates)}
+
+    def restore(self, snapshot: Any) -> None:
+        self.state = jax.tree.map(lambda x: x[0], snapshot["learner"])
+        self.updates = int(snapshot["updates"])
+        self._step = None
+
+    def learner_states(self) -> Any:
+        """The learner's state with a leading axis of one run."""
+        return jax.tree.map(lambda x: x[None], self.state)
+
+    def close(self) -> None:
+        self.vector.close()
