@@ -1,10 +1,10 @@
 """Risk-averse multi-agent reinforcement learning: agents whose bad outcomes are rare, with honest statistics.
 
-    import averse
+import averse
 
-    run = averse.train("risky-cartpole", "rqe-mappo", steps=1e6, seeds=10, tau=[3.0, 10.0, 100.0], out="runs/tolerance")
-    print(averse.evaluate(run, episodes=1000))
-    actions = run.policy()(observations)
+run = averse.train("risky-cartpole", "rqe-mappo", steps=1e6, seeds=10, tau=[3.0, 10.0, 100.0], out="runs/tolerance")
+print(averse.evaluate(run, episodes=1000))
+actions = run.policy()(observations)
 """
 
 from importlib import import_module

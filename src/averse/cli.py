@@ -73,8 +73,8 @@ class DemoArguments:
 
     out: Path = Path("runs/demo")
     """Directory to create."""
-    seconds: float = 60.0
-    """Training time for each of the two methods, in seconds on this machine (about)."""
+    steps: float = 1.5e5
+    """Environment steps (of 4 cars each) that each of the two methods is trained for."""
     episodes: int = 1000
     """Evaluation episodes per policy."""
 
@@ -133,7 +133,7 @@ def evaluate(arguments: EvaluateArguments) -> None:
 def demo(arguments: DemoArguments) -> None:
     from averse.experiments.demo import run_demo
 
-    run_demo(arguments.out, arguments.seconds, arguments.episodes)
+    run_demo(arguments.out, arguments.steps, arguments.episodes)
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
@@ -194,14 +194,14 @@ def _overview() -> str:
 
 def _with_own_settings(arguments: list[str]) -> type:
     """The train command's dataclass with the flags of the chosen environment and method."""
-    from averse import environments, learners
+    from averse import environments, learners, training
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--env", default=TrainArguments.env)
     peek.add_argument("--method", default=TrainArguments.method)
     chosen, _ = peek.parse_known_args(arguments)
     environment = environments.environment_class(chosen.env)
-    settings = learners.preset(chosen.method)
+    settings = learners.preset(chosen.method, **training.default_settings(environment()))
     flat = tyro.conf.arg(name="", prefix_name=False)
     return dataclasses.make_dataclass(
         "TrainArguments",

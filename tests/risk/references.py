@@ -29,7 +29,9 @@ def entropic(values, probs, tau):
 def cvar(values, probs, alpha):
     """Takes probability from the worst values until alpha is full."""
     results = []
-    for row, masses in zip(np.reshape(values, (-1, np.shape(values)[-1])), np.reshape(probs, (-1, np.shape(probs)[-1]))):
+    for row, masses in zip(
+        np.reshape(values, (-1, np.shape(values)[-1])), np.reshape(probs, (-1, np.shape(probs)[-1]))
+    ):
         left, total = alpha, 0.0
         for j in np.argsort(row):
             taken = min(masses[j], left)
@@ -81,7 +83,7 @@ def forward_view(next_values, rewards, discounts, continues, lam):
     return np.array(returns)
 
 
-def forward_view_distribution(atoms, probs_next, rewards, discounts, continues, lam, t):
+def forward_view_distribution(values_next, probs_next, rewards, discounts, continues, lam, t):
     """The distributional lambda-return at t without any projection: values and probabilities."""
     values, masses = [], []
     weight, so_far, scale = 1.0, 0.0, 1.0
@@ -89,7 +91,7 @@ def forward_view_distribution(atoms, probs_next, rewards, discounts, continues, 
         so_far += scale * rewards[k]
         scale *= discounts[k]
         goes_on = lam if continues[k] and k < len(rewards) - 1 else 0.0
-        values.append(so_far + scale * atoms)
+        values.append(so_far + scale * values_next[k])
         masses.append(weight * (1 - goes_on) * probs_next[k])
         weight *= goes_on
     return np.concatenate(values), np.concatenate(masses)

@@ -1,8 +1,8 @@
 """Batches of host environments in worker processes: started safely, stepped together, replaced when they die.
 
 A `WorkerPool` moves raw arrays between the parent and its workers through shared memory, with one semaphore each way
-per worker. A `WorkerVector` is the `HostVector` made of a pool and an *encoder*, which turns the raw arrays of the whole
-batch into `TimeStep`s; what an encoder computes for all environments at once costs far less than in each worker.
+per worker. A `WorkerVector` is the `HostVector` made of a pool and an *encoder*, which turns the raw arrays of the
+whole batch into `TimeStep`s; what an encoder computes for all environments at once costs far less than in each worker.
 """
 
 import logging
@@ -14,7 +14,7 @@ import time
 import types
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -112,10 +112,6 @@ class _Worker:
         if message is not None:
             raise AverseError(message)
         return f"raised an exception:\n{trace}"
-
-    def startup_exception(self) -> str | None:
-        """What the worker has told before it could serve, if anything."""
-        return self._exception() if self.pipe.poll() else None
 
     def kill(self) -> None:
         if self.process.is_alive():
@@ -240,7 +236,7 @@ class WorkerPool:
                 array[failed] = self._last[name][failed]
             for array in outcome.values():
                 array[failed] = 0
-        for index in np.flatnonzero(ended & ~failed):
+        for index in np.flatnonzero(ended & ~failed).tolist():
             self._failures[index] = 0
         now = self._copy("now")
         self._last = now
@@ -256,13 +252,10 @@ class WorkerPool:
         return {name: view.copy() for name, view in self._views[section].items()}
 
     def _await_start(self, index: int) -> None:
-        worker = self._workers[index]
         try:
-            worker.wait(self.timeout, self._views["flags"]["failed"][index])
-        except _Died as death:
-            # a worker that dies at once would do so again
-            told = worker.startup_exception() or str(death)
-            raise AverseError(f"environment worker {index} could not start: {told}") from death
+            self._await(index)
+        except _Died as death:  # a worker that dies at once would do so again
+            raise AverseError(f"environment worker {index} could not start: it {death}") from death
 
     def _await(self, index: int) -> None:
         try:
@@ -271,9 +264,12 @@ class WorkerPool:
             self._waiting.discard(index)
 
     def _order_reset(self, index: int, episodes: Episodes) -> None:
-        self._views["flags"]["command"][index] = Command.RESET
+        flags = self._views["flags"]
+        flags["command"][index] = Command.RESET
+        flags["episodes"][index] = 0
         self._waiting.add(index)
-        self._workers[index].pipe.send(episodes)
+        with suppress(OSError):  # a dead worker is found out by whoever waits for it
+            self._workers[index].pipe.send(episodes)
         self._workers[index].go.release()
 
     def _replace(self, index: int, reason: str, play: bool = True) -> None:
@@ -296,7 +292,6 @@ class WorkerPool:
             seeds = None if old.seeds is None else old.seeds[begun:]
             entropy = (*old.entropy[:2], self._replacements[index])
             self._episodes[index] = Episodes(seeds, entropy)
-            flags["episodes"][index] = 0
             self._order_reset(index, self._episodes[index])
             try:
                 self._await(index)

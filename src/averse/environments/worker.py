@@ -44,6 +44,8 @@ class WorkerEnvironment(Protocol):
     def close(self) -> None: ...
 
 
+_PARENT_CHECK_SECONDS = 2.0  # how often an idle worker looks whether its parent still lives
+
 Factory = Callable[[], WorkerEnvironment]
 
 Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name -> (shape, dtype)
@@ -144,12 +146,10 @@ class Link:
 def run(factory: Factory, link: Link) -> None:
     """The life of a worker: build the environment, then answer commands until told to close or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    flags = {}
+    views = shared_views(link.memory, link.layout, link.num_envs)
     try:
-        views = shared_views(link.memory, link.layout, link.num_envs)
         mine = {section: {name: array[link.index : link.index + 1] for name, array in arrays.items()}
                 for section, arrays in views.items()}  # fmt: skip
-        flags = mine["flags"]
         environment = factory()
         link.ready.release()
         try:
@@ -161,8 +161,7 @@ def run(factory: Factory, link: Link) -> None:
             link.pipe.send((str(error) if isinstance(error, AverseError) else None, traceback.format_exc()))
         except OSError:
             return  # nobody listens any more
-        if flags:
-            flags["failed"][0] = True
+        views["flags"]["failed"][link.index] = True
         link.ready.release()
 
 
@@ -183,7 +182,7 @@ def _serve(environment: WorkerEnvironment, link: Link, mine: dict[str, dict[str,
         begun[0] += 1  # only now: the seed of a reset that kills the worker is tried again
 
     while True:
-        while not link.go.acquire(timeout=5.0):
+        while not link.go.acquire(timeout=_PARENT_CHECK_SECONDS):
             if os.getppid() != parent_id or (parent is not None and not parent.is_alive()):
                 return
         order = command[0]

@@ -1,5 +1,6 @@
 """From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
 
 FIRST_SEED = 1_000_000  # evaluation seeds; tuning that looks at episodes should use others
-TRUNCATION_WEIGHT = 0.05  # a realised return is used for calibration if less than this discount was left when it was cut
+TRUNCATION_WEIGHT = (
+    0.05  # a realised return is used for calibration if less than this discount was left when it was cut
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,13 @@ class Evaluation:
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
 
     def __str__(self) -> str:
-        from averse.report.tables import text_table
+        from rich.console import Console
 
-        return text_table({label or self.method: summary for label, summary in self.summaries.items()})
+        from averse.report.tables import rich_table
+
+        console = Console(file=io.StringIO(), width=120)
+        console.print(rich_table({label or self.method: summary for label, summary in self.summaries.items()}))
+        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
 def label_of(settings: Mapping[str, float]) -> str:

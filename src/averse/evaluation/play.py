@@ -67,7 +67,9 @@ class _Episode(NamedTuple):
     key: jax.Array
 
 
-def _play_one(environment: Environment, learner: Learner, explore: bool, policy: Any, seed: jax.Array, probe_time: jax.Array):
+def _play_one(
+    environment: Environment, learner: Learner, explore: bool, policy: Any, seed: jax.Array, probe_time: jax.Array
+):
     """One episode from its seed."""
     key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
     state, observations = environment.reset(reset_key)
@@ -133,7 +135,8 @@ def compiled_player(environment: Environment, learner: Learner, explore: bool) -
         padded = np.resize(seeds, -(-len(seeds) // size) * size).astype(np.uint32)
         times = probe_times(padded, environment.horizon)
         parts = [
-            jax.device_get(batch(policy, padded[i : i + size], times[i : i + size])) for i in range(0, len(padded), size)
+            jax.device_get(batch(policy, padded[i : i + size], times[i : i + size]))
+            for i in range(0, len(padded), size)
         ]
         return jax.tree.map(lambda *x: np.concatenate(x)[: len(seeds)], *parts)
 

@@ -39,7 +39,9 @@ def estimate_advantages(
     """
     if name == "action-value":
         assert mixtures is not None
-        return _action_value(cast(DistributionalCritic, critic), measure, raw, next_raw, transitions, lam, actions, *mixtures)
+        return _action_value(
+            cast(DistributionalCritic, critic), measure, raw, next_raw, transitions, lam, actions, *mixtures
+        )
     targets = critic.targets(raw, next_raw, transitions, lam)
     if name == "mean-variance":
         return _mean_variance(cast(DualCritic, critic), measure, raw, next_raw, transitions, lam, targets)
@@ -55,7 +57,9 @@ def estimate_advantages(
     values, next_values = measure(before), measure(after)
     metrics["value"] = values
     if name == "entropic":
-        advantages, clipped = risk.entropic(values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip)
+        advantages, clipped = risk.entropic(
+            values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip
+        )
         return Estimates(advantages, targets, metrics | {"exponent_clip_fraction": clipped})
     return Estimates(risk.gae(values, next_values, *transitions, lam), targets, metrics)
 

@@ -97,7 +97,9 @@ class DualCritic(NamedTuple):
         next_mean = self.mean(next_raw)
         moment, next_moment = self.second_moment(raw), self.second_moment(next_raw)
         mean_targets = lambda_returns(next_mean, *transitions, lam)
-        return jnp.stack([mean_targets, second_moment_targets(moment, next_mean, next_moment, *transitions, lam)], axis=-1)
+        return jnp.stack(
+            [mean_targets, second_moment_targets(moment, next_mean, next_moment, *transitions, lam)], axis=-1
+        )
 
     def loss(self, raw: jax.Array, targets: jax.Array) -> jax.Array:
         moment_error = (self.second_moment(raw) - targets[..., 1]) / self.scale

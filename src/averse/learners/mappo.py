@@ -121,7 +121,9 @@ def risk_measure(config: MAPPOConfig) -> RiskMeasure:
     """The measure of a configuration, its number replaced by `tau`, `alpha`, `weight` or `eta` where given."""
     measure = parse(config.measure)
     fields = {field.name for field in dataclasses.fields(measure)}
-    given = {name: getattr(config, name) for name in ("tau", "alpha", "weight", "eta") if getattr(config, name) is not None}
+    given = {
+        name: getattr(config, name) for name in ("tau", "alpha", "weight", "eta") if getattr(config, name) is not None
+    }
     for name in given.keys() - fields:
         allowed = f"its number is called {fields.pop()}" if fields else "it has no number"
         raise AverseError(f"{name} does not belong to the measure {config.measure!r}; {allowed}")
@@ -130,7 +132,16 @@ def risk_measure(config: MAPPOConfig) -> RiskMeasure:
 
 def validate(config: MAPPOConfig, environment: Description) -> None:
     """Raise AverseError where settings are out of range or do not fit together."""
-    positive = ("num_envs", "rollout_steps", "epochs", "minibatches", "segment_length", "learning_rate", "clip", "exponent_clip")
+    positive = (
+        "num_envs",
+        "rollout_steps",
+        "epochs",
+        "minibatches",
+        "segment_length",
+        "learning_rate",
+        "clip",
+        "exponent_clip",
+    )
     for name in positive:
         if not getattr(config, name) > 0:
             raise AverseError(f"{name} must be positive, not {getattr(config, name)}")
@@ -157,7 +168,9 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
     if config.advantage == "mean-variance" and not config.measure.startswith("mean-variance"):
         raise AverseError(f"advantage 'mean-variance' needs a mean-variance measure, not {config.measure!r}")
     if config.advantage in ("risk-value", "entropic", "action-value", "influence") and not distributional:
-        raise AverseError(f"advantage {config.advantage!r} needs critic 'categorical' or 'quantile', not {config.critic!r}")
+        raise AverseError(
+            f"advantage {config.advantage!r} needs critic 'categorical' or 'quantile', not {config.critic!r}"
+        )
     if config.advantage == "entropic" and not config.measure.startswith("entropic"):
         raise AverseError(f"advantage 'entropic' needs an entropic measure, not {config.measure!r}; try 'influence'")
     if config.advantage == "action-value" and not isinstance(environment.action_space, Discrete):

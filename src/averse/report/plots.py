@@ -6,6 +6,7 @@ mapping is the order of colours (Okabe and Ito's palette, distinguishable by the
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,20 @@ def plot_returns(
         in_tail = grid <= threshold
         top.fill_between(grid[in_tail], steps[in_tail], step="post", color=color, alpha=0.65, linewidth=0)
         top.fill_between(grid[~in_tail | (grid == threshold)], steps[~in_tail | (grid == threshold)], step="post",
-                         color=color, alpha=0.12, linewidth=0)  # fmt: skip
+                         color=color, alpha=0.12 if len(pooled) <= 3 else 0.04, linewidth=0)  # fmt: skip
         top.stairs(height, edges, color=color, linewidth=1.4, label=f"{name}: mean {average:.4g}, worst 5 % {tail}")
         top.plot([tail.value], [-0.035], "^", color=color, markersize=9, markeredgecolor="white", clip_on=False,
                  transform=top.get_xaxis_transform(), zorder=5)  # fmt: skip
         fraction = np.arange(1, values.size + 1) / values.size
         bottom.step(values, fraction, where="post", linewidth=1.6, **style)
-    smallest = min(1 / values.size for values in pooled.values())
+    smallest = min(0.01, *(1 / values.size for values in pooled.values()))
     bottom.axhspan(smallest / 1.5, TAIL, color=INK, alpha=0.06, linewidth=0)
     bottom.text(0.995, TAIL, "worst 5 % ", transform=bottom.get_yaxis_transform(), ha="right", va="top", color=FAINT)
     bottom.set(yscale="log", ylim=(smallest / 1.5, 1.15), ylabel="episodes at most this", xlabel=xlabel)
     _percent_log(bottom)
     top.set(ylabel="episodes per bin", ylim=(0, None), xlim=(edges[0], edges[-1]))
     top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
-    top.tick_params(axis="x", pad=9)
+    top.text(0, -0.035, "▲ mean of the worst 5 %", transform=top.transAxes, fontsize=8, va="center", color=FAINT)
     _legend_above(top)
     _save(figure, path)
 
@@ -90,7 +91,7 @@ def plot_cvar_curves(
     groups = _groups(returns)
     figure, (axes,) = _figure(title)
     smallest = max(min(sum(map(len, parts)) for parts in groups.values()), 2)
-    alphas = np.geomspace(min(max(0.01, 5 / smallest), 0.5), 1.0, 25)  # at least five episodes at the left end
+    alphas = np.geomspace(min(max(0.01, 5 / smallest), 0.5), 1.0, 61)  # at least five episodes at the left end
     for name, style in _styles(groups).items():
         curve = list(cvar_curve_intervals(groups[name], list(alphas)).values())
         axes.plot(alphas, [point.value for point in curve], label=name, linewidth=1.8, **style)
@@ -98,7 +99,9 @@ def plot_cvar_curves(
         axes.fill_between(alphas, low, high, color=style["color"], alpha=0.18, linewidth=0)
     if alphas[0] <= TAIL:
         axes.axvline(TAIL, color=FAINT, linewidth=0.9, linestyle=":")
-    axes.set(xscale="log", xlim=(alphas[0], 1.0), ylabel=ylabel, xlabel="worst fraction of episodes (100 % is the mean)")
+    axes.set(
+        xscale="log", xlim=(alphas[0], 1.0), ylabel=ylabel, xlabel="worst fraction of episodes (100 % is the mean)"
+    )
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= alphas[0]]
     axes.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -152,13 +155,15 @@ def plot_tradeoff(
     points = {name: (summary.mean, summary.cvar_05) for name, summary in summaries.items()}
     if connect:
         axes.plot(*np.array([(x.value, y.value) for x, y in points.values()]).T, color=FAINT, linewidth=1, zorder=1)
+    markers = cycle("osD^vP*X<>")
     for name, style in _styles(points).items():
         x, y = points[name]
-        axes.errorbar(x.value, y.value, xerr=_arms(x), yerr=_arms(y), color=style["color"], fmt="o", markersize=6,
-                      elinewidth=1.3, markeredgecolor="white", markeredgewidth=0.8, zorder=3)  # fmt: skip
-        axes.annotate(name, (x.value, y.value), xytext=(6, 6), textcoords="offset points", fontsize=9, color=INK)
+        axes.errorbar(x.value, y.value, xerr=_arms(x), yerr=_arms(y), color=style["color"], marker=next(markers),
+                      linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white", markeredgewidth=0.8,
+                      label=name, zorder=3)  # fmt: skip
     axes.set(xlabel="mean return", ylabel="mean of the worst 5 % of returns")
-    axes.margins(0.15)
+    axes.margins(0.08)
+    _legend_above(axes)
     _save(figure, path)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from averse.errors import AverseError, unknown_name
 from averse.evaluation.statistics import Estimate
@@ -56,13 +57,17 @@ def rich_table(
     """The table for a terminal: `rich.print(rich_table({"mappo": summary, ...}))`. `first` heads the names' column."""
     columns = columns_of(summaries, metrics)
     table = Table(
-        title=title or None, caption=caption(summaries), box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
+        title=title or None,
+        caption=caption(summaries),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
     )
     table.add_column(first, style="bold", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right")
     for name, summary in summaries.items():
-        table.add_row(name, *(column.cell(summary) for column in columns))
+        table.add_row(Text(name), *(_two_lines(column.cell(summary)) for column in columns))
     return table
 
 
@@ -100,6 +105,12 @@ def caption(summaries: Mapping[str, Summary]) -> str:
         whose = "" if len(names) == len(summaries) else f" ({', '.join(names)})"
         text += f" Warning{whose}: {warning}."
     return text
+
+
+def _two_lines(cell: str) -> Text:
+    """The interval dimmed below its value, so that columns stay narrow."""
+    value, bracket, interval = cell.partition(" [")
+    return Text(value).append(f"\n[{interval}", style="dim") if bracket else Text(value)
 
 
 def _metric_column(name: str, words: str) -> Column:

@@ -223,15 +223,22 @@ class _Distortion(RiskMeasure):
         of the floating-point type (1 - eps): a large finite stand-in.
         """
         values, probs = distribution.ordered()
-        slopes = self._slope(*_numerics.levels(probs))
-        eps = jnp.finfo(slopes.dtype).eps
-        lowest = self._slope(jnp.asarray(eps, slopes.dtype), jnp.asarray(1 - eps, slopes.dtype))
-        highest = self._slope(jnp.asarray(1 - eps, slopes.dtype), jnp.asarray(eps, slopes.dtype))
+        eps = jnp.finfo(probs.dtype).eps
+        ends = jnp.array([eps, 1 - eps], probs.dtype)
+        level, rest = _numerics.levels(probs)
+        slopes = self._slope(jnp.clip(level, *ends), jnp.clip(rest, *ends))
+        beyond = self._slope(ends, ends[::-1])
+        lowest, highest = beyond[..., :1], beyond[..., 1:]
         gaps = jnp.diff(values, axis=-1)
+        # Integrated from the median, not from the lowest atom: steep slopes where F is 0 then cancel exactly instead of
+        # drowning the rest in rounding.
+        median = distribution.quantile(0.5)[..., None]
+
+        def covered(points):
+            return jnp.clip(points[..., :, None] - values[..., None, :-1], 0, gaps[..., None, :])
 
         def integral(points):
-            covered = jnp.clip(points[..., :, None] - values[..., None, :-1], 0, gaps[..., None, :])
-            inside = jnp.sum(slopes[..., None, :] * covered, -1)
+            inside = jnp.sum(slopes[..., None, :] * (covered(points) - covered(median)), -1)
             below = jnp.minimum(points - values[..., :1], 0)
             above = jnp.maximum(points - values[..., -1:], 0)
             return inside + lowest * below + highest * above

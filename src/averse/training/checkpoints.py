@@ -34,7 +34,9 @@ class Checkpoints:
             return self._manager.restore(update, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-            raise AverseError(f"the checkpoint {self.folder}/{update} is damaged or of another version: {reason}") from error
+            raise AverseError(
+                f"the checkpoint {self.folder}/{update} is damaged or of another version: {reason}"
+            ) from error
 
     def close(self) -> None:
         self._manager.close()

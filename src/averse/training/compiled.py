@@ -151,5 +151,3 @@ class CompiledGroup:
 
     def close(self) -> None:
         """Nothing to end: a compiled environment has no processes."""
-
-

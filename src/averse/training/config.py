@@ -52,14 +52,14 @@ class TrainingConfig:
         learner = learners.build(self.method, self.learner_config(), environment, self.total_updates)
         for name, values in self.sweep.items():
             if name not in learner.sweepable:
-                raise AverseError(f"cannot sweep {name!r} of {self.method}; allowed: {', '.join(sorted(learner.sweepable))}")
+                raise AverseError(
+                    f"cannot sweep {name!r} of {self.method}; allowed: {', '.join(sorted(learner.sweepable))}"
+                )
             if not values:
                 raise AverseError(f"a sweep over {name} needs at least one value")
             for value in values:  # each value passes the checks of a single run
                 learners.preset(self.method, **{**self.learner, name: value})
-                learners.build(
-                    self.method, dataclasses.replace(self.learner_config(), **{name: value}), environment, 1
-                )
+                learners.build(self.method, dataclasses.replace(self.learner_config(), **{name: value}), environment, 1)
         return learner
 
     @property

@@ -30,7 +30,9 @@ def describe(config: TrainingConfig) -> str:
 
 def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -> list[str]:
     measure = risk_measure(settings)
-    lines = [f"  critic {settings.critic}, advantage {settings.advantage}, measure {measure}, epsilon {settings.epsilon:g}"]
+    lines = [
+        f"  critic {settings.critic}, advantage {settings.advantage}, measure {measure}, epsilon {settings.epsilon:g}"
+    ]
     if settings.critic in ("categorical", "quantile"):
         low, high = settings.support or environment.return_bounds(settings.gamma)
         lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms")

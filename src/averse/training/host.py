@@ -18,7 +18,9 @@ class HostGroup:
     uninterrupted run alike, so that both end with the same parameters if the environment is deterministic given its seeds.
     """
 
-    def __init__(self, environment: HostEnvironment, learner: Learner, runs: list[dict[str, float]], vector: HostVector):
+    def __init__(
+        self, environment: HostEnvironment, learner: Learner, runs: list[dict[str, float]], vector: HostVector
+    ):
         assert len(runs) == 1
         self.environment, self.learner, self.runs, self.vector = environment, learner, runs, vector
         self._act = jax.jit(learner.act, static_argnames="explore")
@@ -75,9 +77,19 @@ class HostGroup:
             self._lengths += 1
             steps.append(
                 Trajectory(
-                    before.observations, before.global_state, before.available, actions, extras, after.rewards,
-                    after.costs, after.terminated, after.truncated, self._active, self._first,
-                    after.next_observations, after.next_global_state,
+                    before.observations,
+                    before.global_state,
+                    before.available,
+                    actions,
+                    extras,
+                    after.rewards,
+                    after.costs,
+                    after.terminated,
+                    after.truncated,
+                    self._active,
+                    self._first,
+                    after.next_observations,
+                    after.next_global_state,
                 )  # fmt: skip
             )
             ended.append(

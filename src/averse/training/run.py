@@ -128,11 +128,15 @@ def load(path: str | Path) -> Run:
     for number, group in enumerate(groups_of(config, is_compiled(environment))):
         folder = checkpoint_folder(path, number)
         if not folder.is_dir():
-            raise AverseError(f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume")
+            raise AverseError(
+                f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume"
+            )
         with contextlib.closing(Checkpoints(folder)) as checkpoints:
             update = checkpoints.latest()
             if update is None:
-                raise AverseError(f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume")
+                raise AverseError(
+                    f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume"
+                )
             snapshot = checkpoints.restore(update, abstract_snapshot(config, environment, learner, group))
         states.append(snapshot["learner"] if isinstance(snapshot, dict) else snapshot.learner)
         updates += [update] * len(group)

@@ -13,6 +13,7 @@ import numpy as np
 
 from averse import environments, learners
 from averse.environments import is_compiled
+from averse.environments.protocol import Description
 from averse.errors import AverseError
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
@@ -21,6 +22,7 @@ from averse.training.host import HostGroup
 from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
 
+HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
 REPORTS = 100  # lines of metrics that a run writes, at most
 
 
@@ -47,6 +49,7 @@ def configure(
     built = environments.make(environment, **parameters)
     sequences = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
     fixed = {name: value for name, value in settings.items() if name not in sequences}
+    fixed = {**default_settings(built), **fixed}
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
     config = TrainingConfig(
         environment=environment,
@@ -61,6 +64,11 @@ def configure(
     )
     config.build_learner(built)
     return config
+
+
+def default_settings(environment: Description) -> dict[str, Any]:
+    """The learner's settings that suit a kind of environment: simulators have fewer copies, which are costlier to step."""
+    return {} if is_compiled(environment) else {"num_envs": HOST_ENVS, "rollout_steps": 64}
 
 
 def train(
@@ -97,7 +105,12 @@ def resume(path: str | Path, *, progress: bool = False, tensorboard: bool = Fals
 
 
 def run_training(
-    config: TrainingConfig, path: Path | None, *, resuming: bool = False, progress: bool = False, tensorboard: bool = False
+    config: TrainingConfig,
+    path: Path | None,
+    *,
+    resuming: bool = False,
+    progress: bool = False,
+    tensorboard: bool = False,
 ) -> Run:
     """Carry out a configuration, in a fresh run directory or (`resuming`) in an existing one."""
     environment = config.build_environment()
@@ -112,10 +125,17 @@ def run_training(
     with contextlib.ExitStack() as stack:
         stores = []
         if path is not None:
-            stores = [stack.enter_context(contextlib.closing(Checkpoints(checkpoint_folder(path, n)))) for n in range(len(groups))]
+            stores = [
+                stack.enter_context(contextlib.closing(Checkpoints(checkpoint_folder(path, n))))
+                for n in range(len(groups))
+            ]
             latest = {n: store.latest() or 0 for n, store in enumerate(stores)}
         keep = {str(run): latest.get(n, 0) for n, group in enumerate(groups) for run in group} if resuming else None
-        log = stack.enter_context(contextlib.closing(MetricsLog(path / "metrics.jsonl", keep, tensorboard))) if path else None
+        log = (
+            stack.enter_context(contextlib.closing(MetricsLog(path / "metrics.jsonl", keep, tensorboard)))
+            if path
+            else None
+        )
         bar = stack.enter_context(progress_bar(disable=not progress))
         vector = None
         if not is_compiled(environment):
@@ -176,7 +196,11 @@ def _stop_if_diverged(trainee: Any, metrics: list[dict[str, float]], done: int, 
         return
     bad = [trainee.runs[i] for i, row in enumerate(metrics) if not all(np.isfinite(v) for v in row.values())]
     which = ", ".join(str(run) for run in bad) or "some run"
-    kept = f"the checkpoint after update {store.latest()} is kept" if store is not None and store.latest() else "nothing was saved"
+    kept = (
+        f"the checkpoint after update {store.latest()} is kept"
+        if store is not None and store.latest()
+        else "nothing was saved"
+    )
     raise DivergenceError(
         f"training diverged by update {done} ({which}): numbers are no longer finite; {kept}. "
         "Lower the learning rate, raise tau, or narrow the support."

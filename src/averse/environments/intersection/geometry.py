@@ -73,8 +73,8 @@ def _path(movement: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def geometry() -> Geometry:
-    """The geometry of the shipped network, as numpy arrays."""
+def geometry(dtype: str = "float32") -> Geometry:
+    """The geometry of the shipped network, as numpy arrays with numbers of the given type."""
     paths = [_path(movement) for movement in range(NUM_MOVEMENTS)]
     entry = np.array([lanes()[lanes_of(m)[0]][0] for m in range(NUM_MOVEMENTS)])
     exit_ = entry + [lanes()[lanes_of(m)[1]][0] for m in range(NUM_MOVEMENTS)]
@@ -91,12 +91,12 @@ def geometry() -> Geometry:
         begins = np.searchsorted(positions, np.arange(cells) * _CELL, "right") - 1
         segment_of_cell[movement] = np.clip(begins, 0, count - 1) + movement * most
     road = Geometry(
-        entry=entry.astype(np.float32),
-        exit=exit_.astype(np.float32),
-        length=(exit_ + EXIT_DISTANCE).astype(np.float32),
-        segments=segments.reshape(-1, 6).astype(np.float32),
+        entry=entry.astype(dtype),
+        exit=exit_.astype(dtype),
+        length=(exit_ + EXIT_DISTANCE).astype(dtype),
+        segments=segments.reshape(-1, 6).astype(dtype),
         segment_of_cell=segment_of_cell.reshape(-1),
-        zones=np.zeros((NUM_MOVEMENTS**2, 5), np.float32),
+        zones=np.zeros((NUM_MOVEMENTS**2, 5), dtype),
     )
     return road._replace(zones=_zones(road))
 
@@ -158,11 +158,11 @@ def gaps(xp: Any, one: Pose, other: Pose) -> Any:
 
 def _zones(road: Geometry) -> np.ndarray:
     """The conflict zones of all pairs of movements, by trying all pairs of positions near the junction."""
-    zones = np.zeros((NUM_MOVEMENTS, NUM_MOVEMENTS, 5), np.float32)
+    zones = np.zeros((NUM_MOVEMENTS, NUM_MOVEMENTS, 5), road.zones.dtype)
 
     def candidates(movement: int) -> np.ndarray:
         last = road.exit[movement] + CAR_LENGTH + 1.0
-        return np.arange(road.entry[movement] - 1.0, last, _ZONE_STEP, dtype=np.float32)
+        return np.arange(road.entry[movement] - 1.0, last, _ZONE_STEP, dtype=road.entry.dtype)
 
     for m in range(len(TURNS)):  # the junction looks the same from every arm, so those of the first arm suffice
         mine = candidates(m)

@@ -34,9 +34,7 @@ def global_state_size(task: IntersectionTask) -> int:
     return CAR_SIZE * (task.num_agents + min(STATE_HUMANS, task.num_humans)) + 1
 
 
-def observe(
-    xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, noise: Any = None
-) -> Any:
+def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, noise: Any = None) -> Any:
     """Observations of all agents, float32 [..., N, O], each number about in [-1, 1].
 
     Own (12): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
@@ -48,7 +46,8 @@ def observe(
     both reached their conflict zone, then those without conflict by distance; unseen ones are all zeros. An agent that
     has not departed sees only its first number; one whose episode is over only zeros.
 
-    `pose`: of all cars, each part [..., C]. `noise`: [..., N, C, 3], standard normal numbers for position and speed, uniform ones for dropout; None without.
+    `pose`: of all cars, each part [..., C]. `noise`: [..., N, C, 3], standard normal numbers for position and speed,
+    uniform ones for dropout; None without.
     """
     n = task.num_agents
     driving = scene.status == Status.DRIVING

@@ -59,13 +59,13 @@ def rewards(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, afte
     paid = task.progress_reward * driven / (end - SPAWN_POSITION) - task.time_cost * DECISION_SECONDS
     paid = xp.where(before.status == Status.DRIVING, paid, 0)
     paid = (paid + task.arrival_bonus * arrived - task.crash_penalty * crashed).astype("float32")
-    return xp.broadcast_to(paid.mean(-1, keepdims=True), paid.shape) if task.team else paid
+    return xp.repeat(paid.mean(-1, keepdims=True), n, axis=-1) if task.team else paid
 
 
 def terminated(xp: Any, task: IntersectionTask, after: Scene) -> Any:
     """Which agents' episodes are over, bool [..., N]: their own, or with `team` everybody's when the last one's is."""
     over = after.status >= Status.ARRIVED
-    return xp.broadcast_to(over.all(-1, keepdims=True), over.shape) if task.team else over
+    return xp.repeat(over.all(-1, keepdims=True), task.num_agents, axis=-1) if task.team else over
 
 
 def smallest_gaps(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, after: Scene) -> Any:
@@ -107,7 +107,11 @@ def closest(xp: Any, road: Geometry, one: Track, other: Track) -> Any:
     speeds at both ends of the decision (exact for a constant acceleration).
     """
     u = xp.arange(1, STEPS_PER_DECISION + 1, dtype="float32") / STEPS_PER_DECISION
-    blend, rise, fall = u * u * (3 - 2 * u), u * (1 - u) * (1 - u) * DECISION_SECONDS, u * u * (1 - u) * DECISION_SECONDS
+    blend, rise, fall = (
+        u * u * (3 - 2 * u),
+        u * (1 - u) * (1 - u) * DECISION_SECONDS,
+        u * u * (1 - u) * DECISION_SECONDS,
+    )
 
     def poses(track: Track) -> Pose:
         movement, start, end, start_speed, end_speed = (part[..., None] for part in track)
@@ -127,7 +131,9 @@ def costs(xp: Any, task: IntersectionTask, before: Scene, after: Scene, gap: Any
     return xp.where(crashed_now(before, after), 1.0, near).astype("float32")
 
 
-def update_tally(xp: Any, task: IntersectionTask, tally: Tally, before: Scene, after: Scene, gap: Any, hit: Any) -> Tally:
+def update_tally(
+    xp: Any, task: IntersectionTask, tally: Tally, before: Scene, after: Scene, gap: Any, hit: Any
+) -> Tally:
     """The tally after one decision; `gap` from `smallest_gaps`, `hit` the largest speed of a crash now [...], or 0."""
     n = task.num_agents
     drove = before.status == Status.DRIVING

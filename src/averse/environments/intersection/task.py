@@ -58,7 +58,7 @@ class Status:
 
 
 class Scene(NamedTuple):
-    """All cars at one moment, with any leading axes. C cars: the N agents first, then `max_humans` places for humans."""
+    """All cars at one moment, with any leading axes. C cars: first the N agents, then the places for humans."""
 
     movement: Any  # int32 [..., C]
     position: Any  # float32 [..., C], m of the front bumper along the movement's path, 0 at the far end of the arm

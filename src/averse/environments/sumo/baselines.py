@@ -68,10 +68,10 @@ class Reservation:
     """First come, first served: a central manager sees the global state and tells each agent how fast to drive.
 
     An agent keeps a safe distance to the car ahead. It may cross another agent's path unless that one has the
-    reservation, that is, can no longer stop or is nearer to the junction, and would not be gone `margin` seconds before
-    it comes; then it stops at the line, or before the crossing. Humans hold no reservation: an agent waits for those who
-    would reach the crossing earlier than `human_margin` seconds after itself, unless they stand still before it.
-    Reckless humans are not known as such. With margins of minus infinity it waits for nobody.
+    reservation, that is, can no longer stop or is nearer to the junction, and would not be gone `margin` seconds
+    before it comes; then it stops at the line, or before the crossing. Humans hold no reservation: an agent waits for
+    those who would reach the crossing earlier than `human_margin` seconds after itself, unless they stand still before
+    it. Reckless humans are not known as such. With margins of minus infinity it waits for nobody.
     """
 
     task: IntersectionTask
@@ -168,5 +168,3 @@ def baseline(name: str, environment: SumoIntersection) -> tuple[SumoIntersection
     if name == "sumo-drivers":
         return replace(environment, drivers="sumo"), constant_speed
     raise unknown_name("baseline", name, NAMES)
-
-

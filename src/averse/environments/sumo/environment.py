@@ -130,7 +130,8 @@ def layout(task: IntersectionTask, trace: bool = False) -> Layout:
         state["noise"] = ((n, cars, 3), "float32")
     outcome: dict[str, tuple[tuple[int, ...], str]] = {"impact_speed": ((), "float32")}
     if trace:
-        outcome["trace"] = ((STEPS_PER_DECISION, cars, 5), "float64")
+        state["who"] = ((2, cars), "int64")
+        outcome["trace"] = ((STEPS_PER_DECISION, cars, 3), "float64")
     return Layout(((n,), "int32"), state, outcome)
 
 
@@ -227,10 +228,8 @@ class TrafficEncoder:
         return observe(np, task, road, scene, pose, state.get("noise")), global_state(np, task, road, scene, pose)
 
 
-def gaps_of_close_pairs(
-    task: IntersectionTask, road: Geometry, before: Scene, after: Scene, pose: Pose
-) -> np.ndarray:
-    """`rewards.smallest_gaps` of a batch, float32 [B, N], worked out only for the few pairs that can be within the limit.
+def gaps_of_close_pairs(task: IntersectionTask, road: Geometry, before: Scene, after: Scene, pose: Pose) -> np.ndarray:
+    """`rewards.smallest_gaps` of a batch, float32 [B, N], worked out only for the few pairs that can be near enough.
 
     `pose`: of the cars in `after`.
     """

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from averse.environments.host import Batch
 from averse.environments.intersection.geometry import LANE_WIDTH, geometry, lanes, poses_at
 from averse.environments.intersection.recording import Car, Recording
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, STEP_SECONDS, Status
@@ -26,17 +25,18 @@ def record_episode(
     policy: from a `TimeStep` of one environment (B = 1) to actions int32 [1, A].
     title: what the recording is called; the default says how the episode went.
     """
-    rows: list[np.ndarray] = []  # each [C, 5]: movement or -1, position, speed or -1 for a fresh wreck, kind, number
+    frames: list[list[Car]] = []  # crashed cars appear in one frame only
     pool = environment.pool(1, trace=True)
     try:
         encoder = TrafficEncoder(environment)
         batch = pool.reset([Episodes((seed,))])
         time_step = encoder.begin(batch)
-        rows.append(_first_rows(batch, environment.num_agents))
+        frames.append(_cars(batch.now["cars"][0].T, batch.now["who"][0]))
         while not time_step.done[0]:
+            who = batch.now["who"][0]
             batch = pool.step(np.asarray(policy(time_step)))
             time_step = encoder.advance(batch)
-            rows.extend(batch.outcome["trace"][0])
+            frames.extend(_cars(rows, who) for rows in batch.outcome["trace"][0])
     finally:
         pool.close()
     if batch.failed[0]:
@@ -47,53 +47,41 @@ def record_episode(
         step_seconds=STEP_SECONDS,
         lanes=[shape for _, shape in lanes().values()],
         lane_width=LANE_WIDTH,
-        frames=_frames(rows),
+        frames=_with_wrecks(frames),
         title=title or f"{environment.name}, seed {seed}: {arrived} of {len(status)} arrived, {crashed} crashed",
     )
 
 
-def _first_rows(batch: Batch, num_agents: int) -> np.ndarray:
-    """The cars at the start. Which humans are reckless and what they are called is known only from the first step on."""
-    movement, position, speed = batch.now["cars"][0]
-    number = np.arange(len(movement))
-    movement = np.where(number < num_agents, movement, -1)
-    return np.stack([movement, position, speed, np.zeros(len(movement)), number], -1)
-
-
-def _frames(rows: list[np.ndarray]) -> list[list[Car]]:
-    wrecks: list[tuple[int, Car]] = []  # (last frame to show it in, the wreck)
-    frames = []
-    for index, cars in enumerate(rows):
-        wrecks = [(last, car) for last, car in wrecks if index <= last]
-        frame = []
-        for car in _cars(cars[cars[:, 0] >= 0]):
-            if car.crashed:
-                wrecks.append((index + round(CRASH_SECONDS / STEP_SECONDS), car))
-            else:
-                frame.append(car)
-        frames.append(frame + [car for _, car in wrecks])
-    return frames + [[car for last, car in wrecks if len(frames) + i <= last] for i in range(_remaining(wrecks, rows))]
-
-
-def _remaining(wrecks: list[tuple[int, Car]], rows: list[np.ndarray]) -> int:
-    """Frames to add after the episode's end, so that a last crash is seen as long as any other."""
-    return max((last - len(rows) + 1 for last, _ in wrecks), default=0)
-
-
-def _cars(rows: np.ndarray) -> list[Car]:
-    pose = poses_at(np, geometry(), rows[:, 0].astype(np.int32), rows[:, 1])
+def _cars(rows: np.ndarray, who: np.ndarray) -> list[Car]:
+    """One frame from rows [C, 3] (movement or -1, position, speed or -1 for a fresh wreck) and who [2, C]."""
+    pose = poses_at(np, geometry(), np.maximum(rows[:, 0], 0).astype(np.int32), rows[:, 1])
     heading = np.arctan2(pose.sin, pose.cos)
+    kinds, numbers = who.tolist()
     return [
         Car(
-            id=f"{_KINDS[int(kind)]}{int(number)}",
-            kind=_KINDS[int(kind)],
+            id=f"{_KINDS[kinds[i]]}{numbers[i]}",
+            kind=_KINDS[kinds[i]],
             x=float(pose.x[i]),
             y=float(pose.y[i]),
             heading=float(heading[i]),
-            speed=max(float(speed), 0.0),
+            speed=max(float(rows[i, 2]), 0.0),
             length=CAR_LENGTH,
             width=CAR_WIDTH,
-            crashed=bool(speed < 0),
+            crashed=bool(rows[i, 2] < 0),
         )
-        for i, (_, _, speed, kind, number) in enumerate(rows)
+        for i in np.flatnonzero(rows[:, 0] >= 0)
     ]
+
+
+def _with_wrecks(frames: list[list[Car]]) -> list[list[Car]]:
+    """The frames with every wreck staying for `CRASH_SECONDS`, past the episode's end if need be."""
+    stay = round(CRASH_SECONDS / STEP_SECONDS)
+    last = max((index + stay for index, frame in enumerate(frames) if any(car.crashed for car in frame)), default=0)
+    shown = [[car for car in frame if not car.crashed] for frame in frames]
+    shown += [[] for _ in range(len(frames), last + 1)]
+    for index, frame in enumerate(frames):
+        for car in frame:
+            if car.crashed:
+                for later in shown[index : index + stay + 1]:
+                    later.append(car)
+    return shown

@@ -94,7 +94,7 @@ class _Human(NamedTuple):
 
 
 def draw_humans(task: IntersectionTask, generator: np.random.Generator) -> list[_Human]:
-    """All human drivers of one episode in order of arrival: a Poisson stream from `HUMAN_HISTORY` s before its start."""
+    """All human drivers of one episode in order of arrival: a Poisson stream, begun before it."""
     seconds = HUMAN_HISTORY + task.horizon * DECISION_SECONDS
     count = int(generator.poisson(task.human_rate * seconds))
     times = np.sort(generator.uniform(-HUMAN_HISTORY, seconds - HUMAN_HISTORY, count))
@@ -112,8 +112,8 @@ class Simulation:
     State fields: `cars` float64 [3, C] (movement, or -1 for an absent car; position in m; speed in m/s), `status`
     int64 [N], `elapsed` decisions, and `noise` float32 [N, C, 3] where the task is noisy.
     Outcome: `impact_speed`, the largest relative speed of an agent's crash in this decision (m/s, 0 without); with
-    `trace`, also `trace` float64 [5, C, 5]: movement or -1, position, speed, kind, number of the car after each
-    simulation step (a crashed car in its last row before removal has speed -1).
+    `trace`, also `trace` float64 [5, C, 3]: movement (or -1), position and speed of each car after each simulation
+    step; a car that crashed in it has speed -1. A traced state also has `who` int64 [2, C]: cars' kinds and numbers.
     """
 
     def __init__(self, task: IntersectionTask, sumo_drivers: bool = False, trace: bool = False):
@@ -162,6 +162,7 @@ class Simulation:
         self._position = [0.0] * cars
         self._speed = [0.0] * cars
         self._kind = [AGENT_KIND] * cars
+        self._label = list(range(cars))
         self._origin = [0.0] * cars  # position at departure, to which SUMO's odometer adds
         self._wrecks: list[tuple[int, tuple[float, ...]]] = []  # trace rows of cars that crashed in this step
 
@@ -225,10 +226,10 @@ class Simulation:
             speed = self._entry_speed(movement, self._agent_speed[agent], blocked)
             if speed is not None:
                 status[agent] = Status.DRIVING
-                self._add(agent, f"agent{agent}", "agent", movement, SPAWN_POSITION, speed)
+                self._add(agent, AGENT_KIND, movement, SPAWN_POSITION, speed)
                 if not self._sumo_drivers:
                     self._sumo.vehicle.setSpeedMode(self._ids[agent], AGENT_SPEED_MODE)
-        delayed = []
+        delayed: list[_Human] = []
         for index, human in enumerate(self._humans):
             if human.time > seconds:
                 self._humans = delayed + self._humans[index:]
@@ -259,25 +260,26 @@ class Simulation:
 
     def _add_human(self, slot: int, human: _Human, position: float, speed: float) -> None:
         kind = RECKLESS_KIND if human.reckless else HUMAN_KIND
-        self._add(slot, "human", "human", human.movement, position, speed, kind)
+        self._add(slot, kind, human.movement, position, speed)
         name = self._ids[slot]
         self._sumo.vehicle.setSpeedFactor(name, human.speed_factor)
         if human.reckless:
             self._sumo.vehicle.setSpeedMode(name, RECKLESS_SPEED_MODE)
 
-    def _add(
-        self, car: int, prefix: str, kind: str, movement: int, position: float, speed: float, trace_kind: int = AGENT_KIND
-    ) -> None:
-        name = f"{prefix}.{self._number}"
+    def _add(self, car: int, kind: int, movement: int, position: float, speed: float) -> None:
+        type_ = "agent" if kind == AGENT_KIND else "human"
+        name = f"{type_}{self._number}"
         self._number += 1
         vehicle = self._sumo.vehicle
-        vehicle.add(name, f"route{movement}", kind, departSpeed=repr(speed))
+        vehicle.add(name, f"route{movement}", type_, departSpeed=repr(speed))
         # moved at once: cars that SUMO is left to insert may wait for ever
         vehicle.moveTo(name, f"{ARMS[movement // len(TURNS)]}_in_0", position)
         self._ids[car] = name
         self._cars_by_id[name] = car
         self._movement[car], self._position[car], self._speed[car] = movement, position, speed
-        self._origin[car], self._kind[car] = position, trace_kind
+        self._origin[car], self._kind[car] = position, kind
+        if kind != AGENT_KIND:
+            self._label[car] = self._number
 
     # ---- driving
 
@@ -334,9 +336,7 @@ class Simulation:
         for name, speed in gone.items():
             car = self._cars_by_id[name]
             if self._trace:
-                position = self._wreck_position(car, speed, step)
-                number = int(name.rpartition(".")[2])
-                self._wrecks.append((car, (self._movement[car], position, -1.0, self._kind[car], number)))
+                self._wrecks.append((car, (self._movement[car], self._wreck_position(car, speed, step), -1.0)))
             self._leave(name)
             if car < self._task.num_agents:
                 self._status[car] = Status.CRASHED
@@ -367,13 +367,13 @@ class Simulation:
 
     def _state(self) -> dict[str, Any]:
         task = self._task
-        movement = self._movement
-        state = {
-            # an agent that is not on the road keeps its movement, without being present
-            "cars": (movement, self._position, self._speed),
+        state: dict[str, Any] = {
+            "cars": (self._movement, self._position, self._speed),
             "status": self._status,
             "elapsed": self._elapsed,
         }
+        if self._trace:
+            state["who"] = (self._kind, self._label)
         if task.noisy:
             shape = (task.num_agents, task.num_cars)
             normal = self._generator.standard_normal((*shape, 2), np.float32)
@@ -382,12 +382,11 @@ class Simulation:
         return state
 
     def _trace_rows(self) -> list[tuple[float, ...]]:
-        """One row per car, after one simulation step: movement or -1, position, speed, kind, number."""
-        rows: list[tuple[float, ...]] = [(-1.0, 0.0, 0.0, 0.0, 0.0)] * self._task.num_cars
+        """One row per car, after one simulation step: movement or -1, position, speed."""
+        rows: list[tuple[float, ...]] = [(-1.0, 0.0, 0.0)] * self._task.num_cars
         for name, car in self._cars_by_id.items():
             position = self._origin[car] + self._sumo.vehicle.getDistance(name)
-            speed = self._sumo.vehicle.getSpeed(name)
-            rows[car] = (self._movement[car], position, speed, self._kind[car], int(name.rpartition(".")[2]))
+            rows[car] = (self._movement[car], position, self._sumo.vehicle.getSpeed(name))
         for car, row in self._wrecks:
             rows[car] = row
         self._wrecks = []

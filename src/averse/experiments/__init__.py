@@ -1,0 +1,1 @@
+"""Whole studies: the demo, and (later) comparisons, trade-off sweeps and ablations."""

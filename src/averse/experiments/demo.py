@@ -1,0 +1,94 @@
+"""The demo: two learned policies and the simple drivers on the SUMO intersection, with a table, a picture and a film."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from averse.environments.intersection.recording import Recording
+from averse.environments.protocol import TimeStep
+from averse.environments.registry import make
+from averse.environments.sumo.baselines import baseline
+from averse.environments.sumo.environment import SumoIntersection
+from averse.environments.sumo.recording import record_episode
+from averse.errors import AverseError
+from averse.evaluation import Episodes, Summary, summarise
+from averse.evaluation.evaluator import FIRST_SEED, episode_table, evaluate
+from averse.evaluation.play import HostPolicy, learned_host_policy, play_host
+from averse.report.animation import animate
+from averse.report.plots import plot_returns
+from averse.report.tables import markdown_table, rich_table
+from averse.training import configure, describe, run_training
+from averse.training.config import write_atomically
+from averse.training.run import Run
+from averse.training.train import HOST_ENVS
+
+NEUTRAL, AVERSE = "mappo", "rqe-mappo"
+SETTINGS = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+BASELINES = ("constant-speed", "reservation")
+COLUMNS = ("arrival", "crossing_time")
+
+
+def run_demo(out: Path, steps: float, episodes: int) -> dict[str, Summary]:
+    """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
+
+    Raises AverseError if `out` is taken or SUMO is missing.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise AverseError(f"{out} exists already; choose another --out or remove it")
+    console = Console()
+    environment = make("sumo-intersection")
+    assert isinstance(environment, SumoIntersection)
+    runs, tables = {}, {}
+    for method, settings in SETTINGS.items():
+        config = configure(environment.name, method, steps, **settings)
+        console.print(describe(config), highlight=False)
+        runs[method] = run_training(config, out / method, progress=True)
+        tables[method] = evaluate(runs[method], episodes, progress=True).episodes
+    for name in BASELINES:
+        console.print(f"driving {episodes} episodes with {name}")
+        tables[name] = drive_baseline(environment, name, np.arange(FIRST_SEED, FIRST_SEED + episodes))
+        tables[name].write_parquet(out / f"{name}.parquet")
+    summaries = {name: summarise(table, environment.metrics) for name, table in tables.items()}
+    console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
+    write_atomically(out / "table.md", markdown_table(summaries, COLUMNS))
+    figures = {name: summary.to_dict() for name, summary in summaries.items()}
+    write_atomically(out / "table.json", json.dumps(figures, indent=2) + "\n")
+    plot_returns({name: tables[name] for name in SETTINGS}, out / "returns.png", title="Returns of 4 cars at a junction")
+    film(environment, runs, tables, out / "episode.gif")
+    console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
+    return summaries
+
+
+def drive_baseline(environment: SumoIntersection, name: str, seeds: np.ndarray) -> Episodes:
+    """The episodes of a driver that has learnt nothing."""
+    world, policy = baseline(name, environment)
+
+    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, carry: object):
+        return policy(step), carry
+
+    with world.vector(HOST_ENVS) as vector:
+        played = play_host(vector, act, seeds, world.horizon, gamma=1.0)
+    return episode_table(played, {}, world.metrics)
+
+
+def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, Episodes], path: Path) -> None:
+    """Both policies side by side on the same seed: the first on which the risk-neutral one crashed, if any."""
+    crashed = tables[NEUTRAL].seed[tables[NEUTRAL].metrics["collision"] > 0]
+    seed = int(crashed[0]) if crashed.size else FIRST_SEED
+    animate([record(environment, runs[name], seed, name) for name in SETTINGS], path)
+
+
+def record(environment: SumoIntersection, run: Run, seed: int, title: str) -> Recording:
+    """The evaluation episode of a policy on a seed, step for step as it was evaluated."""
+    act: HostPolicy = learned_host_policy(run.learner, explore=True)(run.state(0))
+    time, carry = 0, run.learner.initial_carry(1)
+
+    def policy(step: TimeStep) -> np.ndarray:
+        nonlocal time, carry
+        actions, carry = act(step, np.array([seed], np.uint32), np.array([time], np.int32), carry)
+        time += 1
+        return actions
+
+    return record_episode(environment, policy, seed, title)

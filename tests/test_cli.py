@@ -1,0 +1,91 @@
+"""The command line: help, lists, a whole train-evaluate round, and one clear line for bad input."""
+
+import json
+
+import pytest
+
+from averse.cli import COMMANDS, main
+
+SMALL = ["--num-envs", "4", "--rollout-steps", "16", "--minibatches", "2", "--steps", "256", "--quiet"]
+METHODS = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_train_and_evaluate(method, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "--env", "risky-cartpole", "--method", method, "--seeds", "2", "--out", str(out), *SMALL]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--episodes", "20", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    for name in ("mean", "std", "cvar_05"):
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
+    assert figures["collision_rate"] is None
+    assert figures["episodes"] == 40
+    assert figures["training_seeds"] == 2
+    assert (figures["calibration"] is not None) == (method in ("c51-cvar-mappo", "rqe-mappo"))
+    assert json.loads((out / "evaluation.json").read_text()) == figures
+    assert (out / "episodes.parquet").exists()
+
+
+def test_a_sweep_reports_every_setting(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "--env", "corridor", "--sweep", "tau=1,8", "--out", str(out), *SMALL]) == 0
+    assert main(["evaluate", str(out), "--episodes", "10", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert set(figures["settings"]) == {"tau=1", "tau=8"}
+
+
+def test_environment_parameters_are_flags(tmp_path):
+    out = tmp_path / "run"
+    command = ["train", "--env", "risky-cartpole", "--level", "low", "--corridor", "--horizon", "30"]
+    assert main([*command, "--out", str(out), *SMALL]) == 0
+    parameters = json.loads((out / "config.json").read_text())["environment_parameters"]
+    assert parameters["level"] == "low"
+    assert parameters["corridor"] is True
+    assert parameters["horizon"] == 30
+
+
+def test_list(capsys):
+    assert main(["list", "--json"]) == 0
+    names = json.loads(capsys.readouterr().out)
+    assert set(METHODS) <= set(names["methods"])
+    assert {"corridor", "risky-cartpole", "sumo-intersection"} <= set(names["environments"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_overview(capsys):
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(command in overview for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "did you mean train"),
+        (["train", "--env", "risky-cartpol"], "did you mean risky-cartpole"),
+        (["train", "--method", "rqe-mapo"], "did you mean rqe-mappo"),
+        (["train", "--tau", "0"], "tau"),
+        (["train", "--method", "c51-cvar-mappo", "--alpha", "2"], "alpha"),
+        (["train", "--support", "1", "1"], "support"),
+        (["train", "--level", "sever"], "severe"),
+        (["train", "--sweep", "tau"], "--sweep takes"),
+        (["train", "--resume", "nowhere"], "no such folder"),
+        (["evaluate", "nowhere"], "no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert not any(tmp_path.iterdir())
