@@ -13,7 +13,9 @@ METHODS = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cv
 @pytest.mark.parametrize("method", METHODS)
 def test_train_and_evaluate(method, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["train", "--env", "risky-cartpole", "--method", method, "--seeds", "2", "--out", str(out), *SMALL]) == 0
+    assert (
+        main(["train", "--env", "risky-cartpole", "--method", method, "--seeds", "2", "--out", str(out), *SMALL]) == 0
+    )
     capsys.readouterr()
     assert main(["evaluate", str(out), "--episodes", "20", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from averse.environments import make
     from averse.evaluation import Evaluation, evaluate
     from averse.learners import learner
-    from averse.training import Run, load, resume, train
+    from averse.training import Run, load, resume
+    from averse.training.train import train
 
 __version__ = "0.1.0"
 

@@ -36,7 +36,7 @@ class TrainArguments:
     seeds: int = 1
     """How many training seeds (0, 1, ...)."""
     sweep: tuple[str, ...] = ()
-    """Settings to sweep over, each with every seed: tau=0.3,1,10. All runs are one program in a compiled environment."""
+    """Settings to sweep over, each with every seed: tau=0.3,1,10. One program in a compiled environment."""
     out: Path | None = None
     """Run directory to create; runs/ENV-METHOD where not given."""
     resume: Path | None = None
@@ -69,7 +69,7 @@ class EvaluateArguments:
 
 @dataclass(frozen=True)
 class DemoArguments:
-    """Train mappo and rqe-mappo on the SUMO intersection, compare both with simple drivers, draw a picture and a film."""
+    """Train mappo and rqe-mappo on the SUMO intersection, compare both with simple drivers, draw both."""
 
     out: Path = Path("runs/demo")
     """Directory to create."""

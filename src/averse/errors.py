@@ -9,7 +9,7 @@ class AverseError(ValueError):
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:
-    """The error for a name that is not among `allowed`, with the nearest ones: `raise unknown_name("method", "mapo", names)`."""
+    """The error for a name not among `allowed`, with the nearest ones: `raise unknown_name("method", name, names)`."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"

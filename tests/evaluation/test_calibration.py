@@ -1,6 +1,7 @@
 """Calibration of synthetic critics whose faults are known."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -31,11 +32,12 @@ def normal_critic(shift=0.0, scale=1.0):
     generator = np.random.default_rng(0)
     mu, sigma = generator.uniform(-3, 3, M), generator.uniform(0.5, 2, M)
     realised = generator.normal(mu, sigma)
-    levels = (np.arange(400) + 0.5) / 400
+    levels = (np.arange(100) + 0.5) / 100
     believed = (mu + shift)[:, None] + scale * sigma[:, None] * stats.norm.ppf(levels)
     return realised, believed
 
 
+@cache
 def both(shift=0.0, scale=1.0, treatment="randomised"):
     realised, believed = normal_critic(shift, scale)
     levels = (2 * np.arange(50) + 1) / 100

@@ -172,7 +172,7 @@ def test_influence_advantage_of_the_prediction_itself_is_zero(measure):
     distribution = Categorical(jnp.linspace(-1, 1, 9), jax.nn.softmax(jax.random.normal(jax.random.key(0), (4, 9))))
     np.testing.assert_allclose(influence_advantage(measure, distribution, distribution), 0, atol=2e-6)
     worse = Categorical(distribution.atoms, jnp.zeros((4, 9)).at[:, 0].set(1))
-    assert np.all(influence_advantage(measure, distribution, worse) < 0)
+    assert np.all(influence_advantage(measure, distribution, worse) <= 0)
 
 
 def test_influence_advantage_needs_an_influence():
@@ -199,3 +199,18 @@ def test_mean_variance_of_one_step_is_the_influence():
     found = mean_variance(mean, zeros, second, zeros, rewards, zeros, zeros, 0.95, 0.3)
     distribution = Categorical(rewards[0], jnp.full(3, 1 / 3))
     np.testing.assert_allclose(found[0], MeanVariance(0.3).influence(distribution, rewards[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("tau", "risky_is_right"), [(1.0, False), (3.0, False), (5.0, True), (8.0, True)])
+def test_the_sanity_problem(tau, risky_is_right):
+    """Safe +1 or risky (+1.5 with probability 0.9, -2 with 0.1), at an even policy, with exact critics.
+
+    Entropic advantages push the right way at every tau; risk-value ones push towards risk always.
+    """
+    rewards, chances = np.array([[1.0, 1.5, -2.0]]), np.array([0.5, 0.45, 0.05])
+    value = -tau * np.log(chances @ np.exp(-rewards[0] / tau))
+    zeros = np.zeros((1, 3))
+    arrays = (np.full((1, 3), value), zeros, rewards, zeros, zeros)
+    towards_risk = chances * np.array([-0.5, 0.5, 0.5])
+    assert (towards_risk @ np.asarray(jit_entropic(*arrays, 0.95, tau)[0][0]) > 0) == risky_is_right
+    assert towards_risk @ np.asarray(jit_gae(*arrays, 0.95)[0]) > 0

@@ -1,4 +1,4 @@
-"""Runs on disk: what is written, exact resume after a kill, divergence, and every way in which a directory can be bad."""
+"""Runs on disk: what is written, exact resume after a kill, divergence, and bad directories."""
 
 import json
 import os
@@ -30,8 +30,7 @@ def equal(one, other) -> bool:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "corridor"
-    run = averse.train("corridor", "rqe-mappo", steps=1280, seeds=2, tau=[1.0, 5.0], out=path, checkpoints=4, **SMALL)
-    return run
+    return averse.train("corridor", "rqe-mappo", steps=1280, seeds=2, tau=[1.0, 5.0], out=path, checkpoints=4, **SMALL)
 
 
 def test_run_directory(finished):
@@ -43,7 +42,7 @@ def test_run_directory(finished):
     assert {(row["seed"], row["tau"]) for row in rows} == {(0, 1.0), (1, 1.0), (0, 5.0), (1, 5.0)}
     assert rows[-1]["steps"] == 1280
     assert all(np.isfinite(float(row["critic_loss"])) for row in rows)
-    assert not [path for path in finished.path.rglob("*.pkl")]
+    assert not list(finished.path.rglob("*.pkl"))
     assert finished.finished
 
 
@@ -56,7 +55,7 @@ def test_load_gives_the_same_policies(finished):
 
 
 def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
-    """vmap over seeds and tau changes nothing but speed: trained one after another, the policies are (nearly) the same."""
+    """vmap over seeds and tau changes nothing but speed: trained one after another, policies are (nearly) the same."""
     alone = averse.train("corridor", "rqe-mappo", steps=1280, seeds=2, tau=[1.0, 5.0], seeds_as="loop", **SMALL)
     for a, b in zip(jax.tree.leaves(alone.learner_states.actor), jax.tree.leaves(finished.learner_states.actor)):
         np.testing.assert_allclose(a, b, atol=2e-3)
@@ -68,8 +67,9 @@ def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
 @pytest.mark.timeout(300)
 def test_kill_and_resume_is_bit_exact(tmp_path):
     """kill -9 in the middle; the resumed run ends with the parameters, metrics and keys of one never killed."""
-    arguments = ["train", "--env", "risky-cartpole", "--method", "rqe-mappo", "--steps", "12800", "--seeds", "2",
-                 "--num-envs", "4", "--rollout-steps", "16", "--minibatches", "2", "--quiet", "--checkpoints", "20"]  # fmt: skip
+    settings = "--num-envs 4 --rollout-steps 16 --minibatches 2 --quiet --checkpoints 20"
+    run = "train --env risky-cartpole --method rqe-mappo --steps 12800 --seeds 2"
+    arguments = f"{run} {settings}".split()
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, "-m", "averse.cli", *arguments, "--out", whole], check=True)
     process = subprocess.Popen([sys.executable, "-m", "averse.cli", *arguments, "--out", killed])

@@ -124,11 +124,11 @@ class HostVector(Protocol):
         ...
 
     def reset_endless(self, seed: int) -> TimeStep:
-        """Start over for training: fresh episodes for ever, their randomness derived from `seed` and the environment's index."""
+        """Start over for training: fresh episodes for ever, random by `seed` and the environment's index."""
         ...
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        """One step of every environment, actions int32 [B, A] (or float32 [B, A, size]); rewards of idle ones are zero."""
+        """One step of every environment, actions int32 [B, A] (or float32 [B, A, size]); idle ones earn nothing."""
         ...
 
     def close(self) -> None: ...
@@ -148,7 +148,7 @@ class HostEnvironment(Description, Protocol):
 
 
 def discounted_bounds(low: float, high: float, horizon: int, gamma: float) -> tuple[float, float]:
-    """Bounds of the discounted return when each of 1..horizon rewards lies in [low, high] and an episode may end at any step."""
+    """Bounds of the discounted return of 1..horizon rewards in [low, high], when an episode may end at any step."""
     steps = horizon if gamma == 1.0 else (1.0 - gamma**horizon) / (1.0 - gamma)
     return (min(low, low * steps), max(high, high * steps))
 

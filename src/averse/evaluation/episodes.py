@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.evaluation.files import written_whole
+from averse.files import written_whole
 
 REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "failed")
 _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from averse.environments import is_compiled
+from averse.environments.protocol import Environment, HostEnvironment
 from averse.errors import AverseError
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
 from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
 from averse.evaluation.summary import Summary, summarise
+from averse.files import write_text
 from averse.risk import Categorical, Distribution
-from averse.training.config import write_atomically
 from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
 
@@ -73,8 +73,9 @@ def evaluate(
 ) -> Evaluation:
     """Play `episodes` fresh episodes with each policy of a run and summarise them.
 
-    Every policy meets the same episode seeds `first_seed`, `first_seed + 1`, ... With `save` (and a run directory)
-    episodes.parquet and evaluation.json are written there.
+    The policies of the k-th training seed play the episode seeds from `first_seed + k * episodes` on, whatever the
+    method and the swept settings: common random numbers where policies are compared, independent ones where seeds are
+    pooled. With `save` (and a run directory) episodes.parquet and evaluation.json are written there.
 
     Args:
       greedy: the most likely action instead of a draw from the policy.
@@ -85,12 +86,16 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     if episodes < 1:
         raise AverseError(f"episodes must be at least 1, not {episodes}")
-    seeds = np.arange(first_seed, first_seed + episodes)
     tables, probes = [], []
+
+    def seeds_of(settings: Mapping[str, float]) -> np.ndarray:
+        start = first_seed + run.config.seeds.index(int(settings["seed"])) * episodes
+        return np.arange(start, start + episodes)
+
     with progress_bar(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=episodes * len(run.config.runs), figures="")
         for settings, played in zip(
-            run.config.runs, _play_all(run, seeds, not greedy, num_envs, lambda n: bar.advance(task, n))
+            run.config.runs, _play_all(run, seeds_of, not greedy, num_envs, lambda n: bar.advance(task, n))
         ):
             tables.append(episode_table(played, settings, run.environment.metrics))
             probes.append((played.probe, played.truncated))
@@ -114,32 +119,33 @@ def evaluate(
     )
     if save and run.path is not None:
         table.write_parquet(run.path / "episodes.parquet")
-        write_atomically(run.path / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
+        write_text(run.path / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
 
 
-def _play_all(run: Run, seeds: np.ndarray, explore: bool, num_envs: int | None, advance: Any):
-    """Yield the episodes of each policy of a run in turn."""
+def _play_all(
+    run: Run,
+    seeds_of: Callable[[Mapping[str, float]], np.ndarray],
+    explore: bool,
+    num_envs: int | None,
+    advance: Callable[[int], None],
+) -> Iterator[Played]:
+    """The episodes of each policy of a run in turn."""
     environment, learner = run.environment, run.learner
-    if is_compiled(environment):
-        play = compiled_player(environment, learner, explore)  # type: ignore[arg-type]
-        for index in range(len(run.config.runs)):
+    if isinstance(environment, Environment):
+        play = compiled_player(environment, learner, explore)
+        for index, settings in enumerate(run.config.runs):
+            seeds = seeds_of(settings)
             yield play(run.state(index), seeds)
             advance(len(seeds))
         return
     bind = learned_host_policy(learner, explore)
-    with environment.vector(num_envs or learner.num_envs) as vector:  # type: ignore[attr-defined]
-        for index in range(len(run.config.runs)):
-            finished = 0
-
-            def on_progress(count: int) -> None:
-                nonlocal finished
-                advance(count - finished)
-                finished = count
-
+    assert isinstance(environment, HostEnvironment)
+    with environment.vector(num_envs or learner.num_envs) as vector:
+        for index, settings in enumerate(run.config.runs):
             policy = bind(run.state(index))
             yield play_host(
-                vector, policy, seeds, environment.horizon, learner.gamma, learner.initial_carry, on_progress
+                vector, policy, seeds_of(settings), environment.horizon, learner.gamma, learner.initial_carry, advance
             )
 
 
@@ -175,6 +181,6 @@ def _calibrate(run: Run, indices: list[int], probes: list[tuple[Probe, np.ndarra
     returns = np.concatenate(realised)[mask]
     first = predictions[0]
     if isinstance(first, Categorical):
-        probs = np.concatenate([p.probs for p in predictions])[mask]  # type: ignore[union-attr]
+        probs = np.concatenate([p.probs for p in predictions])[mask]
         return calibrate_categorical(np.asarray(first.atoms), probs, returns)
     return calibrate_quantiles(np.concatenate([p.values for p in predictions])[mask], returns)

@@ -1,8 +1,8 @@
 """Playing evaluation episodes with a policy, in compiled and in host environments.
 
-Every episode is a deterministic function of its seed and the policy, whatever the number of workers or the other episodes
-of the batch: the environment's and the policy's randomness both derive from that seed, so that two policies evaluated
-on the same seeds meet common random numbers.
+Every episode is a deterministic function of its seed and the policy, whatever the number of workers or the other
+episodes of the batch: the environment's and the policy's randomness both derive from that seed, so that two policies
+evaluated on the same seeds meet common random numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -170,6 +170,10 @@ def learned_host_policy(learner: Learner, explore: bool) -> Callable[[Any], Host
     return bind
 
 
+def _where_done(done: np.ndarray, fresh: Any, old: Any) -> np.ndarray:
+    return np.where(done.reshape(-1, *[1] * (np.ndim(old) - 1)), fresh, old)
+
+
 def play_host(
     vector: HostVector,
     policy: HostPolicy,
@@ -189,7 +193,7 @@ def play_host(
     step = vector.reset(schedule)
     num_agents = step.rewards.shape[1]
     rows = np.arange(num_envs)
-    episode = np.zeros(num_envs, int)  # index into the schedule of the running episode
+    episode = np.zeros(num_envs, np.int64)  # index into the schedule of the running episode
     time = np.zeros(num_envs, np.int32)
     returns = np.zeros((num_envs, num_agents))
     active = np.ones((num_envs, num_agents), bool)
@@ -198,14 +202,13 @@ def play_host(
     probes: list[list[Any]] = [[None] * rounds for _ in rows]
     discounted = np.zeros((num_envs, num_agents))
     weight = np.ones(num_envs)
-    finished: dict[tuple[int, int], tuple] = {}
+    finished: dict[tuple[int, int], Played] = {}
     while len(finished) < schedule.size:
         playing = episode < rounds
         index = np.minimum(episode, rounds - 1)
         for b in np.flatnonzero(playing & (time == times[rows, index])):
-            probes[b][episode[b]] = (
-                step.observations[b].copy(), step.global_state[b].copy(), step.available[b].copy(), active[b].copy()
-            )  # fmt: skip
+            now = (step.observations, step.global_state, step.available, active)
+            probes[b][episode[b]] = [x[b].copy() for x in now]
         actions, carry = policy(step, schedule[rows, index], time, carry)
         step = vector.step(actions)
         counted = playing & (time >= times[rows, index])
@@ -214,27 +217,27 @@ def play_host(
         returns += step.rewards
         time += 1
         done = np.asarray(step.done) & playing
-        for b in np.flatnonzero(done):
-            info = {name: float(values[b]) for name, values in step.info.items()}
-            seen = probes[b][episode[b]] or (
-                np.zeros_like(step.observations[b]), np.zeros_like(step.global_state[b]),
-                np.ones_like(step.available[b]), np.zeros(num_agents, bool),
-            )  # fmt: skip
-            probe = Probe(times[b, episode[b]], *seen, discounted[b].astype(np.float32), np.float32(weight[b]))
-            finished[b, episode[b]] = Played(
-                schedule[b, episode[b]], returns[b].copy(), time[b], bool(step.truncated[b]),
-                info.get("worker_failed", 0.0) > 0.0, info, probe,
-            )  # fmt: skip
-        if done.any():
-            on_progress(min(len(finished), len(seeds)))
+        for row in np.flatnonzero(done).tolist():
+            k = int(episode[row])
+            never = [np.zeros_like(x[row]) for x in (step.observations, step.global_state)]
+            seen = probes[row][k] or [*never, np.ones_like(step.available[row]), np.zeros(num_agents, bool)]
+            info = {name: float(values[row]) for name, values in step.info.items()}
+            finished[row, k] = Played(
+                seeds=schedule[row, k],
+                returns=returns[row].copy(),
+                length=time[row],
+                truncated=bool(step.truncated[row]),
+                failed=info.get("worker_failed", 0.0) > 0.0,
+                info=info,
+                probe=Probe._make([times[row, k], *seen, discounted[row].astype(np.float32), np.float32(weight[row])]),
+            )
+        on_progress(int(done.sum()))
         active = ~np.asarray(step.terminated) | done[:, None]
         episode += done
         time = np.where(done, 0, time).astype(np.int32)
         returns = np.where(done[:, None], 0.0, returns)
         discounted = np.where(done[:, None], 0.0, discounted)
         weight = np.where(done, 1.0, weight)
-        carry = jax.tree.map(
-            lambda new, old: np.where(done.reshape(-1, *[1] * (np.ndim(new) - 1)), old, new), carry, fresh
-        )
-    ordered = [finished[b, k] for k in range(rounds) for b in rows][: len(seeds)]
+        carry = jax.tree.map(partial(_where_done, done), fresh, carry)
+    ordered = [finished[b, k] for k in range(rounds) for b in range(num_envs)][: len(seeds)]
     return jax.tree.map(lambda *x: np.stack(x), *ordered)

@@ -187,7 +187,7 @@ def _warning(episodes: int, training_seeds: int) -> str | None:
     if episodes < RELIABLE_EPISODES:
         warnings.append(
             f"only {episodes} episodes: tails are unreliable below {RELIABLE_EPISODES:,} "
-            f"(the worst 5 % are {episodes * TAIL:.3g} episodes)"
+            f"(the worst 5% are {episodes * TAIL:.3g} episodes)"
         )
     if training_seeds == 1:
         warnings.append("one training seed: intervals cover the evaluation of this policy, not training it again")

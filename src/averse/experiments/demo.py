@@ -1,4 +1,4 @@
-"""The demo: two learned policies and the simple drivers on the SUMO intersection, with a table, a picture and a film."""
+"""The demo: two learned policies and the simple drivers on the SUMO intersection, with a table and pictures."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ from averse.errors import AverseError
 from averse.evaluation import Episodes, Summary, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, evaluate
 from averse.evaluation.play import HostPolicy, learned_host_policy, play_host
+from averse.files import write_text
 from averse.report.animation import animate
 from averse.report.plots import plot_returns
 from averse.report.tables import markdown_table, rich_table
 from averse.training import configure, describe, run_training
-from averse.training.config import write_atomically
 from averse.training.run import Run
 from averse.training.train import HOST_ENVS
 
@@ -52,10 +52,12 @@ def run_demo(out: Path, steps: float, episodes: int) -> dict[str, Summary]:
         tables[name].write_parquet(out / f"{name}.parquet")
     summaries = {name: summarise(table, environment.metrics) for name, table in tables.items()}
     console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
-    write_atomically(out / "table.md", markdown_table(summaries, COLUMNS))
+    write_text(out / "table.md", markdown_table(summaries, COLUMNS))
     figures = {name: summary.to_dict() for name, summary in summaries.items()}
-    write_atomically(out / "table.json", json.dumps(figures, indent=2) + "\n")
-    plot_returns({name: tables[name] for name in SETTINGS}, out / "returns.png", title="Returns of 4 cars at a junction")
+    write_text(out / "table.json", json.dumps(figures, indent=2) + "\n")
+    plot_returns(
+        {name: tables[name] for name in SETTINGS}, out / "returns.png", title="Returns of 4 cars at a junction"
+    )
     film(environment, runs, tables, out / "episode.gif")
     console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
     return summaries

@@ -1,4 +1,4 @@
-"""From a critic's predictions to advantages and targets: the estimators of `averse.risk` put to work on a trajectory."""
+"""From a critic's predictions to advantages and targets: the estimators of `averse.risk` at work on a trajectory."""
 
 from typing import NamedTuple, cast
 
@@ -79,7 +79,9 @@ def _mean_variance(critic: DualCritic, measure, raw, next_raw, transitions, lam,
         critic.mean(next_raw),
         critic.second_moment(raw),
         critic.second_moment(next_raw),
-        *transitions,
+        transitions.rewards,
+        transitions.discounts,
+        transitions.continues,
         lam,
         measure.weight,
     )

@@ -46,16 +46,16 @@ class Learner(NamedTuple):
     act: Callable[..., tuple[jax.Array, dict[str, Any]]]
     """`act(state, observations [B, A, O], available [B, A, n], key, carry=(), explore=True) -> (actions, extras)`.
 
-    `explore=False` is the policy at its most likely. A recurrent learner returns its next carry in `extras["carry"]`."""
+    `explore=False` is the policy at its most likely. Recurrent learners return `extras["carry"]`."""
     update: Callable[[LearnerState, Trajectory], tuple[LearnerState, Metrics]]
     """`update(state, trajectory) -> (state, metrics)`, metrics being scalars."""
     predict_returns: Callable[..., Distribution] | None
-    """`predict_returns(state, observations [B, A, O], global_state [B, G]) -> Distribution [B, A]` of the discounted return
-    from here on, for calibration; None where the learner has no return distribution."""
+    """`predict_returns(state, observations [B, A, O], global_state [B, G], available [B, A, n]) -> Distribution [B, A]`
+    of the discounted return from here on, for calibration; None where the learner has no return distribution."""
     initial_carry: Callable[[int], Any]
-    """`initial_carry(num_envs)`: the memory of a recurrent policy at the start of an episode; () where there is none."""
+    """`initial_carry(num_envs)`: a recurrent policy's memory at the start of an episode; () where there is none."""
     sweepable: frozenset[str]
-    """Names of the settings that `init` takes as numbers, so that one program trains a whole sweep over them."""
+    """Settings that `init` takes as numbers, so that one program trains a whole sweep over them."""
     rollout_steps: int
     """T: how many steps of each environment one `update` wants."""
     num_envs: int

@@ -81,7 +81,7 @@ class ScalarCritic(NamedTuple):
 
 
 class DualCritic(NamedTuple):
-    """Mean and second moment of the return (Tamar et al. 2016), the latter as mean^2 + spread^2 so that variance >= 0."""
+    """Mean and second moment of the return (Tamar et al. 2016), that one as mean^2 + spread^2 >= mean^2."""
 
     scale: float  # reward units; the width of the possible returns, by which second moments are divided in the loss
     outputs: int = 2

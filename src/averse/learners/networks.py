@@ -12,7 +12,7 @@ Params = Any
 
 
 class MLP(nn.Module):
-    """Dense layers with tanh between them; orthogonal weights (gain sqrt 2, and `final_gain` at the end), zero biases."""
+    """Dense layers with tanh between them; orthogonal weights (gain sqrt 2, `final_gain` at the end), zero biases."""
 
     hidden: Sequence[int]
     outputs: int
@@ -36,18 +36,24 @@ def agent_networks(
     identity = shared and num_agents > 1
     size = input_size + (num_agents if identity else 0)
 
+    def one(key: jax.Array) -> Params:
+        return network.init(key, jnp.zeros(size))
+
     def init(key: jax.Array) -> Params:
         if shared:
-            return network.init(key, jnp.zeros(size))
-        return jax.vmap(lambda k: network.init(k, jnp.zeros(size)))(jax.random.split(key, num_agents))
+            return one(key)
+        return jax.vmap(one)(jax.random.split(key, num_agents))
+
+    def forward(params: Params, inputs: jax.Array) -> Any:
+        return network.apply(params, inputs)
 
     def apply(params: Params, inputs: jax.Array) -> jax.Array:
         if identity:
             eye = jnp.broadcast_to(jnp.eye(num_agents), (*inputs.shape[:-1], num_agents))
             inputs = jnp.concatenate([inputs, eye], axis=-1)
         if shared:
-            return network.apply(params, inputs)
-        return jax.vmap(network.apply, in_axes=(0, -2), out_axes=-2)(params, inputs)
+            return forward(params, inputs)
+        return jax.vmap(forward, in_axes=(0, -2), out_axes=-2)(params, inputs)
 
     return init, apply
 

@@ -7,7 +7,7 @@ from typing import Any
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
 from averse.learners.contract import Learner
-from averse.learners.mappo import MAPPOConfig
+from averse.learners.mappo_config import MAPPOConfig
 
 # method -> (configuration, family); a family is the function (config, environment, total_updates) -> Learner.
 _MAPPO = "averse.learners.mappo:mappo"

@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
-from averse.evaluation.files import written_whole
 from averse.evaluation.statistics import (
     Estimate,
     cvar_curve_intervals,
@@ -31,6 +31,7 @@ from averse.evaluation.statistics import (
     worst,
 )
 from averse.evaluation.summary import Summary
+from averse.files import written_whole
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 
@@ -44,9 +45,9 @@ _DPI = 160
 def plot_returns(
     returns: Mapping[str, Returns], path: str | os.PathLike, title: str = "", xlabel: str = "episode return"
 ) -> None:
-    """Return distributions over common bins, their worst 5 % filled and averaged, above the tails on a log scale.
+    """Return distributions over common bins, their worst 5% filled and averaged, above the tails on a log scale.
 
-    Upper panel: fraction of episodes per bin; darker is each policy's worst 5 %, the triangle its mean (CVaR).
+    Upper panel: fraction of episodes per bin; darker is each policy's worst 5%, the triangle its mean (CVaR).
     Lower panel: fraction of episodes with a return at most x, where one episode in a thousand is still to be seen.
     """
     groups = _groups(returns)
@@ -64,19 +65,19 @@ def plot_returns(
         top.fill_between(grid[in_tail], steps[in_tail], step="post", color=color, alpha=0.65, linewidth=0)
         top.fill_between(grid[~in_tail | (grid == threshold)], steps[~in_tail | (grid == threshold)], step="post",
                          color=color, alpha=0.12 if len(pooled) <= 3 else 0.04, linewidth=0)  # fmt: skip
-        top.stairs(height, edges, color=color, linewidth=1.4, label=f"{name}: mean {average:.4g}, worst 5 % {tail}")
+        top.stairs(height, edges, color=color, linewidth=1.4, label=f"{name}: mean {average:.4g}, worst 5% {tail}")
         top.plot([tail.value], [-0.035], "^", color=color, markersize=9, markeredgecolor="white", clip_on=False,
                  transform=top.get_xaxis_transform(), zorder=5)  # fmt: skip
         fraction = np.arange(1, values.size + 1) / values.size
         bottom.step(values, fraction, where="post", linewidth=1.6, **style)
     smallest = min(0.01, *(1 / values.size for values in pooled.values()))
     bottom.axhspan(smallest / 1.5, TAIL, color=INK, alpha=0.06, linewidth=0)
-    bottom.text(0.995, TAIL, "worst 5 % ", transform=bottom.get_yaxis_transform(), ha="right", va="top", color=FAINT)
+    bottom.text(0.995, TAIL, "worst 5% ", transform=bottom.get_yaxis_transform(), ha="right", va="top", color=FAINT)
     bottom.set(yscale="log", ylim=(smallest / 1.5, 1.15), ylabel="episodes at most this", xlabel=xlabel)
     _percent_log(bottom)
     top.set(ylabel="episodes per bin", ylim=(0, None), xlim=(edges[0], edges[-1]))
-    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
-    top.text(0, -0.035, "▲ mean of the worst 5 %", transform=top.transAxes, fontsize=8, va="center", color=FAINT)
+    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
+    top.plot([], [], "^", color=FAINT, markersize=8, label="mean of the worst 5%, which is filled darker")
     _legend_above(top)
     _save(figure, path)
 
@@ -84,7 +85,7 @@ def plot_returns(
 def plot_cvar_curves(
     returns: Mapping[str, Returns], path: str | os.PathLike, title: str = "", ylabel: str = "mean of the worst returns"
 ) -> None:
-    """Mean return of the worst alpha of episodes against alpha, from the extreme tail to the mean, with 95 % bands.
+    """Mean return of the worst alpha of episodes against alpha, from the extreme tail to the mean, with 95% bands.
 
     A curve above another at every alpha is better whatever one's risk aversion.
     """
@@ -99,11 +100,9 @@ def plot_cvar_curves(
         axes.fill_between(alphas, low, high, color=style["color"], alpha=0.18, linewidth=0)
     if alphas[0] <= TAIL:
         axes.axvline(TAIL, color=FAINT, linewidth=0.9, linestyle=":")
-    axes.set(
-        xscale="log", xlim=(alphas[0], 1.0), ylabel=ylabel, xlabel="worst fraction of episodes (100 % is the mean)"
-    )
+    axes.set(xscale="log", xlim=(alphas[0], 1.0), ylabel=ylabel, xlabel="worst fraction of episodes (100% is the mean)")
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= alphas[0]]
-    axes.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
+    axes.set_xticks(ticks, [f"{100 * t:g}%" for t in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     _legend_above(axes)
     _save(figure, path)
@@ -118,7 +117,7 @@ def plot_learning_curves(
 ) -> None:
     """Learning curves: name -> (steps [P], values [S, P]); each seed thin, the interquartile mean over seeds thick.
 
-    The band is its pointwise 95 % bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
+    The band is its pointwise 95% bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
     not reached.
     """
     if not curves:
@@ -145,7 +144,7 @@ def plot_learning_curves(
 def plot_tradeoff(
     summaries: Mapping[str, Summary], path: str | os.PathLike, title: str = "", connect: bool = False
 ) -> None:
-    """Mean return against worst-5 % return, a cross of 95 % intervals per policy: what safety costs.
+    """Mean return against worst-5% return, a cross of 95% intervals per policy: what safety costs.
 
     Up and right is better. `connect` joins the policies in the order of the mapping (a sweep of tau).
     """
@@ -161,14 +160,32 @@ def plot_tradeoff(
         axes.errorbar(x.value, y.value, xerr=_arms(x), yerr=_arms(y), color=style["color"], marker=next(markers),
                       linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white", markeredgewidth=0.8,
                       label=name, zorder=3)  # fmt: skip
-    axes.set(xlabel="mean return", ylabel="mean of the worst 5 % of returns")
+    axes.set(xlabel="mean return", ylabel="mean of the worst 5% of returns")
     axes.margins(0.08)
     _legend_above(axes)
     _save(figure, path)
 
 
+def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.PathLike, title: str = "") -> None:
+    """Histograms of the PIT of realised returns: flat is calibrated, high left too optimistic, a U too narrow."""
+    if not calibrations:
+        raise AverseError("no calibration to plot")
+    figure, (axes,) = _figure(title)
+    for name, style in _styles(calibrations).items():
+        relative = calibrations[name].histogram * calibrations[name].histogram.size
+        edges = np.linspace(0, 1, relative.size + 1)
+        label = f"{name}: distance {calibrations[name].kolmogorov_smirnov:.2f}"
+        axes.stairs(relative, edges, linewidth=1.8, label=label, **style)
+        axes.stairs(relative, edges, fill=True, alpha=0.08, color=style["color"])
+    axes.axhline(1.0, color=INK, linewidth=1.0, linestyle=":")
+    axes.set(xlim=(0, 1), ylim=(0, None), ylabel="frequency, 1 is calibrated")
+    axes.set_xlabel("predicted probability of a return at most the realised one")
+    _legend_above(axes)
+    _save(figure, path)
+
+
 def interquartile_band(values: np.ndarray, resamples: int = 1_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Interquartile mean over seeds at every point, with its 95 % bootstrap interval: values [S, P] -> three [P].
+    """Interquartile mean over seeds at every point, with its 95% bootstrap interval: values [S, P] -> three [P].
 
     NaN values are left out; a point that fewer than two seeds have reached has no interval (NaN).
     """
@@ -253,7 +270,7 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _percent_log(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

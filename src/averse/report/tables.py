@@ -15,12 +15,12 @@ from averse.evaluation.statistics import Estimate
 from averse.evaluation.summary import Summary
 
 NONE = "–"
-UNITS = frozenset("s m m/s m/s2 m/s² km/h N kg rad deg kW kWh MW MWh % steps cells 1/s".split())
+UNITS = frozenset(["s", "m", "m/s", "m/s2", "m/s²", "km/h", "N", "rad", "deg", "kW", "kWh", "MW", "MWh", "%", "steps"])
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, how to find its estimate in a summary, and its number format ("" = as precise as known)."""
+    """A column: its heading, how to find its estimate in a summary, its number format ("" = as precise as known)."""
 
     heading: str
     estimate: Callable[[Summary], Estimate | None]
@@ -32,7 +32,7 @@ class Column:
 
 
 def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None) -> list[Column]:
-    """The columns of a comparison: return, worst-5 %, collision rate where there is one, and metrics.
+    """The columns of a comparison: return, worst-5%, collision rate where there is one, and metrics.
 
     `metrics` names those to show; by default every metric that some summary has, and the episode length where there is
     no metric at all. The unit in a heading is the part of the environment's words ("mean time to cross, s") after the
@@ -45,9 +45,9 @@ def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None =
         if name not in known and name != "length":
             raise unknown_name("metric", name, [*known, "length"])
     shown = list(known) or ["length"] if metrics is None else list(metrics)
-    columns = [Column("return", lambda s: s.mean), Column("worst-5 % return", lambda s: s.cvar_05)]
+    columns = [Column("return", lambda s: s.mean), Column("worst-5% return", lambda s: s.cvar_05)]
     if any(summary.collision_rate is not None for summary in summaries.values()):
-        columns.append(Column("collision rate", lambda s: s.collision_rate, ".2%"))
+        columns.append(Column("collision rate", lambda s: s.collision_rate, ".1%"))
     return columns + [_metric_column(name, known.get(name, "")) for name in shown]
 
 
@@ -56,16 +56,13 @@ def rich_table(
 ) -> Table:
     """The table for a terminal: `rich.print(rich_table({"mappo": summary, ...}))`. `first` heads the names' column."""
     columns = columns_of(summaries, metrics)
-    table = Table(
-        title=title or None,
-        caption=caption(summaries),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
+    table = Table(title=Text(title) if title else None, caption=Text(caption(summaries)), box=box.SIMPLE_HEAD)
+    table.title_justify = table.caption_justify = "left"
+    table.show_edge = table.pad_edge = False
+    table.collapse_padding = True
     table.add_column(first, style="bold", no_wrap=True)
     for column in columns:
-        table.add_column(column.heading, justify="right")
+        table.add_column(_two_line_heading(column.heading), justify="right")
     for name, summary in summaries.items():
         table.add_row(Text(name), *(_two_lines(column.cell(summary)) for column in columns))
     return table
@@ -88,7 +85,7 @@ def markdown_table(
 
 def caption(summaries: Mapping[str, Summary]) -> str:
     """What the figures rest on: episodes, training seeds, failures and warnings."""
-    confidence = {f"{summary.confidence:.0%}".replace("%", " %") for summary in summaries.values()}
+    confidence = {f"{summary.confidence:.0%}" for summary in summaries.values()}
     episodes = _range(summary.episodes for summary in summaries.values())
     seeds = _range(summary.training_seeds for summary in summaries.values())
     text = f"{' / '.join(sorted(confidence))} intervals in brackets; {episodes} episodes, {seeds} training seed"
@@ -111,6 +108,13 @@ def _two_lines(cell: str) -> Text:
     """The interval dimmed below its value, so that columns stay narrow."""
     value, bracket, interval = cell.partition(" [")
     return Text(value).append(f"\n[{interval}", style="dim") if bracket else Text(value)
+
+
+def _two_line_heading(heading: str) -> Text:
+    """The heading broken at the space nearest to its middle."""
+    spaces = [i for i, character in enumerate(heading) if character == " "]
+    middle = min(spaces, key=lambda i: abs(i - len(heading) / 2), default=None)
+    return Text(heading if middle is None else f"{heading[:middle]}\n{heading[middle + 1 :]}")
 
 
 def _metric_column(name: str, words: str) -> Column:

@@ -165,9 +165,13 @@ def action_value(risk_values: ArrayLike, probs: ArrayLike, actions: ArrayLike) -
 def influence_advantage(measure: RiskMeasure, distribution: Distribution, target: Distribution) -> Array:
     """E over z ~ target of the measure's influence function at the critic's distribution, as [...].
 
-    With the critic's Z(s_t) and the distributional lambda-return of step t as the target, the policy gradient of
-    rho(Z(s_t)) in one step, for any measure that has an influence function; its mean over actions is zero where the
-    critic is exact. For Expectation it is `gae`.
+    With the critic's Z(s_t) and the distributional lambda-return of step t as the target, it is the exact policy
+    gradient of rho(Z(s_t)) for the decision at s_t, for any measure that has an influence function; its mean over
+    actions is zero where the critic is exact. For Expectation it is the lambda-return less the value.
+
+    Beyond the first decision of an episode it judges by what is good *from here on*. No measure but the entropic family
+    is consistent in time, so that this is not the gradient of rho of the return of the whole episode, from which it
+    can be far at small alpha (CVaR): `episode_influence_advantage` is.
 
     Args:
       measure: the risk measure.
@@ -178,6 +182,41 @@ def influence_advantage(measure: RiskMeasure, distribution: Distribution, target
       AverseError: if the measure has no influence function (VaR, worst case).
     """
     return target.expectation(measure.influence(distribution, target.values))
+
+
+def episode_influence_advantage(
+    measure: RiskMeasure,
+    start: Distribution,
+    distribution: Distribution,
+    target: Distribution,
+    earned: ArrayLike,
+    scale: ArrayLike = 1.0,
+) -> Array:
+    """The advantage of a decision for a measure of the return of the *whole episode*, as [...].
+
+    A_t = E over z ~ target of I(earned_t + scale_t z) - the same over z ~ Z(s_t), with I the measure's influence
+    function at Z(s_0): what is good depends on what has been earned so far. With I(G) in the place of the return, this
+    is the policy gradient theorem: sum_t A_t grad log pi(a_t|s_t) is the exact gradient of rho(Z(s_0)) where the
+    targets are right in expectation (lam = 1, or an exact critic), at any discount. Policies that see only the state
+    cannot use all that `earned` tells; those that see it can reach the optimum (Bauerle, Ott 2011, for CVaR).
+
+    Args:
+      measure: the risk measure.
+      start: Z(s_0) of the episode that each step belongs to, batch axes [...].
+      distribution: Z(s_t), batch axes [...]; the baseline.
+      target: the return distribution of the action taken, same batch axes.
+      earned: [...], sum_{k<t} gamma^k r_k within the episode, in units of reward.
+      scale: [...], gamma^t.
+
+    Raises:
+      AverseError: if the measure has no influence function (VaR, worst case).
+    """
+    earned, scale = jnp.asarray(earned)[..., None], jnp.asarray(scale)[..., None]
+
+    def worth(future: Distribution) -> Array:
+        return future.expectation(measure.influence(start, earned + scale * future.values))
+
+    return worth(target) - worth(distribution)
 
 
 def mean_variance(

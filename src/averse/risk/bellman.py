@@ -279,15 +279,25 @@ def _spread_by_visits(positions: Array, probs: Array, num_atoms: int) -> Array:
 
 
 def _requantised_mixture(first: Array, second: Array, weight: Array) -> Array:
-    """N quantiles of the mixture (1 - weight) first + weight second; first, second [..., N], weight [..., 1]."""
+    """N quantiles of the mixture (1 - weight) first + weight second; first, second [..., N] ascending, weight [..., 1].
+
+    Counting in place of merging: sorts and gathers cost several times more on a CPU than comparing all pairs.
+    """
     num_quantiles = first.shape[-1]
+    ranks = jnp.arange(1, num_quantiles + 1, dtype=first.dtype)
+
+    def number_below(points, others):
+        return jnp.sum(others[..., :, None] <= points[..., None, :], -2, dtype=first.dtype)
+
     values = jnp.concatenate([first, second], -1)
-    masses = jnp.concatenate([jnp.broadcast_to(1 - weight, first.shape), jnp.broadcast_to(weight, second.shape)], -1)
-    order = jnp.argsort(values, -1)
-    values = jnp.take_along_axis(values, order, -1)
-    # In units of 1/N, where the levels are half-integers.
-    cumulated = jnp.cumsum(jnp.take_along_axis(masses, order, -1), -1)
-    levels = jnp.arange(num_quantiles, dtype=values.dtype) + 0.5
-    rounding = 64 * num_quantiles * jnp.finfo(values.dtype).eps
-    index = jnp.sum(cumulated[..., None, :] < levels[:, None] - rounding, -1)
-    return jnp.take_along_axis(values, jnp.minimum(index, values.shape[-1] - 1), -1)
+    # The mixture's distribution function at its values, in units of 1/N, where the levels are half-integers.
+    cumulated = jnp.concatenate(
+        [
+            (1 - weight) * ranks + weight * number_below(first, second),
+            (1 - weight) * number_below(second, first) + weight * ranks,
+        ],
+        -1,
+    )
+    levels = ranks - 0.5 - 64 * num_quantiles * jnp.finfo(first.dtype).eps
+    reached = cumulated[..., :, None] >= levels
+    return jnp.min(jnp.where(reached, values[..., :, None], jnp.inf), -2)

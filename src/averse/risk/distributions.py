@@ -91,7 +91,8 @@ class Categorical(Distribution):
     """Probabilities on fixed atoms.
 
     Args:
-      atoms: [N] or [..., N], ascending (not checked), in units of reward.
+      atoms: [N] or [..., N], ascending (not checked), in units of reward. To `vmap` over a batch that shares [N] atoms,
+        map over the probabilities or logits and construct inside.
       probs: [..., N], non-negative, summing to one over the last axis.
       log_probs: [..., N]; by default the logarithm of `probs`. Both are kept, because sums over probabilities must be
         linear in them while log-sum-exp must see logarithms: a probability of exp(-200) is 0 in float32, yet it

@@ -1,5 +1,7 @@
 """Training in compiled environments: rollouts and updates of many runs are one XLA program."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,9 +33,9 @@ class LoopState(NamedTuple):
 class EpisodeRecord(NamedTuple):
     """Episodes that ended, [T, B]; NaN where none did."""
 
-    returns: jax.Array
-    lengths: jax.Array
-    info: dict[str, jax.Array]
+    returns: Any
+    lengths: Any
+    info: dict[str, Any]
 
 
 def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
@@ -109,45 +111,61 @@ def _update(environment: Environment, learner: Learner, state: LoopState, _: Non
 class CompiledGroup:
     """Runs (seeds times swept values) that are trained side by side in one program.
 
+    On a CPU the small operations of one program keep one core busy; the runs are therefore dealt out in equal parts to
+    as many threads as there are cores, each executing the same compiled program.
+
     Args:
       runs: one dictionary per run, its seed and the swept numbers.
     """
 
     def __init__(self, environment: Environment, learner: Learner, runs: list[dict[str, float]]):
         self.environment, self.learner, self.runs = environment, learner, runs
-        self._advance: dict[int, Any] = {}
-        self.state: LoopState
+        cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+        self._num_parts = max(n for n in range(1, cores + 1) if len(runs) % n == 0)
+        self._programs: dict[int, Any] = {}
+        self._parts: list[LoopState] = []
 
     def start(self) -> None:
+        """Begin at update 0."""
         seeds = jnp.array([run["seed"] for run in self.runs], jnp.uint32)
         swept = {name: jnp.array([run[name] for run in self.runs]) for name in self.runs[0] if name != "seed"}
-        self.state = jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept)
+        self.restore(jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept))
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
         """Do some updates; per run, the means of the learner's metrics and the episodes that ended."""
-        if num_updates not in self._advance:
+        if num_updates not in self._programs:
 
             def chunk(state: LoopState):
                 return jax.lax.scan(partial(_update, self.environment, self.learner), state, None, length=num_updates)
 
-            self._advance[num_updates] = jax.jit(jax.vmap(chunk), donate_argnums=0)
-        self.state, (metrics, records) = self._advance[num_updates](self.state)
-        metrics, records = jax.device_get((metrics, records))
-        return (
-            [{name: float(np.mean(values[i])) for name, values in metrics.items()} for i in range(len(self.runs))],
-            [jax.tree.map(lambda x, i=i: x[i].ravel(), records) for i in range(len(self.runs))],
-        )
+            # Compiled here once, before the threads could each do so.
+            self._programs[num_updates] = jax.jit(jax.vmap(chunk), donate_argnums=0).lower(self._parts[0]).compile()
+        program = self._programs[num_updates]
+        with ThreadPoolExecutor(self._num_parts) as threads:
+            results = list(threads.map(lambda part: jax.block_until_ready(program(part)), self._parts))
+        self._parts = [state for state, _ in results]
+        metrics: list[dict[str, float]] = []
+        records: list[EpisodeRecord] = []
+        per_part = len(self.runs) // self._num_parts
+        for _, outputs in results:
+            part_metrics, part_records = jax.device_get(outputs)
+            for i in range(per_part):
+                metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
+                records.append(jax.tree.map(lambda x: x[i].ravel(), part_records))  # noqa: B023
+        return metrics, records
 
-    def snapshot(self) -> Any:
+    def snapshot(self) -> LoopState:
         """What a checkpoint must hold for training to go on bit for bit; leading axis: runs."""
-        return self.state
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *self._parts)
 
-    def restore(self, snapshot: Any) -> None:
-        self.state = snapshot
+    def restore(self, snapshot: LoopState) -> None:
+        """Go on from a snapshot."""
+        size = len(self.runs) // self._num_parts
+        self._parts = [
+            jax.tree.map(lambda x: x[i * size : (i + 1) * size], snapshot)  # noqa: B023
+            for i in range(self._num_parts)
+        ]
 
     def learner_states(self) -> Any:
         """The learners' states, leading axis: runs."""
-        return self.state.learner
-
-    def close(self) -> None:
-        """Nothing to end: a compiled environment has no processes."""
+        return self.snapshot().learner

@@ -4,9 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from averse import environments, learners
@@ -114,10 +112,3 @@ def _infinite(value: Any) -> Any:
     if isinstance(value, list):
         return [_infinite(item) for item in value]
     return float(value) if value in ("inf", "-inf") else value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -3,7 +3,7 @@
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
 from averse.games import tractability_margin
-from averse.learners.mappo import MAPPOConfig, risk_measure
+from averse.learners.mappo_config import MAPPOConfig, risk_measure
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
 
@@ -37,7 +37,7 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
         low, high = settings.support or environment.return_bounds(settings.gamma)
         lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms")
     if isinstance(measure, Entropic | Expectation) and environment.num_agents > 1:
-        taus = config.sweep.get("tau", (measure.tau if isinstance(measure, Entropic) else float("inf"),))
+        taus = config.sweep.get("tau", (getattr(measure, "tau", float("inf")),))
         margins = [tractability_margin(float(tau), settings.epsilon, environment.num_agents) for tau in taus]
         formula = "eps1 eps2 - tau1 tau2" if environment.num_agents == 2 else "eps - (agents - 1) tau"
         inside = "inside" if min(margins) >= 0 else "outside"

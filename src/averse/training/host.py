@@ -15,7 +15,7 @@ class HostGroup:
     """One run in a host environment.
 
     Episodes start afresh at each checkpoint (a simulator's inside cannot be saved exactly), in an interrupted and in an
-    uninterrupted run alike, so that both end with the same parameters if the environment is deterministic given its seeds.
+    uninterrupted run alike, so that both end with the same parameters if the environment is deterministic by its seeds.
     """
 
     def __init__(
@@ -75,29 +75,16 @@ class HostGroup:
             done = np.asarray(after.done)
             self._returns += after.rewards.mean(-1)
             self._lengths += 1
-            steps.append(
-                Trajectory(
-                    before.observations,
-                    before.global_state,
-                    before.available,
-                    actions,
-                    extras,
-                    after.rewards,
-                    after.costs,
-                    after.terminated,
-                    after.truncated,
-                    self._active,
-                    self._first,
-                    after.next_observations,
-                    after.next_global_state,
-                )  # fmt: skip
-            )
+            # Numpy arrays until the update, which takes the whole trajectory to the device at once.
+            transition = [
+                before.observations, before.global_state, before.available, actions, extras, after.rewards, after.costs,
+                after.terminated, after.truncated, self._active, self._first,
+                after.next_observations, after.next_global_state,
+            ]  # fmt: skip
+            steps.append(Trajectory._make(transition))
+            info = {name: np.where(done, value, np.nan) for name, value in after.info.items()}
             ended.append(
-                EpisodeRecord(
-                    np.where(done, self._returns, np.nan),
-                    np.where(done, self._lengths, np.nan),
-                    {name: np.where(done, value, np.nan) for name, value in after.info.items()},
-                )
+                EpisodeRecord(np.where(done, self._returns, np.nan), np.where(done, self._lengths, np.nan), info)
             )
             self._active = ~after.terminated | done[:, None]
             self._first = done
@@ -121,6 +108,3 @@ class HostGroup:
     def learner_states(self) -> Any:
         """The learner's state with a leading axis of one run."""
         return jax.tree.map(lambda x: x[None], self.state)
-
-    def close(self) -> None:
-        self.vector.close()

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from averse.errors import AverseError
 from averse.evaluation.statistics import cvar
+from averse.files import write_text
 from averse.training.compiled import EpisodeRecord
 
 TAIL = 0.05
@@ -48,9 +49,7 @@ class MetricsLog:
                     continue
                 if row["update"] <= keep_until.get(str(row["run"]), 0):
                     kept.append(line + "\n")
-            temporary = path.with_name(path.name + ".partial")
-            temporary.write_text("".join(kept))
-            temporary.replace(path)
+            write_text(path, "".join(kept))
         self._file = path.open("a")
         self._writers: dict[int, Any] = {}
         self._tensorboard = tensorboard
@@ -62,8 +61,8 @@ class MetricsLog:
 
     def write(self, run: int, settings: dict[str, float], update: int, steps: int, figures: dict[str, float]) -> None:
         row = {"run": run, "update": update, "steps": steps, **settings, **figures}
-        row = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
-        self._file.write(json.dumps(row) + "\n")
+        finite = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
+        self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
         if self._tensorboard:
             if run not in self._writers:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from averse.environments import is_compiled
-from averse.environments.protocol import Description
+from averse.environments.protocol import Description, Environment
 from averse.errors import AverseError
 from averse.learners.contract import Learner
 from averse.training.checkpoints import Checkpoints
@@ -32,7 +32,7 @@ def abstract_snapshot(config: TrainingConfig, environment: Description, learner:
     """Shapes and dtypes of a group's snapshot, without computing anything."""
     swept = {name: jax.ShapeDtypeStruct((len(group),), np.float32) for name in config.sweep}
     seeds = jax.ShapeDtypeStruct((len(group),), np.uint32)
-    if is_compiled(environment):
+    if isinstance(environment, Environment):
         return jax.eval_shape(jax.vmap(functools.partial(start, environment, learner)), seeds, swept)
     state = jax.eval_shape(jax.vmap(lambda seed, numbers: learner.init(jax.random.key(seed), **numbers)), seeds, swept)
     return {"learner": state, "updates": jax.ShapeDtypeStruct((), np.int32)}

@@ -15,9 +15,10 @@ from averse import environments, learners
 from averse.environments import is_compiled
 from averse.environments.protocol import Description
 from averse.errors import AverseError
+from averse.files import write_text
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
-from averse.training.config import TrainingConfig, write_atomically
+from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
 from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
@@ -67,7 +68,7 @@ def configure(
 
 
 def default_settings(environment: Description) -> dict[str, Any]:
-    """The learner's settings that suit a kind of environment: simulators have fewer copies, which are costlier to step."""
+    """The learner's settings that suit a kind of environment: simulators run in fewer copies, costlier to step."""
     return {} if is_compiled(environment) else {"num_envs": HOST_ENVS, "rollout_steps": 64}
 
 
@@ -120,7 +121,7 @@ def run_training(
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise AverseError(f"{path} exists already; choose another --out, or --resume {path}")
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "config.json", config.to_json())
+        write_text(path / "config.json", config.to_json())
     latest = {}
     with contextlib.ExitStack() as stack:
         stores = []
@@ -165,9 +166,15 @@ def run_training(
 
 
 def _train_group(
-    config: TrainingConfig, trainee: Any, group: list[int], done: int, store: Checkpoints | None, log: MetricsLog | None,
-    bar: Any, task: Any,
-) -> None:  # fmt: skip
+    config: TrainingConfig,
+    trainee: Any,
+    group: list[int],
+    done: int,
+    store: Checkpoints | None,
+    log: MetricsLog | None,
+    bar: Any,
+    task: Any,
+) -> None:
     """Advance a group from `done` updates to the end."""
     total = config.total_updates
     chunk = max(1, total // REPORTS)

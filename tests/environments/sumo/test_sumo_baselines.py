@@ -41,6 +41,12 @@ def test_unknown_baselines_are_errors_with_the_nearest_name():
         baseline("rsh", SumoIntersection())
 
 
+def test_agents_with_reservations_do_not_crash_into_each_other():
+    f = play(*baseline("reservation", SumoIntersection(human_rate=0.0)), 60, 4)
+    assert f["collisions"].sum() == 0
+    assert f["arrival"].mean() > 0.98
+
+
 def test_sixteen_cars_of_sumo_drivers_get_across_without_agents_crashing():
     f = play(*baseline("sumo-drivers", SumoIntersection(num_agents=16, human_rate=0.0)), 4, 2)
     assert f["collisions"].sum() == 0

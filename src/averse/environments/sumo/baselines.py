@@ -70,13 +70,16 @@ class Reservation:
     An agent keeps a safe distance to the car ahead. It may cross another agent's path unless that one has the
     reservation, that is, can no longer stop or is nearer to the junction, and would not be gone `margin` seconds
     before it comes; then it stops at the line, or before the crossing. Humans hold no reservation: an agent waits for
-    those who would reach the crossing earlier than `human_margin` seconds after itself, unless they stand still before
-    it. Reckless humans are not known as such. With margins of minus infinity it waits for nobody.
+    those who would come to the crossing before it or less than `human_margin` seconds later, unless they will have
+    left it by then or stand still before it. Reckless humans are not known as such. With margins of minus infinity it
+    waits for nobody.
     """
 
     task: IntersectionTask
-    margin: float = 1.0
-    human_margin: float = 3.0
+    margin: float = 3.0
+    """Seconds that must lie between two agents at a crossing."""
+    human_margin: float = 1.0
+    """Seconds by which an agent must be earlier than a human at a crossing, to go first."""
 
     def __call__(self, time_step: TimeStep) -> np.ndarray:
         """Actions int32 [B, N]."""
@@ -103,7 +106,7 @@ class Reservation:
         first = np.where(i_must == they_must, nearer, they_must)
         coming = (their_zone <= 0) | (them.speed > 1.0)
         first = np.where(index >= n, coming & (they_come < i_come + self.human_margin), first)
-        blocked = crossing & first & (i_come < they_leave + self.margin)
+        blocked = crossing & first & (i_come < they_leave + np.where(index >= n, 0.0, self.margin))
 
         # stop at the line or, if it is too late for that, before the crossing
         stop = np.where(_can_stop(me.speed, my_way - 1.0), my_way - 1.0, to_zone - 0.5)

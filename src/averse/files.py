@@ -27,3 +27,9 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text)

@@ -1,0 +1,130 @@
+"""Recorded episodes as a GIF, or as an MP4 where `imageio-ffmpeg` is installed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from averse.environments.intersection.recording import Recording
+from averse.errors import AverseError
+from averse.files import written_whole
+from averse.report.drawing import FLAT, Painter, View, speed_color
+
+END_SECONDS = 2.0  # how long the last frame stays
+_COLORS = 127  # of the GIF, beside the transparent one
+
+
+def animate(
+    recordings: Sequence[Recording], path: str | os.PathLike, fps: float = 10, view: View | None = None
+) -> None:
+    """Write the recordings, side by side and in step, to a .gif or .mp4 file.
+
+    One image per recorded frame, `fps` images a second: 1 / step_seconds is real time. Shorter recordings hold their
+    last frame, and the end is held for two seconds. `view` = (xmin, xmax, ymin, ymax) in m; by default 50 m around the
+    middle of the road network. Cars are coloured by speed; agents have a black outline, reckless humans a magenta one
+    and a warning sign; a crash is marked by a red star that stays.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".gif", ".mp4"):
+        raise AverseError(f"an animation's file name must end in .gif or .mp4, not {Path(path).name!r}")
+    if not 0 < fps <= 50:
+        raise AverseError(f"fps must be in (0, 50], which players can show, not {fps}")
+    painter = Painter(recordings, view)
+    with written_whole(path) as temporary:
+        (_write_gif if suffix == ".gif" else _write_mp4)(painter, temporary, fps)
+
+
+def _write_gif(painter: Painter, path: Path, fps: float) -> None:
+    """One palette for all frames, no dithering, and only what has changed since the frame before."""
+    palette, index_of = _palette(painter)
+    transparent = len(palette)
+    flat = [*palette.ravel().tolist(), 0, 0, 0]
+    delays = _centiseconds(painter.length, fps)
+
+    def frames() -> Iterator[Image.Image]:
+        shown: np.ndarray | None = None
+        for i in range(painter.length):
+            pixels = np.asarray(painter.frame(i))
+            indices = index_of[_cell(pixels)]
+            changes = indices if shown is None else np.where(indices == shown, np.uint8(transparent), indices)
+            shown = indices
+            image = Image.fromarray(changes, "P")
+            image.putpalette(flat)
+            yield image
+
+    _save_gif(frames(), path, delays, transparent)
+
+
+def _save_gif(frames: Iterator[Image.Image], path: Path, delays: Sequence[int], transparent: int) -> None:
+    first = next(frames)
+    first.save(
+        path, "GIF", save_all=True, append_images=frames, duration=[10 * d for d in delays], loop=0, disposal=1,
+        transparency=transparent, optimize=False,
+    )  # fmt: skip
+
+
+def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise AverseError(
+            "writing MP4 needs the package imageio-ffmpeg (pip install imageio-ffmpeg); GIF works without"
+        ) from None
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        painter.size,
+        fps=fps,
+        codec="libx264",
+        macro_block_size=2,
+        quality=None,
+        output_params=["-crf", "20"],
+    )
+    writer.send(None)
+    held = repeat(painter.length - 1, round(END_SECONDS * fps))
+    try:
+        for i in chain(range(painter.length), held):
+            writer.send(np.ascontiguousarray(painter.frame(i)))
+    finally:
+        writer.close()
+
+
+def _palette(painter: Painter) -> tuple[np.ndarray, np.ndarray]:
+    """Colours uint8 [K, 3] for all frames, and the nearest one's index for every `_cell`, uint8 [64^3].
+
+    The flat colours and those of speeds are exact; the rest is chosen among the blends at edges, by median cut over
+    the *different* colours of sampled frames, so that few bright pixels count as much as much grey road.
+    """
+    exact = list(dict.fromkeys([*FLAT, *(speed_color(x) for x in np.linspace(0, 1, 32))]))
+    sampled = [np.asarray(painter.frame(i)) for i in np.linspace(0, painter.length - 1, 8).astype(int).tolist()]
+    cells = np.unique(np.concatenate([_cell(image).ravel() for image in sampled]))
+    different = np.ascontiguousarray(_cell_colors(cells)[None])
+    blends = Image.fromarray(different, "RGB").quantize(_COLORS - len(exact), Image.Quantize.MEDIANCUT)
+    rest = np.array(blends.getpalette(), np.uint8).reshape(-1, 3)
+    palette = np.concatenate([np.array(exact, np.uint8), rest])[:_COLORS]
+    index_of = cKDTree(palette.astype(float)).query(_cell_colors(np.arange(64**3)).astype(float))[1].astype(np.uint8)
+    index_of[_cell(np.array(exact, np.uint8))] = np.arange(len(exact), dtype=np.uint8)
+    return palette, index_of
+
+
+def _cell(pixels: np.ndarray) -> np.ndarray:
+    """Number of the colour cell, six bits a channel: uint8 [..., 3] -> int32 [...]."""
+    high = (pixels >> 2).astype(np.int32)
+    return (high[..., 0] << 12) | (high[..., 1] << 6) | high[..., 2]
+
+
+def _cell_colors(cells: np.ndarray) -> np.ndarray:
+    """Middle colour of each cell, uint8 [..., 3]."""
+    channels = np.stack([cells >> 12, (cells >> 6) & 63, cells & 63], axis=-1)
+    return (channels * 4 + 2).astype(np.uint8)
+
+
+def _centiseconds(count: int, fps: float) -> list[int]:
+    """How long each of `count` frames is shown, in the format's 1/100 s, without drift; the last one longer."""
+    ends = np.round(100 * np.arange(1, count + 1) / fps).astype(int)
+    delays = np.diff(ends, prepend=0)
+    delays[-1] += round(100 * END_SECONDS)
+    return delays.tolist()
