@@ -1,0 +1,135 @@
+"""Games in normal form: one array of payoffs per player, axes in player order, as Gambit and nashpy have them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from averse.errors import AverseError
+
+
+@dataclass(frozen=True, eq=False)
+class NormalForm:
+    """A game between n >= 2 players, or a batch of games of one shape.
+
+    Args:
+      payoffs: one array per player, each [A_1, ..., A_n]: payoffs[i][a_1, ..., a_n] is what player i gets, in units of
+        reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading axis.
+      name: for tables and figures.
+      players, actions: labels; "player 1", ... and "1", "2", ... where not given.
+      batched: whether the payoffs have a leading batch axis [B, A_1, ..., A_n].
+
+    Raises:
+      AverseError: fewer than two players, payoffs of unequal or wrong shape, NaN or infinite payoffs, wrong labels.
+    """
+
+    payoffs: Sequence[ArrayLike]
+    name: str = ""
+    players: Sequence[str] = ()
+    actions: Sequence[Sequence[str]] = ()
+    batched: bool = False
+
+    def __post_init__(self):
+        arrays = _checked(self.payoffs, self.batched)
+        object.__setattr__(self, "payoffs", arrays)
+        n, sizes = len(arrays), arrays[0].shape[int(self.batched) :]
+        players = tuple(self.players) or tuple(f"player {i + 1}" for i in range(n))
+        actions = tuple(tuple(names) for names in self.actions) or tuple(
+            tuple(str(a + 1) for a in range(size)) for size in sizes
+        )
+        if len(players) != n:
+            raise AverseError(f"a game of {n} players needs {n} player names, not {len(players)}")
+        if tuple(len(names) for names in actions) != sizes:
+            raise AverseError(f"action names must number {list(sizes)}, not {[len(names) for names in actions]}")
+        object.__setattr__(self, "players", players)
+        object.__setattr__(self, "actions", actions)
+
+    @property
+    def num_players(self) -> int:
+        return len(self.arrays())
+
+    @property
+    def num_actions(self) -> tuple[int, ...]:
+        """How many actions each player has."""
+        return self.arrays()[0].shape[int(self.batched) :]
+
+    @property
+    def num_games(self) -> int:
+        """How many games a batch holds; 1 where there is no batch axis."""
+        return self.arrays()[0].shape[0] if self.batched else 1
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The payoffs as float64 arrays, one per player."""
+        return self.payoffs  # type: ignore[return-value]
+
+    def matrices(self) -> tuple[np.ndarray, ...]:
+        """Each player's payoffs as own actions x joint actions of the others (in player order): [..., A_i, S_i]."""
+        lead = int(self.batched)
+        return tuple(
+            np.moveaxis(array, lead + i, lead).reshape(*array.shape[:lead], array.shape[lead + i], -1)
+            for i, array in enumerate(self.arrays())
+        )
+
+    def __getitem__(self, index: int) -> "NormalForm":
+        """One game of a batch."""
+        if not self.batched:
+            raise AverseError("only a batch of games can be indexed")
+        return NormalForm([array[index] for array in self.arrays()], self.name, self.players, self.actions)
+
+    @classmethod
+    def stack(cls, games: Sequence["NormalForm"]) -> "NormalForm":
+        """A batch of games that have the same numbers of players and actions."""
+        shapes = {game.num_actions for game in games}
+        if len(shapes) != 1 or any(game.batched for game in games):
+            raise AverseError(f"only single games of one shape can be stacked, not {sorted(shapes)}")
+        stacked = [np.stack(arrays) for arrays in zip(*(game.arrays() for game in games))]
+        return cls(stacked, batched=True, players=games[0].players, actions=games[0].actions)
+
+    @classmethod
+    def zero_sum(cls, payoffs: ArrayLike, **labels: Any) -> "NormalForm":
+        """The two-player game in which the column player loses what the row player wins."""
+        array = np.asarray(payoffs, dtype=float)
+        return cls([array, -array], **labels)
+
+    @classmethod
+    def symmetric(cls, payoffs: ArrayLike, **labels: Any) -> "NormalForm":
+        """The two-player game in which both have payoffs [own action, action of the other]."""
+        array = np.asarray(payoffs, dtype=float)
+        return cls([array, array.T], **labels)
+
+    @classmethod
+    def random(cls, key: int, num_actions: Sequence[int], games: int | None = None) -> "NormalForm":
+        """A game, or a batch of `games`, with payoffs uniform in [0, 1)."""
+        generator = np.random.default_rng(key)
+        lead = () if games is None else (games,)
+        return cls([generator.random((*lead, *num_actions)) for _ in num_actions], batched=games is not None)
+
+
+def _checked(payoffs: Sequence[ArrayLike], batched: bool) -> tuple[np.ndarray, ...]:
+    arrays = []
+    for i, given in enumerate(payoffs):
+        try:
+            array = np.array(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise AverseError(f"payoffs of player {i + 1} are ragged or not numbers") from None
+        if not np.isfinite(array).all():
+            where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+            raise AverseError(f"payoffs of player {i + 1} must be finite, but entry {where} is {array[where]}")
+        array.setflags(write=False)
+        arrays.append(array)
+    n = len(arrays)
+    if n < 2:
+        raise AverseError(f"a game needs one payoff array per player and at least two players, not {n}")
+    for i, array in enumerate(arrays):
+        if array.ndim != n + batched:
+            expected = f"{n} axes, one per player" + (", after the batch axis" if batched else "")
+            raise AverseError(f"payoffs of player {i + 1} of {n} must have {expected}, not shape {array.shape}")
+        if array.shape != arrays[0].shape:
+            raise AverseError(
+                f"payoffs of player {i + 1} have shape {array.shape}, those of player 1 have {arrays[0].shape}"
+            )
+    if 0 in arrays[0].shape:
+        raise AverseError(f"every player needs at least one action, not shape {arrays[0].shape}")
+    return tuple(arrays)

@@ -1,0 +1,93 @@
+"""The arithmetic that the solvers share: entropic means that keep their digits, and fixed points with a bound."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from averse.errors import AverseError
+from averse.planning.mdp import Floats, Integers
+
+
+def entropic(values: Floats, probs: Floats, tau: ArrayLike) -> Floats:
+    """-tau log E[exp(-Z/tau)] over the last axis, [..., N] and [..., N] -> [...], for tau in (0, inf].
+
+    Two forms, because neither is accurate everywhere (as in `averse.risk`): where all |Z - mean| <= tau, log1p and
+    expm1 around the mean, which keep the small difference from the mean; elsewhere a log-sum-exp, measured from the
+    worst possible value.
+    """
+    values, probs = np.broadcast_arrays(values, probs)
+    possible = probs > 0
+    mean = np.sum(probs * values, -1)
+    t = np.asarray(tau, np.float64)
+    if np.all(np.isinf(t)):
+        return mean
+    t = np.broadcast_to(t, mean.shape)[..., None]
+    finite = np.isfinite(t)
+    t = np.where(finite, t, 1)
+    offset = np.where(possible, values - mean[..., None], 0)
+    mild = np.max(np.abs(offset), -1, keepdims=True) <= t
+    near = mean - t[..., 0] * np.log1p(np.sum(probs * np.expm1(np.where(mild, -offset / t, 0)), -1))
+    if mild.all() and finite.all():
+        return near
+    worst = np.min(np.where(possible, values, np.inf), -1, keepdims=True)
+    logs = np.log(np.where(possible, probs, 1))
+    exponents = np.where(possible, logs - np.where(possible, values - worst, 0) / t, -np.inf)
+    top = np.max(exponents, -1, keepdims=True)
+    far = worst[..., 0] - t[..., 0] * (top[..., 0] + np.log(np.sum(np.exp(exponents - top), -1)))
+    return np.where(finite[..., 0], np.where(mild[..., 0], near, far), mean)
+
+
+def fixed_point(
+    operator: Callable[[Floats], Floats], size: int, gamma: float, tolerance: float, max_iterations: int
+) -> tuple[Floats, float]:
+    """The fixed point [S] of a monotone operator with T(V + c) = T V + gamma c, and a bound on its error.
+
+    Value iteration with the bounds of MacQueen (1966), which hold for every such operator: the fixed point lies in
+    T V + gamma/(1 - gamma) [min(T V - V), max(T V - V)]. Their midpoint is both the next iterate and the answer.
+
+    Args:
+      tolerance: largest error, as a fraction of max(1, largest absolute value).
+
+    Raises:
+      AverseError: if the bound has not come down to the tolerance after `max_iterations`.
+    """
+    values, bound, scale = np.zeros(size), np.inf, gamma / (1 - gamma)
+    for _ in range(max_iterations):
+        following = operator(values)
+        difference = following - values
+        low, high = difference.min(), difference.max()
+        values = following + scale * (low + high) / 2
+        bound = float(scale * (high - low) / 2)
+        if bound <= tolerance * max(1.0, float(np.abs(values).max())):
+            return values, bound
+    raise AverseError(
+        f"no convergence in {max_iterations} iterations: the error is below {bound:.3g} only; "
+        f"allow more iterations, a larger tolerance, or a smaller gamma than {gamma:g}"
+    )
+
+
+def improved(table: Floats, actions: Integers) -> Integers:
+    """Best actions [S] of a table [S, A], but the present ones where they are as good up to rounding."""
+    present = np.take_along_axis(table, actions[:, None], -1)[:, 0]
+    rounding = 1e-12 * max(1.0, float(np.abs(table).max()))
+    return np.where(table.max(-1) > present + rounding, table.argmax(-1), actions)
+
+
+def merge(states: Integers, sums: Floats) -> tuple[Integers, Integers, Floats]:
+    """Groups of equal (state, accumulated reward), equal up to rounding (1e-12 of the largest).
+
+    Args:
+      states: [K]. sums: [K], in units of reward.
+
+    Returns:
+      The group of each entry [K], and the state [G] and sum [G] of each group, ordered by state, then by sum.
+    """
+    order = np.lexsort((sums, states))
+    state, ordered = states[order], sums[order]
+    rounding = 1e-12 * float(np.abs(sums).max(initial=0))
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(state) != 0) | (np.diff(ordered) > rounding)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
+    return group, state[new], ordered[new]
