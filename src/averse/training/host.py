@@ -23,12 +23,17 @@ class HostGroup:
     ):
         assert len(runs) == 1
         self.environment, self.learner, self.runs, self.vector = environment, learner, runs, vector
-        self._act = jax.jit(learner.act, static_argnames="explore")
+        self._act = jax.jit(self._act_at)
         self._update = jax.jit(learner.update, donate_argnums=0)
         self._key = jax.random.key(int(runs[0]["seed"]))
         self.state: Any
         self.updates = 0
         self._step: TimeStep | None = None
+
+    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, observations, available, carry):
+        # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
+        key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
+        return self.learner.act(state, observations, available, key, carry=carry)
 
     def start(self) -> None:
         swept = {name: jnp.float32(value) for name, value in self.runs[0].items() if name != "seed"}
@@ -64,12 +69,11 @@ class HostGroup:
     def _rollout(self) -> tuple[Trajectory, EpisodeRecord]:
         """T steps of all environments, and the episodes that ended on the way."""
         steps, ended = [], []
-        update_key = jax.random.fold_in(self._key, self.updates + 1)
         for t in range(self.learner.rollout_steps):
             before = self._step
             assert before is not None
             actions, extras = self._act(
-                self.state, before.observations, before.available, jax.random.fold_in(update_key, t), carry=self._carry
+                self.state, self._key, self.updates, t, before.observations, before.available, self._carry
             )
             after = self.vector.step(np.asarray(actions))
             done = np.asarray(after.done)
