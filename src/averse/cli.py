@@ -230,6 +230,8 @@ def _use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder: the second start is 5-15 s faster."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
+    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,4 +1,4 @@
-"""Training and evaluation in worker processes: exact resume, figures, episodes that depend on nothing but their seed."""
+"""Training and evaluation in worker processes: exact resume, figures, episodes that depend on their seed alone."""
 
 import jax
 import numpy as np

@@ -53,6 +53,13 @@ class Evaluation:
 
         console = Console(file=io.StringIO(), width=120)
         console.print(rich_table({label or self.method: summary for label, summary in self.summaries.items()}))
+        for label, calibration in self.calibrations.items():
+            console.print(
+                f"critic calibration{f' ({label})' if label else ''}: bias {calibration.bias:+.2f}, distance of the "
+                f"PIT from uniform {calibration.kolmogorov_smirnov:.2f}, returns beyond the support "
+                f"{calibration.clamped_fraction:.1%}",
+                highlight=False,
+            )
         return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 

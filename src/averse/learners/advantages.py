@@ -3,10 +3,9 @@
 from typing import NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 
 from averse import risk
-from averse.learners.critics import Critic, DistributionalCritic, DualCritic, QuantileCritic, Transitions
+from averse.learners.critics import CategoricalCritic, Critic, DistributionalCritic, DualCritic, Transitions
 
 
 class Estimates(NamedTuple):
@@ -50,7 +49,7 @@ def estimate_advantages(
         return Estimates(risk.gae(values, next_values, *transitions, lam), targets, {"value": values})
     distributional = cast(DistributionalCritic, critic)
     before, after = distributional.distribution(raw), distributional.distribution(next_raw)
-    metrics = _edge_metrics(critic, targets)
+    metrics = _support_metrics(critic, next_raw, transitions)
     if name == "influence":
         advantages = risk.influence_advantage(measure, before, distributional.target_distribution(targets))
         return Estimates(advantages, targets, metrics | {"value": measure(before)})
@@ -66,10 +65,11 @@ def estimate_advantages(
 
 def _action_value(critic, measure, raw, next_raw, transitions, lam, actions, mixture, next_mixture) -> Estimates:
     """A = rho(Z(s, a)) - sum_a pi(a|s) rho(Z(s, a)): risk over the world and the others, not over one's own mixing."""
-    targets = critic.targets(critic.raw_of(mixture, raw), critic.raw_of(next_mixture, next_raw), transitions, lam)
+    next_mixed = critic.raw_of(next_mixture, next_raw)
+    targets = critic.targets(critic.raw_of(mixture, raw), next_mixed, transitions, lam)
     per_action = measure(critic.distribution(raw))
     advantages = risk.action_value(per_action, mixture, actions)
-    metrics = _edge_metrics(critic, targets)
+    metrics = _support_metrics(critic, next_mixed, transitions)
     return Estimates(advantages, targets, metrics | {"value": (mixture * per_action).sum(-1)})
 
 
@@ -88,8 +88,9 @@ def _mean_variance(critic: DualCritic, measure, raw, next_raw, transitions, lam,
     return Estimates(advantages, targets, {"value": critic.mean(raw)})
 
 
-def _edge_metrics(critic: Critic, targets: jax.Array) -> dict[str, jax.Array]:
-    """The target mass on the outermost atoms, which tells of a support that is too narrow."""
-    if isinstance(critic, QuantileCritic):
+def _support_metrics(critic: Critic, next_raw: jax.Array, transitions: Transitions) -> dict[str, jax.Array]:
+    """The probability that the projection clamps, which tells of a support that is too narrow."""
+    if not isinstance(critic, CategoricalCritic):
         return {}
-    return {"mass_at_lower_edge": targets[..., 0], "mass_at_upper_edge": jnp.asarray(targets[..., -1])}
+    probs = jax.nn.softmax(next_raw)
+    return {"clamped_mass": risk.clamped_mass(probs, transitions.rewards, transitions.discounts, critic.support)}

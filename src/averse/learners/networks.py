@@ -46,7 +46,7 @@ def agent_networks(
 
     def forward(params: Params, inputs: jax.Array) -> Any:
         # As one matrix: with more leading axes XLA's CPU backend takes twice as long.
-        outputs = network.apply(params, inputs.reshape(-1, size))
+        outputs: Any = network.apply(params, inputs.reshape(-1, size))
         return outputs.reshape(*inputs.shape[:-1], network.outputs)
 
     def apply(params: Params, inputs: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,10 @@ from averse.training.host import HostGroup
 from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
 
+logger = logging.getLogger(__name__)
+
 HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
+CLAMPED_MASS = 0.1  # fraction of the targets' mass beyond the support that deserves a warning
 REPORTS = 100  # lines of metrics that a run writes, at most
 
 
@@ -179,6 +183,7 @@ def _train_group(
     total = config.total_updates
     chunk = max(1, total // REPORTS)
     every = max(chunk, total // config.checkpoints // chunk * chunk)
+    figures: list[dict[str, float]] = [{}]
     steps_per_update = trainee.learner.num_envs * trainee.learner.rollout_steps
     while done < total:
         count = min(chunk, total - done)
@@ -196,6 +201,13 @@ def _train_group(
         if store is not None and (done % every == 0 or done == total):
             store.save(done, trainee.snapshot())
         bar.update(task, advance=count * len(group), figures=progress_text(speed, figures))
+    clamped = max(row.get("clamped_mass", 0.0) for row in figures)
+    if clamped > CLAMPED_MASS:
+        logger.warning(
+            "the critic's support is too narrow: %.1f %% of its targets' mass was clamped at the end of training; "
+            "widen it with --support LOW HIGH",
+            100 * clamped,
+        )
 
 
 def _stop_if_diverged(trainee: Any, metrics: list[dict[str, float]], done: int, store: Checkpoints | None) -> None:
