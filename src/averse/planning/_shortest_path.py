@@ -37,15 +37,22 @@ def optimum(mdp: FiniteMDP, tau: float) -> tuple[Floats, Integers]:
     values, actions = _policy_iteration(mdp, absorbing, actions, np.inf, None)
     if np.isinf(tau):
         return values, actions
-    for _ in range(_ITERATIONS):
+    for iteration in range(_ITERATIONS):
         table = _action_values(mdp, values, tau)
         actions = table.argmax(-1)
-        if _exact(mdp, absorbing, deterministic(actions, mdp.num_actions), tau, values) is not None:
-            return _policy_iteration(mdp, absorbing, actions, tau, values)
+        if iteration < 50 or iteration % 50 == 0:  # the checks cost more than the iteration
+            if _exact(mdp, absorbing, deterministic(actions, mdp.num_actions), tau, values) is not None:
+                return _policy_iteration(mdp, absorbing, actions, tau, values)
+            lost = np.flatnonzero(_hopeless(mdp, absorbing, tau, values))
+            if len(lost):
+                raise AverseError(
+                    f"no policy has a finite entropic value from state {int(lost[0])} at tau = {tau:g}: repeating a "
+                    "costly loop is too likely for so small a tolerance of risk; raise tau, or set a horizon"
+                )
         values = table.max(-1)
     raise AverseError(
-        f"no policy with a finite entropic value was found at tau = {tau:g}: repeating a costly loop is too likely for "
-        "so small a tolerance of risk; raise tau, or set a horizon or a discount"
+        f"no policy with a finite entropic value was found at tau = {tau:g} in {_ITERATIONS} iterations; raise tau, or "
+        "set a horizon or a discount"
     )
 
 
@@ -65,18 +72,22 @@ def evaluation(mdp: FiniteMDP, policy: Floats, tau: float) -> Floats:
 def _policy_iteration(
     mdp: FiniteMDP, absorbing: Mask, actions: Integers, tau: float, values: Floats | None
 ) -> tuple[Floats, Integers]:
+    reached = -np.inf
     while True:
         policy = deterministic(actions, mdp.num_actions)
         values = _settled(mdp, absorbing, policy, tau, np.zeros(mdp.num_states) if values is None else values)
         better = improved(_action_values(mdp, values, tau), actions)
-        if np.array_equal(better, actions):
+        if np.array_equal(better, actions) or values.sum() <= reached:  # no rise: only rounding is left
             return values, actions
-        actions = better
+        actions, reached = better, values.sum()
 
 
 def _settled(mdp: FiniteMDP, absorbing: Mask, policy: Floats, tau: float, values: Floats) -> Floats:
-    """The values [S] of a policy, from a guess: exact solves, repeated until rounding is all that changes."""
-    for _ in range(_ITERATIONS):
+    """The values [S] of a policy, from a guess: exact solves, repeated until rounding is all that changes.
+
+    Where the guess is too far off for a solve, backing it up S times puts it in reach, if the value is finite at all.
+    """
+    for _ in range(100 + 2 * mdp.num_states):
         solved = _exact(mdp, absorbing, policy, tau, values)
         if solved is None:
             values = entropic(_action_values(mdp, values, tau), policy, tau)
@@ -97,10 +108,11 @@ def _exact(mdp: FiniteMDP, absorbing: Mask, policy: Floats, tau: float, values: 
     if np.isinf(tau):
         matrix = joint.sum(1)[np.ix_(inner, inner)]
     else:
-        exponents = np.where(joint > 0, (values[:, None, None] - mdp.rewards - values) / tau, -np.inf)
+        exponents = (values[:, None, None] - mdp.rewards - values) / tau
+        exponents = np.where(joint > 0, exponents + np.log(np.where(joint > 0, joint, 1)), -np.inf)
         if max(float(exponents.max()), float(excess.max(initial=0)) / tau) > _LARGEST_EXPONENT:
             return None
-        matrix = np.sum(joint * np.exp(exponents), 1)[np.ix_(inner, inner)]
+        matrix = np.sum(np.exp(exponents), 1)[np.ix_(inner, inner)]
         excess = np.expm1(excess / tau)
     # A non-negative matrix has a spectral radius below one if and only if (I - M) x = 1 has a positive solution.
     try:
@@ -112,6 +124,23 @@ def _exact(mdp: FiniteMDP, absorbing: Mask, policy: Floats, tau: float, values: 
     solved = np.zeros(mdp.num_states)
     solved[inner] = values[inner] - (change if np.isinf(tau) else tau * np.log1p(change))
     return solved
+
+
+def _hopeless(mdp: FiniteMDP, absorbing: Mask, tau: float, values: Floats) -> Mask:
+    """States [S] from which no policy has a finite value, as far as a guess [S] proves it; mostly none at first.
+
+    If on some set of states sum over s' in the set of P exp(-r/tau) w(s') >= w(s) for every action, with w > 0, then
+    every policy's matrix M has a spectral radius of one or more (Collatz, Wielandt). Here w = exp(-values/tau).
+    """
+    logs = np.log(np.where(mdp.transition > 0, mdp.transition, 1))
+    exponents = logs + (values[:, None, None] - mdp.rewards - values) / tau
+    weights = np.where(mdp.transition > 0, np.exp(np.minimum(exponents, _LARGEST_EXPONENT)), 0)
+    lost: Mask = ~absorbing
+    while True:
+        still = lost & np.asarray((weights[:, :, lost].sum(-1) >= 1 + 1e-9).all(-1))
+        if np.array_equal(still, lost):
+            return lost
+        lost = still
 
 
 def _action_values(mdp: FiniteMDP, values: Floats, tau: float) -> Floats:

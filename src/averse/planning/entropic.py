@@ -174,13 +174,13 @@ def neutral_value(mdp: FiniteMDP, policy: Floats) -> Floats:
 
 def neutral_optimum(mdp: FiniteMDP) -> tuple[Floats, Integers]:
     """Largest expected discounted returns [S] and the actions [S] that earn them, gamma < 1, by policy iteration."""
-    actions = mdp.expected_reward.argmax(-1)
+    actions, reached = mdp.expected_reward.argmax(-1), -np.inf
     while True:
         values = neutral_value(mdp, deterministic(actions, mdp.num_actions))
         better = improved(action_values(mdp, values, np.inf), actions)
-        if np.array_equal(better, actions):
+        if np.array_equal(better, actions) or values.sum() <= reached:  # no rise: only rounding is left
             return values, actions
-        actions = better
+        actions, reached = better, values.sum()
 
 
 def _backwards(

@@ -31,8 +31,11 @@ class ReturnDistribution:
     def __call__(self, measure: RiskMeasure | str) -> float:
         """A risk measure of the return, such as `CVaR(0.1)` or "cvar:0.1", in float64."""
         measure = parse(measure) if isinstance(measure, str) else measure
+        # Filled up with impossible values to a power of two, so that few shapes need compiling.
+        missing = (1 << (len(self.values) - 1).bit_length()) - len(self.values)
+        values, probs = np.pad(self.values, (0, missing), mode="edge"), np.pad(self.probs, (0, missing))
         with jax.enable_x64(True):
-            return float(measure(Categorical(self.values, self.probs)))  # type: ignore[arg-type]
+            return float(measure(Categorical(values, probs)))  # type: ignore[arg-type]
 
 
 def return_distribution(mdp: FiniteMDP, policy: ArrayLike, max_values: int = 1_000_000) -> ReturnDistribution:

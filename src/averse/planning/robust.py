@@ -190,7 +190,7 @@ def l1_worst_case(probs: Floats, outcomes: Floats, radius: ArrayLike) -> Floats:
     moved = np.minimum(np.asarray(radius)[..., None] / 2, others.sum(-1, keepdims=True))
     before = np.cumsum(others, -1) - others
     left = others - np.clip(moved - before, 0, others)
-    result = np.concatenate([left, np.maximum(1 - left.sum(-1, keepdims=True), 0)], -1)
+    result = np.concatenate([left, np.minimum(sorted_probs[..., -1:] + moved, 1)], -1)
     return _unsorted(result, order)
 
 
@@ -204,25 +204,30 @@ def chi_square_worst_case(probs: Floats, outcomes: Floats, radius: ArrayLike) ->
     scaled, order = _scaled_and_sorted(probs, outcomes)
     p = np.take_along_axis(probs, order, -1)
     radius = np.asarray(radius, np.float64)[..., None]
-    mass, first, second = np.cumsum(p, -1), np.cumsum(p * scaled, -1), np.cumsum(p * scaled**2, -1)
-    short = scaled * mass - first  # E[(z_k - z)^+]
-    squares = scaled**2 * mass - 2 * scaled * first + second  # E[((z_k - z)^+)^2]
+    # At each outcome z_k, E[(z_k - z)^+] and E[((z_k - z)^+)^2], as sums without any cancellation.
+    mass, gaps = np.cumsum(p, -1), np.diff(scaled, axis=-1)
+    start = np.zeros_like(p[..., :1])
+    short = np.concatenate([start, np.cumsum(gaps * mass[..., :-1], -1)], -1)
+    squares = np.concatenate([start, np.cumsum(gaps * (2 * short[..., :-1] + gaps * mass[..., :-1]), -1)], -1)
     lowest = scaled <= 0
     at_lowest = np.sum(np.where(lowest, p, 0), -1, keepdims=True)
-    rising = np.where(lowest, (1 + radius) * at_lowest < 1, squares > (1 + radius) * short**2)
+    ratio = squares / np.where(short > 0, short, 1)
+    rising = np.where(lowest, (1 + radius) * at_lowest < 1, ratio > (1 + radius) * short)
     rising = rising & (np.cumsum(~rising, -1) == 0)
     last = np.maximum(rising.sum(-1, keepdims=True) - 1, 0)
-    used, mean = np.take_along_axis(mass, last, -1), np.take_along_axis(first, last, -1)
-    mean = mean / used
     inside = np.arange(p.shape[-1]) <= last
-    variance = np.sum(np.where(inside, p * (scaled - mean) ** 2, 0), -1, keepdims=True) / used
-    slack = used * (1 + radius) - 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        eta = mean + np.sqrt(variance / slack)
-    floor = np.take_along_axis(scaled, last, -1)
+    used = np.take_along_axis(mass, last, -1)
+    mean = np.sum(np.where(inside, p * scaled, 0), -1, keepdims=True) / used
+    # Deviations from the mean, whose own mean is zero far below the rounding of the outcomes.
+    deviation = np.where(inside, scaled - mean, 0)
+    deviation = np.where(inside, deviation - np.sum(p * deviation, -1, keepdims=True) / used, 0)
+    variance = np.sum(p * deviation**2, -1, keepdims=True) / used
+    slack = radius * used - np.sum(np.where(inside, 0, p), -1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        reach = np.sqrt(variance / slack)  # eta - mean
     ends = np.take_along_axis(scaled, np.minimum(last + 1, p.shape[-1] - 1), -1)
-    eta = np.where((slack > 0) & np.isfinite(eta), np.maximum(eta, floor), ends)
-    weights = p * np.maximum(eta - scaled, 0)
+    reach = np.where((slack > 0) & np.isfinite(reach), reach, ends - mean)
+    weights = np.where(inside, p * np.maximum(reach - deviation, 0), 0)
     totals = weights.sum(-1, keepdims=True)
     tilted = weights / np.where(totals > 0, totals, 1)
     degenerate = ~rising[..., :1]
@@ -254,7 +259,7 @@ def kl_worst_case(probs: Floats, outcomes: Floats, radius: ArrayLike) -> Floats:
         q, reached, slope = _exponential_tilt(p, scaled, theta)
         above = reached > target
         low, high = np.where(above, low, x), np.where(above, x, high)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             step = x + (np.log(target) - np.log(reached)) * reached / slope
         moved = np.where((step > low) & (step < high), step, (low + high) / 2)
         settled = (np.abs(reached - target) <= 1e-13 * target) | (high - low <= 1e-15 * np.maximum(1, np.abs(x)))
@@ -288,7 +293,8 @@ def divergence(q: Floats, p: Floats) -> Floats:
     x = np.where(possible, (q - p) / safe, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         exact = np.where(x > -1, (1 + x) * np.log1p(x) - x, 1.0)
-    series = x**2 / 2 - x**3 / 6 + x**4 / 12 - x**5 / 20
+    small = np.where(np.abs(x) < 1e-3, x, 0)
+    series = small**2 / 2 - small**3 / 6 + small**4 / 12 - small**5 / 20
     total = np.sum(p * np.where(np.abs(x) < 1e-3, series, exact), -1)
     return np.where(np.any(~possible & (q > 0), -1), np.inf, total)
 
@@ -303,7 +309,7 @@ _WORST_CASES: dict[str, Callable[[Floats, Floats, ArrayLike], Floats]] = {
 def _scaled_and_sorted(probs: Floats, outcomes: Floats) -> tuple[Floats, Integers]:
     """Outcomes in ascending order, mapped to [0, 1] by the least and greatest possible one, and the order.
 
-    An impossible outcome, which gets no mass anyway, counts as the greatest.
+    An impossible outcome, which gets no mass anyway, counts as the greatest and comes last.
     """
     possible = probs > 0
     least = np.min(np.where(possible, outcomes, np.inf), -1, keepdims=True)
@@ -313,7 +319,7 @@ def _scaled_and_sorted(probs: Floats, outcomes: Floats) -> tuple[Floats, Integer
     extent = np.where(extent > 1e-15 * size, extent, 0)
     scaled = np.where(possible, outcomes - least, extent) / np.where(extent > 0, extent, 1)
     scaled = np.where(extent > 0, scaled, 0)
-    order = np.argsort(scaled, -1, kind="stable")
+    order = np.argsort(np.where(possible, scaled, 2), -1, kind="stable")
     return np.take_along_axis(scaled, order, -1), order
 
 
@@ -326,12 +332,7 @@ def _unsorted(values: Floats, order: Integers) -> Floats:
 def _exponential_tilt(p: Floats, z: Floats, theta: Floats) -> tuple[Floats, Floats, Floats]:
     """q ~ p exp(-theta z), its divergence from p and the derivative of that with respect to log theta."""
     weights = p * np.exp(-theta * z)
-    total = np.sum(weights, -1, keepdims=True)
-    # log1p where the total is near one, for the digits of a small divergence.
-    excess = np.sum(p * np.expm1(-theta * z), -1, keepdims=True)
-    log_total = np.where(excess > -0.5, np.log1p(np.maximum(excess, -0.5)), np.log(total))
-    q = weights / total
+    q = weights / np.sum(weights, -1, keepdims=True)
     mean = np.sum(q * z, -1, keepdims=True)
     variance = np.sum(q * (z - mean) ** 2, -1, keepdims=True)
-    reached = np.maximum(-theta * mean - log_total, 0)
-    return q, reached, theta**2 * variance
+    return q, divergence(q, p)[..., None], theta**2 * variance
