@@ -25,7 +25,9 @@ from averse.training.run import Run
 from averse.training.train import HOST_ENVS
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
-SETTINGS = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+# The same for both methods: frequent small updates, for a training of a minute.
+COMMON = {"rollout_steps": 32, "learning_rate": 2e-3, "epsilon": 0.003}
+SETTINGS: dict[str, dict[str, float]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
@@ -42,7 +44,7 @@ def run_demo(out: Path, steps: float, episodes: int) -> dict[str, Summary]:
     assert isinstance(environment, SumoIntersection)
     runs, tables = {}, {}
     for method, settings in SETTINGS.items():
-        config = configure(environment.name, method, steps, **settings)
+        config = configure(environment.name, method, steps, **COMMON, **settings)
         console.print(describe(config), highlight=False)
         runs[method] = run_training(config, out / method, progress=True)
         tables[method] = evaluate(runs[method], episodes, progress=True).episodes

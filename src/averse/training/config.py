@@ -56,7 +56,6 @@ class TrainingConfig:
             if not values:
                 raise AverseError(f"a sweep over {name} needs at least one value")
             for value in values:  # each value passes the checks of a single run
-                learners.preset(self.method, **{**self.learner, name: value})
                 learners.build(self.method, dataclasses.replace(self.learner_config(), **{name: value}), environment, 1)
         return learner
 

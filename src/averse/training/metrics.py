@@ -1,5 +1,6 @@
 """What a run tells while it trains: metrics.jsonl, TensorBoard as an option, and a progress bar."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -34,6 +35,12 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
     return figures
 
 
+def require_tensorboard(wanted: bool) -> None:
+    """Raises AverseError if TensorBoard files are wanted and the package for them is not installed."""
+    if wanted and importlib.util.find_spec("tensorboardX") is None:
+        raise AverseError("TensorBoard output needs tensorboardX: pip install 'averse[tensorboard]'")
+
+
 class MetricsLog:
     """One JSON object per line: update, steps, the run's seed and swept settings, learner metrics, episode figures."""
 
@@ -53,11 +60,6 @@ class MetricsLog:
         self._file = path.open("a")
         self._writers: dict[int, Any] = {}
         self._tensorboard = tensorboard
-        if tensorboard:
-            try:
-                import tensorboardX  # noqa: F401
-            except ImportError as error:
-                raise AverseError("TensorBoard output needs tensorboardX: pip install 'averse[tensorboard]'") from error
 
     def write(self, run: int, settings: dict[str, float], update: int, steps: int, figures: dict[str, float]) -> None:
         row = {"run": run, "update": update, "steps": steps, **settings, **figures}

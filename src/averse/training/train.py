@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ import numpy as np
 
 from averse import environments, learners
 from averse.environments import is_compiled
-from averse.environments.protocol import Description
+from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
 from averse.errors import AverseError
 from averse.files import write_text
+from averse.learners.contract import Learner
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
-from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text
+from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text, require_tensorboard
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,21 @@ def resume(path: str | Path, *, progress: bool = False, tensorboard: bool = Fals
     return run_training(read_config(path), path, resuming=True, progress=progress, tensorboard=tensorboard)
 
 
+class _Disk:
+    """The files of a run that is being trained: a checkpoint folder per group, and the log of metrics."""
+
+    def __init__(self, path: Path, groups: list[list[int]], resuming: bool, tensorboard: bool):
+        self.stores = [Checkpoints(checkpoint_folder(path, number)) for number in range(len(groups))]
+        self.done = [store.latest() or 0 for store in self.stores]
+        kept = {str(run): done for group, done in zip(groups, self.done) for run in group} if resuming else None
+        self.log = MetricsLog(path / "metrics.jsonl", kept, tensorboard)
+
+    def close(self) -> None:
+        self.log.close()
+        for store in self.stores:
+            store.close()
+
+
 def run_training(
     config: TrainingConfig,
     path: Path | None,
@@ -121,86 +137,80 @@ def run_training(
     environment = config.build_environment()
     learner = config.build_learner(environment)
     groups = groups_of(config, is_compiled(environment))
-    if path is not None and not resuming:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise AverseError(f"{path} exists already; choose another --out, or --resume {path}")
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "config.json", config.to_json())
-    latest = {}
+    if path is not None and not resuming and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise AverseError(f"{path} exists already; choose another --out, or --resume {path}")
+    require_tensorboard(tensorboard)
     with contextlib.ExitStack() as stack:
-        stores = []
-        if path is not None:
-            stores = [
-                stack.enter_context(contextlib.closing(Checkpoints(checkpoint_folder(path, n))))
-                for n in range(len(groups))
-            ]
-            latest = {n: store.latest() or 0 for n, store in enumerate(stores)}
-        keep = {str(run): latest.get(n, 0) for n, group in enumerate(groups) for run in group} if resuming else None
-        log = (
-            stack.enter_context(contextlib.closing(MetricsLog(path / "metrics.jsonl", keep, tensorboard)))
-            if path
-            else None
-        )
-        bar = stack.enter_context(progress_bar(disable=not progress))
+        # Before anything is written, so that a simulator that is missing leaves no half-made run behind.
         vector = None
-        if not is_compiled(environment):
-            vector = stack.enter_context(environment.vector(learner.num_envs))  # type: ignore[attr-defined]
-        states, updates = [], []
+        if isinstance(environment, HostEnvironment):
+            vector = stack.enter_context(environment.vector(learner.num_envs))
+        disk = None
+        if path is not None:
+            if not resuming:
+                path.mkdir(parents=True, exist_ok=True)
+                write_text(path / "config.json", config.to_json())
+            disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
+        bar = stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.runs), figures="compiling")
+        states = []
         for number, group in enumerate(groups):
-            runs = [config.runs[index] for index in group]
-            trainee: Any = (
-                CompiledGroup(environment, learner, runs)  # type: ignore[arg-type]
-                if vector is None
-                else HostGroup(environment, learner, runs, vector)  # type: ignore[arg-type]
-            )
-            store = stores[number] if stores else None
-            if latest.get(number):
-                assert store is not None
+            trainee = _trainee(config, environment, learner, group, vector)
+            done = disk.done[number] if disk is not None else 0
+            if disk is not None and done:
                 abstract = abstract_snapshot(config, environment, learner, group)
-                trainee.restore(store.restore(latest[number], abstract))
+                trainee.restore(disk.stores[number].restore(done, abstract))
             else:
                 trainee.start()
-            done = latest.get(number, 0)
             bar.advance(task, done * len(group))
-            _train_group(config, trainee, group, done, store, log, bar, task)
+            for updates, speed, figures in _advance(config, trainee, group, done, number, disk):
+                bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
             states.append(trainee.learner_states())
-            updates += [config.total_updates] * len(group)
-    return Run(config, path, jax.tree.map(lambda *x: jnp.concatenate(x), *states), tuple(updates))
+    learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
+    return Run(config, path, learner_states, (config.total_updates,) * len(config.runs))
 
 
-def _train_group(
+def _trainee(
+    config: TrainingConfig, environment: Description, learner: Learner, group: list[int], vector: HostVector | None
+) -> CompiledGroup | HostGroup:
+    runs = [config.runs[index] for index in group]
+    if isinstance(environment, Environment):
+        return CompiledGroup(environment, learner, runs)
+    assert isinstance(environment, HostEnvironment)
+    assert vector is not None
+    return HostGroup(environment, learner, runs, vector)
+
+
+def _advance(
     config: TrainingConfig,
-    trainee: Any,
+    trainee: CompiledGroup | HostGroup,
     group: list[int],
     done: int,
-    store: Checkpoints | None,
-    log: MetricsLog | None,
-    bar: Any,
-    task: Any,
-) -> None:
-    """Advance a group from `done` updates to the end."""
+    number: int,
+    disk: _Disk | None,
+) -> Iterator[tuple[int, float, list[dict[str, float]]]]:
+    """Advance a group from `done` updates to the end; yield each chunk's updates, steps per second and figures."""
     total = config.total_updates
     chunk = max(1, total // REPORTS)
     every = max(chunk, total // config.checkpoints // chunk * chunk)
-    figures: list[dict[str, float]] = [{}]
     steps_per_update = trainee.learner.num_envs * trainee.learner.rollout_steps
+    figures: list[dict[str, float]] = [{}]
+    store = disk.stores[number] if disk is not None else None
     while done < total:
         count = min(chunk, total - done)
         began = time.perf_counter()
         metrics, records = trainee.advance(count)
-        seconds = time.perf_counter() - began
+        speed = count * steps_per_update * len(group) / (time.perf_counter() - began)
         done += count
         _stop_if_diverged(trainee, metrics, done, store)
         figures = [{**metrics[i], **episode_figures(records[i])} for i in range(len(group))]
-        speed = count * steps_per_update * len(group) / seconds
-        for i, index in enumerate(group):
-            if log is not None:
+        if disk is not None:
+            for i, index in enumerate(group):
                 row = {**figures[i], "steps_per_second": speed}
-                log.write(index, trainee.runs[i], done, done * steps_per_update, row)
+                disk.log.write(index, trainee.runs[i], done, done * steps_per_update, row)
         if store is not None and (done % every == 0 or done == total):
             store.save(done, trainee.snapshot())
-        bar.update(task, advance=count * len(group), figures=progress_text(speed, figures))
+        yield count, speed, figures
     clamped = max(row.get("clamped_mass", 0.0) for row in figures)
     if clamped > CLAMPED_MASS:
         logger.warning(
