@@ -73,7 +73,7 @@ class DemoArguments:
 
     out: Path = Path("runs/demo")
     """Directory to create."""
-    steps: float = 1.5e5
+    steps: float = 1e5
     """Environment steps (of 4 cars each) that each of the two methods is trained for."""
     episodes: int = 1000
     """Evaluation episodes per policy."""
@@ -136,11 +136,19 @@ def demo(arguments: DemoArguments) -> None:
     run_demo(arguments.out, arguments.steps, arguments.episodes)
 
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "list": (ListArguments, list_names),
-    "train": (TrainArguments, train),
-    "evaluate": (EvaluateArguments, evaluate),
-    "demo": (DemoArguments, demo),
+def _equilibrium() -> tuple[type, Callable[[Any], None]]:
+    from averse.games.command import EquilibriumArguments, run
+
+    return EquilibriumArguments, run
+
+
+# name -> what it takes and what it does, behind a function, so that a command imports only what it needs
+COMMANDS: dict[str, Callable[[], tuple[type, Callable[[Any], None]]]] = {
+    "list": lambda: (ListArguments, list_names),
+    "train": lambda: (TrainArguments, train),
+    "evaluate": lambda: (EvaluateArguments, evaluate),
+    "demo": lambda: (DemoArguments, demo),
+    "equilibrium": _equilibrium,
 }
 
 
@@ -176,7 +184,9 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    cls, command = COMMANDS[name]
+    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    cls, command = COMMANDS[name]()
     if cls is TrainArguments:
         cls = _with_own_settings(rest)
     if name != "list":
@@ -187,8 +197,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = ["averse: risk-averse multi-agent reinforcement learning", "", "usage: averse COMMAND [--help] ...", ""]
-    for name, (cls, _) in COMMANDS.items():
-        lines.append(f"  {name:10} {(cls.__doc__ or '').splitlines()[0]}")
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:12} {(command()[0].__doc__ or '').splitlines()[0]}")
     return "\n".join(lines)
 
 
@@ -230,8 +240,6 @@ def _use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder: the second start is 5-15 s faster."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

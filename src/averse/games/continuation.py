@@ -2,8 +2,8 @@
 
 Each lane traces the curve F(z, t) = 0 from the known solution z = 0 at t = 0 to t = 1, by pseudo-arclength
 continuation (Allgower, Georg 1990, chapter 6): predict along the tangent, correct by Newton's method, stretch the step
-where corrections are small and halve it where they are not. Folds of the curve are no obstacle. At t = 1 Newton's method
-ends the work at full precision.
+where corrections are small and halve it where they are not. Folds of the curve are no obstacle. At t = 1 Newton's
+method ends the work at full precision.
 
 Lanes need very different numbers of steps. The loop therefore works on the first `chunk` unfinished lanes, a burst of
 iterations at a time, and refills: a hard game never keeps thousands of finished ones busy.
@@ -15,11 +15,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.linalg import lu_factor, lu_solve
 
 _FIRST_STEP = 4.0
 _SMALL = 0.1  # a correction this much shorter than the step accepts the point; near-collinear, so the step may grow
+_COARSEST = 3.0  # ... and shorter than that part of this length: no point is accepted far from the curve
 _LARGE = 0.6  # a correction this large, relative to the step, rejects it
 _SHORTEST = 1e-11
+_MOST_CORRECTIONS = 6
+_SMALL_SYSTEM = 8
+_LONGEST = 16.0  # steps after a restart, times the care
+_TRUSTING = 0.1
+_LEAST_CARE = 1e-3  # five restarts, then the lane is given up
+_SHARPEST = 2.0  # 1 / cosine of the largest turn of the tangent in one step, 60 degrees ...
+_SMOOTH = 1e-3  # ... unless the step is shorter than this: kinks of nearly worst-case players are genuine
 
 Residual = Callable[[Any, Array, Array], tuple[Array, Array]]  # (parameters, z [D], t) -> (F [D], error)
 
@@ -33,7 +42,9 @@ class Lane(NamedTuple):
     step: Array
     corrections: Array
     previous: Array  # length of the previous correction
+    polish: Array  # bool: back at `base` after a rejected step, to correct it once more before a shorter one
     last: Array  # bool: now at t = 1
+    care: Array  # 1, and a quarter of it after every restart
     done: Array  # bool
     iterations: Array
 
@@ -42,14 +53,13 @@ def start(size: int) -> Lane:
     """The lane at z = 0, t = 0."""
     zero = jnp.zeros(size + 1)
     up = zero.at[-1].set(1.0)
-    integer, no = jnp.array(0, jnp.int32), jnp.array(False)
-    return Lane(zero, zero, up, jnp.array(0.0), integer, jnp.array(jnp.inf), no, no, integer)
+    none, no, yes = jnp.array(0, jnp.int32), jnp.array(False), jnp.array(True)
+    return Lane(zero, zero, up, jnp.array(_FIRST_STEP), none, jnp.array(jnp.inf), yes, no, jnp.array(1.0), no, none)
 
 
 def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -> tuple[Lane, Array]:
-    """One evaluation of F and its Jacobian, and what follows from it; also the error of the point that was looked at."""
+    """One evaluation of F and its Jacobian, and what follows from it; also the error of the point looked at."""
     size = lane.point.shape[-1] - 1
-    error_free = lane.iterations == 0
     up = jnp.zeros(size + 1).at[-1].set(1.0)
 
     def equations(point):
@@ -57,49 +67,86 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
         return value, (value, error)
 
     jacobian, (value, error) = jax.jacfwd(equations, has_aux=True)(lane.point)
-    row = jnp.where(lane.last | error_free, up, lane.tangent)
+    row = jnp.where(lane.last, up, lane.tangent)
     matrix = jnp.concatenate([jacobian, row[None]])
-    right = jnp.stack([jnp.append(-value, 0.0), up], -1)
-    solution = _solve(matrix, right)
+    solution, negative = _solve(matrix, jnp.stack([jnp.append(-value, 0.0), up], -1))
     correction, direction = solution[:, 0], solution[:, 1]
     length = jnp.linalg.norm(correction)
-    point = lane.point + correction
-    finite = jnp.isfinite(length)
+    finite = jnp.isfinite(solution).all()
+    point = jnp.where(finite, lane.point + correction, lane.point)
 
-    shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous)
-    bad = ~finite | ~(length <= _LARGE * lane.step) | ~shrinking | (lane.corrections > 6)
+    # Along a smooth curve, the determinant of (Jacobian, tangent) keeps the sign it has at t = 0: where it changed, the
+    # corrector has found another branch. Only a symmetric game's own branch may pass a fork, where the sign changes
+    # rightly: after two restarts, short steps and a steady tangent are the only guard.
+    switched = negative & (lane.care > _TRUSTING)
     floor = length <= 1e-15 * (1 + jnp.linalg.norm(lane.point))
-    finished = lane.last & finite & ((error <= tolerance) | floor)
-    accepted = (error_free | (~lane.last & ~bad & (length <= _SMALL * lane.step))) & finite
-    rejected = ~finished & ~accepted & bad & ~error_free
+    # Newton's method squares the error: with the last two corrections, the next one is about this.
+    coming = jnp.where(lane.corrections > 0, length * (length / lane.previous) ** 2, jnp.inf)
+    arrived = (length < 1e-3) & ((error <= tolerance) | (coming < 0.1 * tolerance))
+    finished = lane.last & finite & ~switched & (arrived | floor)
+    shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous)
+    swung = ~lane.last & ~lane.polish & (jnp.linalg.norm(direction) > _SHARPEST) & (lane.step > _SMOOTH)
+    astray = switched | swung
+    near = lane.polish | (length <= _LARGE * lane.step)
+    good = finite & near & shrinking & (lane.corrections <= _MOST_CORRECTIONS) & ~astray
+    accepted = ~lane.last & good & (length <= _SMALL * jnp.minimum(lane.step, _COARSEST * lane.care))
+    rejected = ~finished & ~accepted & ~good
 
+    # A corrector that slid past t = 1 starts the last phase from there; the fallback stays where it was.
     tangent = direction / jnp.linalg.norm(direction)
-    easy = length < 0.25 * _SMALL * lane.step
-    grown = jnp.where(error_free, _FIRST_STEP, lane.step * jnp.where(easy, 2.0, 1.2) * 0.8**lane.corrections)
-    step = jnp.where(accepted, grown, jnp.where(rejected, lane.step / 2.5, lane.step))
+    beyond = accepted & (point[-1] > 1)
+    accepted = accepted & ~beyond
+    point = jnp.where(beyond, (point + (1 - point[-1]) / tangent[-1] * tangent).at[-1].set(1.0), point)
     base = jnp.where(accepted, point, lane.base)
     tangent = jnp.where(accepted, tangent, lane.tangent)
 
+    easy = length < 0.25 * _SMALL * lane.step
+    growth = jnp.where(lane.polish, 1.0, jnp.where(easy, 2.0, 1.2) * 0.8**lane.corrections)
+    step = lane.step * jnp.where(accepted, growth, jnp.where(rejected, 0.4, 1.0))
+    step = jnp.where(lane.care < 1, jnp.minimum(step, _LONGEST * lane.care), step)
     # The step that meets t = 1 is cut there.
     reach = jnp.where(tangent[-1] > 0, (1 - base[-1]) / jnp.where(tangent[-1] > 0, tangent[-1], 1.0), jnp.inf)
-    crossing = step >= reach
-    predicted = base + jnp.minimum(step, reach) * tangent
+    crossing = accepted & (step >= reach)
+    step = jnp.where(crossing, reach, step)
+    predicted = base + step * tangent
     predicted = predicted.at[-1].set(jnp.where(crossing, 1.0, predicted[-1]))
-    moves = accepted | rejected
-    lost = rejected & (lane.step < _SHORTEST)
-
+    fresh = accepted | rejected | beyond
     new = Lane(
-        point=jnp.where(moves, predicted, jnp.where(finite, point, lane.point)),
+        point=jnp.where(accepted, predicted, jnp.where(rejected, lane.base, point)),
         base=base,
         tangent=tangent,
-        step=jnp.where(moves, jnp.minimum(step, reach), lane.step),
-        corrections=jnp.where(moves, 0, lane.corrections + 1),
-        previous=jnp.where(moves, jnp.inf, length),
-        last=jnp.where(moves, crossing, lane.last),
-        done=finished | lost,
+        step=step,
+        corrections=jnp.where(fresh, 0, lane.corrections + 1),
+        previous=jnp.where(fresh, jnp.inf, length),
+        polish=rejected,
+        last=(lane.last & ~rejected) | crossing | beyond,
+        care=lane.care,
+        done=finished,
         iterations=lane.iterations + 1,
     )
+    # A base that cannot be corrected was never on the curve: begin again, with shorter steps and a closer watch.
+    lost = rejected & (lane.polish | (step < _SHORTEST))
+    again = start(size)._replace(care=lane.care / 4, iterations=new.iterations, done=lane.care < _LEAST_CARE)
+    again = again._replace(step=jnp.array(_FIRST_STEP) * again.care)
+    keep = lost & (lane.care < _LEAST_CARE)
+    again = again._replace(point=jnp.where(keep, lane.point, again.point))
+    new = jax.tree.map(lambda restarted, going: jnp.where(lost, restarted, going), again, new)
     return new, error
+
+
+def follow_one(residual: Residual, parameters: Any, size: int, tolerance: float, most: int) -> tuple[Lane, Array]:
+    """Follows one curve; also the error of every iterate at t = 1, [most], 0 after the last."""
+    limit = jnp.asarray(tolerance)
+
+    def iterate(carry):
+        lane, trace = carry
+        _, error = residual(parameters, lane.point[:-1], jnp.array(1.0))
+        return advance(residual, parameters, lane, limit)[0], trace.at[lane.iterations].set(error)
+
+    def going(carry):
+        return ~carry[0].done & (carry[0].iterations < most)
+
+    return lax.while_loop(going, iterate, (start(size), jnp.zeros(most)))
 
 
 def follow(
@@ -109,8 +156,8 @@ def follow(
     lanes: int,
     tolerance: float,
     most: int,
-    chunk: int = 1024,
-    burst: int = 8,
+    chunk: int = 512,
+    burst: int = 4,
 ) -> Lane:
     """Follows `lanes` curves, each with its slice of `parameters` (leading axis [lanes]), to t = 1.
 
@@ -155,5 +202,22 @@ def follow(
     return lax.while_loop(lambda states: ~states.done.all(), refill, states)
 
 
-def _solve(matrix: Array, right: Array) -> Array:
-    return jnp.linalg.solve(matrix, right)
+def _solve(matrix: Array, right: Array) -> tuple[Array, Array]:
+    """The solution of a linear system, and whether the determinant is negative."""
+    size = matrix.shape[0]
+    if size > _SMALL_SYSTEM:
+        factors, pivots = lu_factor(matrix)
+        swaps = jnp.sum(pivots != jnp.arange(size))
+        return lu_solve((factors, pivots), right), (jnp.sum(jnp.diagonal(factors) < 0) + swaps) % 2 == 1
+    # Gauss-Jordan with partial pivoting: in a batch, half the time of as many calls of LAPACK.
+    rows = jnp.concatenate([matrix, right], 1)
+    negative = jnp.array(False)
+    for k in range(size):
+        pivot = k + jnp.argmax(jnp.abs(rows[k:, k]))
+        chosen = (jnp.arange(size) == pivot)[:, None]
+        taken = jnp.sum(jnp.where(chosen, rows, 0.0), 0)
+        rows = jnp.where(chosen, rows[k], rows)
+        negative ^= (pivot != k) ^ (taken[k] < 0)
+        row = taken / taken[k]
+        rows = (rows - rows[:, k, None] * row).at[k].set(row)
+    return rows[:, size:], negative

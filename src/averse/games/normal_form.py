@@ -16,7 +16,8 @@ class NormalForm:
 
     Args:
       payoffs: one array per player, each [A_1, ..., A_n]: payoffs[i][a_1, ..., a_n] is what player i gets, in units of
-        reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading axis.
+        reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading
+        axis.
       name: for tables and figures.
       players, actions: labels; "player 1", ... and "1", "2", ... where not given.
       batched: whether the payoffs have a leading batch axis [B, A_1, ..., A_n].

@@ -21,18 +21,21 @@ from jax import Array, lax
 
 PENALTIES = ("kl", "reverse-kl")
 REGULARISERS = ("log-barrier", "entropy")
+NEUTRAL = "neutral"  # internal: no adversary, for games in which nobody is risk-averse
 _TINY = 1e-300
 _MOST_STEPS = 100  # Newton's method needs under 40, even for weights of 1e-300
 
 
 def log_worst_belief(penalty: str, cost: Array, log_y: Array, aversion: Array) -> Array:
     """log p [S]: the adversary's best reply to costs c [S] when the others play y, given as log y [S]."""
+    if penalty == NEUTRAL:
+        return log_y
     if penalty == "kl":
         return jax.nn.log_softmax(log_y + aversion * cost)
     # p_j = y_j / (d_j + s) with d_j = (max c - c_j) / tau >= 0: no difference of large numbers, and s = 1 at tau = inf.
     gap = aversion * (lax.stop_gradient(jnp.max(cost)) - cost)
-    log_s = jnp.log(_shift(jnp.maximum(jnp.exp(log_y), _TINY), gap))
-    return jax.nn.log_softmax(log_y - jnp.logaddexp(jnp.log(jnp.maximum(gap, _TINY)), log_s))
+    log_y = jnp.maximum(log_y, jnp.log(_TINY))
+    return jax.nn.log_softmax(log_y - jnp.log(gap + simplex_shift(jnp.exp(log_y), gap)))
 
 
 def divergence(penalty: str, log_p: Array, log_y: Array) -> Array:
@@ -56,7 +59,7 @@ def log_response(regulariser: str, gains: Array, epsilon: Array) -> Array:
     if regulariser == "entropy":
         return jax.nn.log_softmax(gains / epsilon)
     gap = (lax.stop_gradient(jnp.max(gains)) - gains) / epsilon
-    return jax.nn.log_softmax(-jnp.log(gap + _shift(jnp.ones_like(gap), gap)))
+    return jax.nn.log_softmax(-jnp.log(gap + simplex_shift(jnp.ones_like(gap), gap)))
 
 
 def irregularity(regulariser: str, log_x: Array) -> Array:
@@ -76,7 +79,7 @@ def bregman(regulariser: str, log_x: Array, log_z: Array) -> Array:
     return jnp.sum(jnp.expm1(difference) - difference, -1)
 
 
-def _shift(weights: Array, gap: Array) -> Array:
+def simplex_shift(weights: Array, gap: Array) -> Array:
     """The s > 0 with sum_j weights_j / (gap_j + s) = 1, for weights > 0 and gap >= 0 with least entry 0.
 
     One over the sum is concave and increasing in s (a weighted harmonic mean), so Newton's method on it climbs to the

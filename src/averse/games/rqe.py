@@ -5,7 +5,8 @@ Panaganti, Shi, ICLR 2025, definition 3). Two forms, with different equilibria:
 
   "aggregate"         one adversary per player, who changes the others' joint play y for the player's whole mix:
                       f(x, y) = sup over p of [-x'R p - tau D(p, y)]
-  "action-dependent"  the risk of each own action apart: f(x, y) = -sum_a x_a CE_a, CE_a = inf over p of [R_a p + tau D(p, y)]
+  "action-dependent"  the risk of each own action apart: f(x, y) = -sum_a x_a CE_a,
+                      CE_a = inf over p of [R_a p + tau D(p, y)]
 
 With more than two players the adversary of player i moves the *joint* play of the others, correlations included:
 D(p, product of x_j, j != i). This is what keeps its problem concave, and the derived condition of `tractability` true.
@@ -29,7 +30,7 @@ from numpy.typing import ArrayLike
 
 from averse.errors import AverseError, unknown_name
 from averse.games import penalties
-from averse.games.continuation import advance, follow, start
+from averse.games.continuation import follow, follow_one
 from averse.games.normal_form import NormalForm
 
 FORMS = ("aggregate", "action-dependent")
@@ -125,8 +126,8 @@ def rqe(
 
     Args:
       game: single or batched [B, ...].
-      tau, epsilon: a number, one per player [n], or a batch [..., n] that broadcasts with the games' batch axis; units of
-        reward. All combinations are solved in one compiled call.
+      tau, epsilon: a number, one per player [n], or a batch [..., n] that broadcasts with the games' batch axis; units
+        of reward. All combinations are solved in one compiled call.
       penalty, regulariser, form: see `averse.games.penalties` and this module.
       method: "direct" follows the principal branch; "no-regret" lets the players and their adversaries learn
         (`averse.games.no_regret`), the algorithm of the theory.
@@ -146,13 +147,9 @@ def rqe(
     with jax.enable_x64(True):
         matrices, aversion, weights, lead = flat_parameters(game, settings)
         most = max_iterations or 5000
-        found = _solve(settings.static, game.num_actions, matrices, aversion, weights, tolerance, most)
-        log_strategies, values, residual, gap, iterations = jax.tree.map(np.asarray, found)
-        history = {}
-        if not lead:
-            single = jax.tree.map(lambda leaf: leaf[0], (matrices, aversion, weights))
-            trace = _trace(settings.static, game.num_actions, *single, tolerance, 1 << int(iterations[0]).bit_length())
-            history["residual"] = np.asarray(trace)[: int(iterations[0])]
+        static = settings.static if aversion.any() else (penalties.NEUTRAL, *settings.static[1:])
+        found = _solve(static, game.num_actions, matrices, aversion, weights, tolerance, most, not lead)
+        log_strategies, values, residual, gap, iterations, trace = jax.tree.map(np.asarray, found)
     return Equilibrium(
         game=game,
         settings=settings,
@@ -162,7 +159,7 @@ def rqe(
         gap=gap.reshape(lead),
         iterations=iterations.reshape(lead),
         converged=(residual <= tolerance).reshape(lead),
-        history=history,
+        history={} if lead else {"residual": trace[: int(iterations[0])]},
     )
 
 
@@ -218,6 +215,21 @@ def checked_strategies(game: NormalForm, strategies: Sequence[ArrayLike]) -> lis
             raise AverseError(f"strategy of player {i + 1} must be {size} probabilities that sum to 1, not {given}")
         arrays.append(array / array.sum())
     return arrays
+
+
+def as_equilibrium(
+    game: NormalForm, settings: Settings, strategies: Sequence[ArrayLike], method: str, tolerance: float = 1e-8
+) -> Equilibrium:
+    """A strategy profile of a single game with its values, residual and gap: the certificate of any solver."""
+    profile = checked_strategies(game, strategies)
+    with jax.enable_x64(True), np.errstate(divide="ignore"):
+        matrices, aversion, epsilon, _ = flat_parameters(game, settings)
+        log_x = [jnp.asarray(np.log(x)) for x in profile]
+        found = _certify(settings.static, [m[0] for m in matrices], aversion[0], epsilon[0], log_x)
+        values, residual, gap = map(np.asarray, found)
+    return Equilibrium(
+        game, settings, profile, values, residual, gap, np.array(0), np.asarray(residual <= tolerance), method
+    )
 
 
 def flat_parameters(game: NormalForm, settings: Settings) -> tuple[tuple[Array, ...], Array, Array, tuple[int, ...]]:
@@ -312,12 +324,16 @@ def _difference(z, log_x, answers):
 # --- compiled solvers ------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("static", "sizes", "most"))
-def _solve(static, sizes, matrices, aversion, epsilon, tolerance, most):
+@partial(jax.jit, static_argnames=("static", "sizes", "most", "record"))
+def _solve(static, sizes, matrices, aversion, epsilon, tolerance, most, record):
     residual = _game_residual(static, sizes)
     parameters = (matrices, aversion, epsilon)
     unknowns = sum(sizes) - len(sizes)
-    lanes = follow(residual, parameters, unknowns, aversion.shape[0], tolerance, most)
+    if record and unknowns:
+        lane, trace = follow_one(residual, jax.tree.map(lambda leaf: leaf[0], parameters), unknowns, tolerance, most)
+        lanes = jax.tree.map(lambda leaf: leaf[None], lane)
+    else:
+        lanes, trace = follow(residual, parameters, unknowns, aversion.shape[0], tolerance, most), jnp.zeros(0)
 
     def certificate(parameters, z):
         matrices, aversion, epsilon = parameters
@@ -325,7 +341,7 @@ def _solve(static, sizes, matrices, aversion, epsilon, tolerance, most):
         return *certify(static, matrices, aversion, epsilon, log_x), log_x
 
     values, error, gap, log_x = jax.vmap(certificate)(parameters, lanes.point[:, :-1])
-    return log_x, values, error, gap, lanes.iterations
+    return log_x, values, error, gap, lanes.iterations, trace
 
 
 def certify(static, matrices, aversion, epsilon, log_x):
@@ -345,29 +361,16 @@ def certify(static, matrices, aversion, epsilon, log_x):
     return jnp.stack(values), jnp.max(jnp.stack(errors)), jnp.max(jnp.stack(gaps))
 
 
-@partial(jax.jit, static_argnames=("static", "sizes", "length"))
-def _trace(static, sizes, matrices, aversion, epsilon, tolerance, length):
-    """The residual of every iterate of one game, at full payoffs, [length]."""
-    residual = _game_residual(static, sizes)
-    parameters = (matrices, aversion, epsilon)
-
-    def step(lane, _):
-        _, error = residual(parameters, lane.point[:-1], jnp.array(1.0))
-        return advance(residual, parameters, lane, jnp.asarray(tolerance))[0], error
-
-    unknowns = sum(sizes) - len(sizes)
-    if unknowns == 0:
-        return jnp.zeros(length)
-    return jax.lax.scan(step, start(unknowns), length=length)[1]
+_certify = partial(jax.jit, static_argnames=("static",))(certify)
 
 
 @partial(jax.jit, static_argnames=("static",))
 def _respond(static, matrix, log_y, aversion, epsilon):
-    parameters = jax.tree.map(lambda leaf: leaf[None], (matrix, log_y, aversion, epsilon))
-    residual = _response_residual(static, matrix.shape[0])
-    lane = follow(residual, parameters, matrix.shape[0] - 1, 1, 1e-15, 5000)
-    (log_x,) = _log_strategies(lane.point[0, :-1], [matrix.shape[0]])
-    return log_x
+    size = matrix.shape[0]
+    if size == 1:
+        return jnp.zeros(1)
+    lane, _ = follow_one(_response_residual(static, size), (matrix, log_y, aversion, epsilon), size - 1, 1e-15, 5000)
+    return _log_strategies(lane.point[:-1], [size])[0]
 
 
 def _responses(game: NormalForm, strategies: list[np.ndarray], settings: Settings) -> list[tuple[np.ndarray, float]]:

@@ -1,0 +1,104 @@
+"""Figures: equilibria over (tau, epsilon), models against people, regret against rounds. No pyplot, no display."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from averse.files import written_whole
+from averse.games.fit import Model
+from averse.games.normal_form import NormalForm
+from averse.games.published import published
+from averse.games.rqe import Equilibrium, rqe
+from averse.games.tractability import tractability
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_STYLES = ("-", "--", "-.", ":")
+_FAINT = "#8A8A8A"
+_POINTS = 61
+
+
+def draw_map(
+    game: NormalForm,
+    path: str | os.PathLike,
+    penalty: str = "kl",
+    regulariser: str = "log-barrier",
+    form: str = "aggregate",
+) -> Equilibrium:
+    """The probability of each player's first action over (tau, epsilon), equal for all players, on logarithmic axes.
+
+    Where the theory proves one equilibrium, the map is hatched above the dashed line. One compiled call solves the
+    whole grid; the result is that batch [epsilon, tau].
+    """
+    spread = max(np.ptp(array) for array in game.arrays()) or 1.0
+    tau, epsilon = spread * np.logspace(-2.5, 1, _POINTS), spread * np.logspace(-2, 0.5, _POINTS)
+    grid = np.meshgrid(tau, epsilon)
+    n = game.num_players
+    both = [np.repeat(axis[..., None], n, -1) for axis in grid]
+    solved = rqe(game, both[0], both[1], penalty, regulariser, form, tolerance=1e-10)
+    stands = [[tractability(t, e, penalty, regulariser, n) for t in tau] for e in epsilon]
+    depth = np.array([[-np.log(stand.radius) for stand in row] for row in stands])
+    covered = stands[0][0].covered
+    figure = Figure(figsize=(4.3 * n, 3.9), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, n, sharey=True))
+    for i, axis in enumerate(axes):
+        mesh = axis.pcolormesh(*grid, solved.strategies[i][..., 0], cmap="viridis", vmin=0, vmax=1, shading="nearest")
+        if covered:
+            axis.contourf(*grid, depth, levels=[0, np.inf], colors="none", hatches=["//"])
+            axis.contour(*grid, depth, levels=[0], colors="white", linestyles="--")
+        axis.set(xscale="log", yscale="log", xlabel="risk tolerance tau (reward)")
+        axis.set_title(f"{game.players[i]}: probability of {game.actions[i][0]}", fontsize=10)
+    axes[0].set_ylabel("bounded rationality epsilon (reward)")
+    figure.colorbar(mesh, ax=list(axes), label="probability")
+    words = "hatched: provably one equilibrium" if covered else "no theorem covers this pair"
+    figure.suptitle(f"{game.name or 'game'}, {penalty} with {regulariser}; {words}", fontsize=10)
+    _save(figure, path)
+    return solved
+
+
+def draw_people(models: Sequence[Model], path: str | os.PathLike) -> None:
+    """Predicted against observed probabilities of the 13 published games, one panel per model."""
+    figure = Figure(figsize=(2.55 * len(models), 3.1), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
+    for axis, model in zip(axes, models):
+        axis.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
+        for k, (label, marker) in enumerate((("Up (row)", "o"), ("Left (column)", "s"))):
+            seen = [published()[name].observed[k][0] for name in model.predictions]
+            said = [prediction[k] for prediction in model.predictions.values()]
+            axis.plot(seen, said, marker, color=_COLORS[k], markersize=5, alpha=0.85, label=label)
+        numbers = {0: "nothing fitted", 1: "1 number fitted"}.get(
+            model.parameters, f"{model.parameters} numbers fitted"
+        )
+        axis.set_title(f"{model.name}\n{numbers}, RMSE {model.distance:.3f}", fontsize=9)
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="observed", aspect="equal")
+    axes[0].set_ylabel("predicted")
+    axes[0].legend(fontsize=8, frameon=False, loc="upper left")
+    _save(figure, path)
+
+
+def draw_regret(runs: Mapping[str, Equilibrium], path: str | os.PathLike) -> None:
+    """Average regret (largest over players) and residual of the last iterate against rounds, of no-regret solutions."""
+    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for k, (name, run) in enumerate(runs.items()):
+        rounds, style = run.history["iteration"], {"color": _COLORS[k], "linestyle": _STYLES[k], "label": name}
+        left.plot(rounds, run.history["regret"].max(-1), **style)
+        right.plot(rounds, np.maximum(run.history["residual"], 1e-17), **style)
+    left.set(title="average regret, worst player", ylabel="reward")
+    right.set(title="last iterate: residual", ylabel="probability")
+    for axis in (left, right):
+        _logarithmic(axis)
+    left.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _logarithmic(axis: Axes) -> None:
+    axis.set(xscale="log", yscale="log", xlabel="rounds of play")
+    axis.grid(alpha=0.25)
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -1,0 +1,196 @@
+"""Markov games of finite horizon, solved backwards: a stage RQE in every state, risk over what the world does next.
+
+With values V' one step ahead, the stage game of a state has the payoffs
+
+  Q_i(s, a) = risk_i over outcomes k of [r_i(s, a, k) + gamma V'_i(s'(s, a, k))],   risk_i = -tau log E exp(-./tau)
+
+its RQE gives the strategies, and V_i(s) = -f_i there: the certainty equivalent of facing the others' mixed play
+(Mazumdar, Panaganti, Shi 2025, section 5; values without the regulariser, so that they stay in units of reward).
+
+Axes: S states, n players, A_i actions, K outcomes, H steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from averse.errors import AverseError
+from averse.games.normal_form import NormalForm
+from averse.games.rqe import Settings, rqe
+
+
+@dataclass(frozen=True, eq=False)
+class MarkovGame:
+    """A finite game in which the joint action decides, by chance, rewards and the next state.
+
+    Args:
+      probabilities: [S, A_1, ..., A_n, K] of the K outcomes of each joint action; each row sums to 1.
+      next_states: int [S, A_1, ..., A_n, K], where each outcome leads.
+      rewards: [n, S, A_1, ..., A_n, K], or with 1 in place of K where rewards do not depend on the outcome.
+      horizon: number of steps, at least 1.
+      gamma: discount factor in [0, 1].
+      start: the state episodes start in.
+
+    Raises:
+      AverseError: for shapes that do not fit, probabilities that are none, states out of range, non-finite rewards.
+    """
+
+    probabilities: ArrayLike
+    next_states: ArrayLike
+    rewards: ArrayLike
+    horizon: int
+    gamma: float = 1.0
+    start: int = 0
+
+    def __post_init__(self):
+        chance = np.asarray(self.probabilities, dtype=np.float64)
+        lead = np.asarray(self.next_states)
+        rewards = np.asarray(self.rewards, dtype=np.float64)
+        if chance.ndim < 4:
+            raise AverseError(f"probabilities must be [S, A_1, ..., A_n, K] with n >= 2, not shape {chance.shape}")
+        players = chance.ndim - 2
+        if lead.shape != chance.shape or not np.issubdtype(lead.dtype, np.integer):
+            raise AverseError(f"next_states must be integers of shape {chance.shape}, not {lead.dtype} {lead.shape}")
+        allowed = [(players, *chance.shape[:-1], outcomes) for outcomes in (1, chance.shape[-1])]
+        if rewards.shape not in allowed:
+            raise AverseError(f"rewards must have shape {allowed[-1]} (or 1 for the last axis), not {rewards.shape}")
+        if not np.isfinite(rewards).all():
+            raise AverseError("rewards must be finite")
+        if not (chance >= 0).all() or not np.allclose(chance.sum(-1), 1, atol=1e-9):
+            raise AverseError("probabilities must be at least 0 and sum to 1 over the outcomes")
+        if lead.min() < 0 or lead.max() >= chance.shape[0]:
+            raise AverseError(f"next_states must be 0 to {chance.shape[0] - 1}, not {lead.min()} to {lead.max()}")
+        if self.horizon < 1 or not 0 <= self.gamma <= 1 or not 0 <= self.start < chance.shape[0]:
+            raise AverseError("horizon must be at least 1, gamma in [0, 1] and start one of the states")
+        for name, array in (("probabilities", chance), ("next_states", lead.astype(np.int32)), ("rewards", rewards)):
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def from_tables(
+        cls, rewards: ArrayLike, transitions: ArrayLike, horizon: int, gamma: float = 1.0, start: int = 0
+    ) -> "MarkovGame":
+        """From full tables: rewards [n, S, A_1, ..., A_n] and transitions [S, A_1, ..., A_n, S]."""
+        chance = np.asarray(transitions, dtype=float)
+        states = np.broadcast_to(np.arange(chance.shape[-1]), chance.shape)
+        return cls(chance, states, np.asarray(rewards, dtype=float)[..., None], horizon, gamma, start)
+
+    @property
+    def num_players(self) -> int:
+        return np.ndim(self.probabilities) - 2
+
+    @property
+    def num_states(self) -> int:
+        return np.shape(self.probabilities)[0]
+
+    @property
+    def num_actions(self) -> tuple[int, ...]:
+        return np.shape(self.probabilities)[1:-1]
+
+
+@dataclass(frozen=True, eq=False)
+class MarkovSolution:
+    """Strategies and values by time.
+
+    Attributes:
+      strategies: one array per player [H, S, A_i].
+      values: [H + 1, n, S]: the certainty equivalent of the rest of the game; 0 after the last step.
+      residual: the largest residual of a stage game, by time [H].
+    """
+
+    strategies: list[np.ndarray]
+    values: np.ndarray
+    residual: np.ndarray
+
+
+def solve_markov(
+    game: MarkovGame,
+    tau: ArrayLike,
+    epsilon: ArrayLike,
+    penalty: str = "kl",
+    regulariser: str = "log-barrier",
+    form: str = "aggregate",
+    transition_tau: ArrayLike | None = None,
+    tolerance: float = 1e-10,
+) -> MarkovSolution:
+    """Backward induction. Every step solves the stage games of all states in one compiled call.
+
+    Args:
+      tau, epsilon, penalty, regulariser, form: of the stage games, as in `rqe`; a number or one per player.
+      transition_tau: risk tolerance over outcomes, if it is not `tau`; inf for the mean.
+
+    Raises:
+      AverseError: for bad settings, or a stage game that did not converge (it names the step).
+    """
+    n = game.num_players
+    _, _ = Settings(tau, epsilon, penalty, regulariser, form).per_player(n)
+    chance_tau, _ = Settings(tau if transition_tau is None else transition_tau, epsilon).per_player(n)
+    if chance_tau.ndim > 1 or np.ndim(tau) > 1 or np.ndim(epsilon) > 1:
+        raise AverseError("a Markov game takes one tau and one epsilon per player, not a batch")
+    values = [np.zeros((n, game.num_states))]
+    strategies, residuals = [], []
+    for step in reversed(range(game.horizon)):
+        with jax.enable_x64(True):
+            arguments = (game.probabilities, game.next_states, game.rewards, values[-1], 1 / chance_tau, game.gamma)
+            payoffs = np.asarray(_look_ahead(*map(jnp.asarray, arguments)))
+        stages = NormalForm(list(payoffs), batched=True)
+        stage = rqe(stages, tau, epsilon, penalty, regulariser, form, tolerance=tolerance)
+        if not stage.converged.all():
+            state = int(np.argmax(stage.residual))
+            raise AverseError(f"stage game of state {state} at step {step} left a residual {stage.residual.max():.1e}")
+        values.append(stage.values.T)
+        strategies.append(stage.strategies)
+        residuals.append(stage.residual.max())
+    return MarkovSolution(
+        strategies=[np.stack(by_time[::-1]) for by_time in zip(*strategies)],
+        values=np.stack(values[::-1]),
+        residual=np.array(residuals[::-1]),
+    )
+
+
+def simulate(
+    game: MarkovGame, strategies: Sequence[np.ndarray], episodes: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Play episodes: discounted returns [episodes, n] and the states visited [episodes, H + 1].
+
+    `strategies` as in `MarkovSolution`. Raises AverseError for strategies of the wrong shape.
+    """
+    shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
+    if [np.shape(x) for x in strategies] != shapes:
+        raise AverseError(f"strategies must have shapes {shapes}, not {[np.shape(x) for x in strategies]}")
+    generator = np.random.default_rng(seed)
+    chance, lead, rewards = (np.asarray(a) for a in (game.probabilities, game.next_states, game.rewards))
+    states = np.full((episodes, game.horizon + 1), game.start)
+    returns = np.zeros((episodes, game.num_players))
+    for step in range(game.horizon):
+        now = states[:, step]
+        actions = tuple(_draw(generator, np.asarray(x)[step, now]) for x in strategies)
+        outcome = _draw(generator, chance[(now, *actions)])
+        paid = outcome if rewards.shape[-1] > 1 else np.zeros_like(outcome)
+        returns += game.gamma**step * np.stack([own[(now, *actions, paid)] for own in rewards], -1)
+        states[:, step + 1] = lead[(now, *actions, outcome)]
+    return returns, states
+
+
+@jax.jit
+def _look_ahead(chance, lead, rewards, values, aversion, gamma):
+    """Q [n, S, A_1, ..., A_n]: the entropic certainty equivalent over outcomes."""
+
+    def one(rewards, values, aversion):
+        worth = rewards + gamma * values[lead]
+        mean = jnp.sum(chance * worth, -1)
+        # Around the mean, so that nothing cancels as the aversion vanishes.
+        spread = (worth - mean[..., None]) * aversion
+        excess = jax.nn.logsumexp(-spread, axis=-1, b=chance)
+        return jnp.where(aversion > 0, mean - excess / jnp.where(aversion > 0, aversion, 1.0), mean)
+
+    return jax.vmap(one)(jnp.broadcast_to(rewards, (rewards.shape[0], *chance.shape)), values, aversion)
+
+
+def _draw(generator: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
+    """One index per row of [episodes, m]."""
+    levels = generator.random(len(probabilities))[:, None]
+    return np.minimum((probabilities.cumsum(-1) < levels).sum(-1), probabilities.shape[-1] - 1)

@@ -1,0 +1,107 @@
+"""Games from files, and the command `averse equilibrium`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from averse.errors import AverseError
+from averse.games import NormalForm, from_gambit, read_game, to_nfg
+from averse.games.command import EquilibriumArguments, run
+
+
+def test_json_round_trip(tmp_path):
+    path = tmp_path / "game.json"
+    path.write_text(json.dumps({"payoffs": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], "actions": [["a", "b"], ["c", "d"]]}))
+    game = read_game(path)
+    assert game.name == "game"
+    assert game.actions == (("a", "b"), ("c", "d"))
+    np.testing.assert_array_equal(game.arrays()[1], [[5, 6], [7, 8]])
+
+
+def test_gambit_round_trip():
+    pytest.importorskip("pygambit")
+    game = NormalForm.random(0, (2, 3, 2))
+    again = from_gambit(to_nfg(game))
+    for ours, theirs in zip(game.arrays(), again.arrays()):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-15)
+
+
+def test_extensive_form():
+    pytest.importorskip("pygambit")
+    text = 'EFG 2 R "entry" { "entrant" "incumbent" }\n""\n\np "" 1 1 "" { "in" "out" } 0\n'
+    text += 'p "" 2 1 "" { "fight" "yield" } 0\nt "" 1 "" { -1, -1 }\nt "" 2 "" { 2, 1 }\nt "" 3 "" { 0, 3 }\n'
+    game = from_gambit(text, "efg")
+    np.testing.assert_array_equal(game.arrays()[0], [[-1, 2], [0, 0]])
+    assert game.players == ("entrant", "incumbent")
+
+
+BAD_FILES = [
+    ("game.txt", "x", "ends in .json, .nfg, .efg"),
+    ("game.json", "{", "is not JSON"),
+    ("game.json", "[1]", "must hold"),
+    ("game.json", '{"payoffs": [[[1]], [[1]]], "pay": 1}', "unknown keys"),
+    ("game.json", '{"payoffs": [[[1, 2], [3]], [[1]]]}', "ragged"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "words"), BAD_FILES)
+def test_bad_files(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AverseError, match=words) as caught:
+        read_game(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_gambit_text(tmp_path):
+    pytest.importorskip("pygambit")
+    with pytest.raises(AverseError, match="cannot read"):
+        from_gambit("NFG nonsense")
+
+
+def test_command_prints_strategies_residual_and_margin(capsys):
+    run(EquilibriumArguments("selten-chmura-2", tau="12.5,0.5", epsilon="0.68,10"))
+    text = capsys.readouterr().out
+    assert "Up 0.214234" in text
+    assert "Left 0.524509" in text
+    assert "residual" in text
+    assert "margin 0.55" in text
+    run(EquilibriumArguments("SC2", json=True))
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["equilibria"][0]["strategies"]["row"]["Up"] == pytest.approx(0.214234, abs=1e-6)
+    assert answer["tractability"]["margin"] == pytest.approx(0.55)
+
+
+def test_command_lists_every_equilibrium_of_a_file(tmp_path, capsys):
+    path = tmp_path / "chicken.json"
+    path.write_text(json.dumps({"payoffs": [[[0.6, 0.6], [1, 0]], [[0.6, 1], [0.6, 0]]]}))
+    run(EquilibriumArguments(str(path), tau="2", epsilon="0.2", regulariser="entropy", all=True, json=True))
+    assert len(json.loads(capsys.readouterr().out)["equilibria"]) == 3
+
+
+def test_command_draws(tmp_path, capsys):
+    out = tmp_path / "map.png"
+    run(EquilibriumArguments("selten-chmura-2", map=True, out=out, json=True))
+    assert json.loads(capsys.readouterr().out)["unsolved"] == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    out = tmp_path / "people.svg"
+    run(EquilibriumArguments(people=True, out=out))
+    text = capsys.readouterr().out
+    assert "selten-chmura-12" in text
+    assert "RMSE" in text
+    assert "<svg" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "published games"),
+        ({"game": "selten-chmura-13"}, "did you mean selten-chmura"),
+        ({"game": "selten-chmura-2", "tau": "a,b"}, "--tau takes numbers"),
+        ({"game": "selten-chmura-2", "tau": "0,1"}, "above 0"),
+        ({"game": "nowhere.json"}, "no such file"),
+    ],
+)
+def test_bad_commands(arguments, words):
+    with pytest.raises(AverseError, match=words):
+        run(EquilibriumArguments(**arguments))
