@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from averse.errors import AverseError
-from averse.games import NormalForm, nash, published, qre, rqe, security, to_nfg
+from averse.games import NormalForm, nash, published, qre, rqe, to_nfg
 
 # pygambit 17.0.0b2, qre.logit_solve_lambda at 1/epsilon.
 GAMBIT = [
