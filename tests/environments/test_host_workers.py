@@ -198,7 +198,7 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
 SCRIPT = """
     # no guard against being imported again by workers: none is needed
     import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     sys.path.insert(0, {folder!r})
     from toy_worker_environment import LAYOUT, Toy
     from averse.environments.host import PlainEncoder, WorkerPool, WorkerVector

@@ -73,6 +73,19 @@ def test_cliff_walk_rules():
     assert (rewards[0, above][onto] == 1).all()
 
 
+def test_cliff_walk_risk_aversion_keeps_agents_off_the_cliff():
+    game = cliff_walk(horizon=12)
+    falls = []
+    for tau in (1e3, 1.0):
+        solved = solve_markov(game, tau, 0.02)
+        assert solved.residual.max() < 1e-10
+        # The two agents are mirror images of each other.
+        assert solved.values[0, 0, game.start] == pytest.approx(solved.values[0, 1, game.start], abs=1e-9)
+        _, states = simulate(game, solved.strategies, 20_000)
+        falls.append(np.isin(states[:, -1] // CELLS, CLIFF).mean())
+    assert falls[1] < falls[0] - 0.02
+
+
 class TwinState(NamedTuple):
     place: jax.Array
 

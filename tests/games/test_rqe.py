@@ -125,6 +125,23 @@ def test_three_players_certified_by_exact_best_responses(penalty, regulariser):
     assert 0 < gains[0] < gains[1]
 
 
+def test_extreme_settings_do_not_overflow():
+    game = published()["selten-chmura-1"].game
+    for tau, epsilon in ((1e-4, 1e-2), (1e9, 1e-3), (1e-4, 1e4), (1e6, 1e6)):
+        for penalty, regulariser in PAIRS:
+            solved = rqe(game, tau, epsilon, penalty, regulariser, tolerance=1e-9)
+            assert solved.residual < 1e-9, (tau, epsilon, penalty)
+
+
+def test_symmetric_games_stay_on_the_symmetric_branch_past_a_fork():
+    # Chicken and coordination: the path from even play meets a pitchfork, where the direct solver goes straight on.
+    for payoffs in ([[0.6, 0.6], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]):
+        for epsilon in (0.2, 0.05, 0.02):
+            solved = rqe(NormalForm.symmetric(payoffs), np.inf, epsilon, regulariser="entropy")
+            assert solved.residual < 1e-12
+            np.testing.assert_allclose(*solved.strategies, atol=1e-10)
+
+
 def test_grid_and_batch_broadcast():
     games = NormalForm.random(9, (2, 2), 5)
     tau = np.array([0.5, 1.0, 2.0])[:, None, None] * np.ones(2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from averse.errors import AverseError
-from averse.games import published, tractability, tractability_margin
+from averse.games import NormalForm, published, tractability, tractability_margin
 
 
 def test_two_players():
@@ -43,6 +43,40 @@ def test_many_players_need_more_than_the_simple_condition():
         assert stand.margin == 0
         assert stand.unique == unique
     assert tractability(1.0, 5.0, "reverse-kl", "entropy", players=6).unique
+
+
+@pytest.mark.parametrize(("penalty", "regulariser"), [("kl", "log-barrier"), ("reverse-kl", "entropy")])
+def test_the_augmented_game_of_three_players_is_monotone_there(penalty, regulariser):
+    """The symmetrised Jacobian of the weighted pseudo-gradient, on tangent directions.
+
+    Under KL the worst points are rare actions that the adversaries make nearly sure, all at once.
+    """
+    game = NormalForm.random(1, (2, 2, 2))
+    generator = np.random.default_rng(2)
+
+    def lowest(radius, ratios, epsilon):
+        matrix = (2 if penalty == "kl" else 1) * ratios[None, :] / (4 * epsilon[:, None])
+        np.fill_diagonal(matrix, 0)
+        values, vectors = np.linalg.eig(matrix)
+        tau = ratios * radius / values.real.max()
+        weights = abs(vectors[:, values.real.argmax()].real)
+        assert tractability(tau, epsilon, penalty, regulariser, 3).radius == pytest.approx(radius)
+        least = np.inf
+        with jax.enable_x64(True):
+            for rare in (0.4, 0.1, 0.01, 0.001):
+                for _ in range(3):
+                    x = np.tile([rare, 1 - rare], (3, 1))
+                    p = np.tile([1 - 3 * rare**0.5 / 4, *[rare**0.5 / 4] * 3], (3, 1))
+                    if penalty == "reverse-kl":
+                        x = generator.dirichlet(np.ones(2), 3)
+                        p = np.stack([np.outer(*np.delete(x, i, 0)).ravel() for i in range(3)])
+                    least = min(least, _lowest_curvature(game, x, p, tau, epsilon, weights, penalty, regulariser))
+        return least
+
+    assert lowest(0.95, np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0, 0.5])) > 0
+    # For equal players the condition is tight.
+    assert lowest(0.98, np.ones(3), np.ones(3)) > 0
+    assert lowest(1.1, np.ones(3), np.ones(3)) < 0
 
 
 def _lowest_curvature(game, x, p, tau, epsilon, weights, penalty, regulariser):

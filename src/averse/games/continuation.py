@@ -1,7 +1,7 @@
 """Path following for many small systems of equations at once, in one compiled loop.
 
 Each lane traces the curve F(z, t) = 0 from the known solution z = 0 at t = 0 to t = 1, by pseudo-arclength
-continuation (Allgower, Georg 1990, chapter 6): predict along the tangent, correct by Newton's method, stretch the step
+continuation (Allgower, Georg 1990): predict along the tangent, correct by Newton's method, stretch the step
 where corrections are small and halve it where they are not. Folds of the curve are no obstacle. At t = 1 Newton's
 method ends the work at full precision.
 

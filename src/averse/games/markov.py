@@ -5,7 +5,7 @@ With values V' one step ahead, the stage game of a state has the payoffs
   Q_i(s, a) = risk_i over outcomes k of [r_i(s, a, k) + gamma V'_i(s'(s, a, k))],   risk_i = -tau log E exp(-./tau)
 
 its RQE gives the strategies, and V_i(s) = -f_i there: the certainty equivalent of facing the others' mixed play
-(Mazumdar, Panaganti, Shi 2025, section 5; values without the regulariser, so that they stay in units of reward).
+(Mazumdar, Panaganti, Shi 2025; values without the regulariser, so that they stay in units of reward).
 
 Axes: S states, n players, A_i actions, K outcomes, H steps.
 """

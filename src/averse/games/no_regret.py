@@ -2,7 +2,7 @@
 
 Each player i plays x_i and faces an adversary that plays p_i, a joint strategy of the others. Round by round all 2n
 learn from each other by optimistic mirror descent with their own regulariser as mirror map (Mazumdar, Panaganti, Shi
-2025, section 4; the optimistic step after Rakhlin, Sridharan 2013):
+2025; the optimistic step after Rakhlin, Sridharan 2013):
 
   player     minimises  -x . R_i p_i + epsilon nu(x)
   adversary  minimises   x_i'R_i p + tau D(p, y_i),   y_i the product of what the others play

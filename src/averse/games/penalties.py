@@ -10,7 +10,7 @@ adversary replaces y by p at the price tau D(p, y), and the player pays a price 
   "entropy"     nu = sum x log x:  the answer to gains g is softmax(g / epsilon)
   "log-barrier" nu = -sum log x:   the answer is x_a = epsilon / (lambda - g_a)
 
-(Mazumdar, Panaganti, Shi, ICLR 2025, section 3; Zhang, Mazumdar 2026.) Probabilities travel as logarithms, and risk
+(Mazumdar, Panaganti, Shi, ICLR 2025; Zhang, Mazumdar 2026.) Probabilities travel as logarithms, and risk
 tolerance as its inverse `aversion` = 1/tau, so that neither tau = inf nor a vanishing probability needs a special case.
 Axes: S joint actions of the others, A own actions. Everything is differentiable once, jits and vmaps; float64 assumed.
 """

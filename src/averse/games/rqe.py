@@ -1,7 +1,7 @@
 """Risk-averse quantal response equilibria of matrix games: `rqe`, its result, and how good a strategy profile is.
 
 Every player i minimises f_i(x_i, x_others) + epsilon_i nu(x_i); at an RQE nobody can do better alone (Mazumdar,
-Panaganti, Shi, ICLR 2025, definition 3). Two forms, with different equilibria:
+Panaganti, Shi, ICLR 2025). Two forms, with different equilibria:
 
   "aggregate"         one adversary per player, who changes the others' joint play y for the player's whole mix:
                       f(x, y) = sup over p of [-x'R p - tau D(p, y)]

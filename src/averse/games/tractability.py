@@ -4,17 +4,18 @@ The augmented game, in which each player faces an adversary of its own, is monot
 regulariser of player j outweighs what the penalties of the others' adversaries let them gain from moving x_j. Only
 the matching pairs cancel: KL with the log barrier, reverse KL with the negative entropy.
 
-Two players: eps1 eps2 >= tau1 tau2 (Mazumdar, Panaganti, Shi, ICLR 2025, theorem 3.2); the same argument with weighted
-players gives uniqueness already where 16 eps1 eps2 > tau1 tau2 (Zhang, Mazumdar 2026).
+Two players: eps1 eps2 >= tau1 tau2 (Mazumdar, Panaganti, Shi, ICLR 2025); the same argument with weighted players gives
+uniqueness already where 16 eps1 eps2 > tau1 tau2 (Zhang, Mazumdar 2026).
 
 n players (derived here, for the joint adversaries of `averse.games.rqe`). Completing the square in the adversary of
-player i leaves w_i tau_i / 4 times E_p[(sum_j dx_j/x_j)^2] to be paid by the regularisers, sum_j w_j eps_j
-|dx_j/x_j|^2. Under KL, p may be correlated and the square is at most (n - 1) times the sum of squares; under reverse
+player i leaves w_i tau_i / 4 times E_p[(sum_j dx_j/x_j)^2], to be paid by the regularisers, sum_j w_j eps_j
+|dx_j/x_j|^2. Under KL, p may be correlated, and the square is at most (n - 1) times the sum of squares; under reverse
 KL the expectation is over the product of the x_j, the terms have mean zero, and it equals that sum. With k = n - 1 for
-KL and k = 1 for reverse KL, weights w > 0 exist exactly where the matrix M[j, i] = k tau_i / (4 eps_j), i != j, has
-spectral radius at most 1 (Perron, Frobenius). For two players that is the condition of Zhang and Mazumdar; for n, all
-rows sum to at most 1 where eps_j >= (k/4) sum of the others' tau, which eps_j >= sum of the others' tau implies up to
-n = 5 under KL, and always under reverse KL.
+KL and k = 1 for reverse KL, weights w > 0 that satisfy these bounds exist exactly where the matrix
+M[j, i] = k tau_i / (4 eps_j), i != j, has spectral radius at most 1 (Perron, Frobenius). For two players that is the
+condition of Zhang and Mazumdar. For n it is sufficient, and for equal players the operator is not monotone beyond it.
+All rows of M sum to at most 1 where eps_j >= (k/4) sum of the others' tau, which eps_j >= sum of the others' tau
+implies up to n = 5 under KL, and always under reverse KL.
 """
 
 from dataclasses import dataclass
