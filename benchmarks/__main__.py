@@ -2,10 +2,11 @@
 
 import sys
 
+from benchmarks.games import games
 from benchmarks.sumo_training import sumo
 from benchmarks.training_speed import methods, seeds
 
-BENCHMARKS = {"methods": methods, "seeds": seeds, "sumo": sumo}
+BENCHMARKS = {"methods": methods, "seeds": seeds, "sumo": sumo, "games": games}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

@@ -49,7 +49,7 @@ def test_many_players_need_more_than_the_simple_condition():
 def test_the_augmented_game_of_three_players_is_monotone_there(penalty, regulariser):
     """The symmetrised Jacobian of the weighted pseudo-gradient, on tangent directions.
 
-    Under KL the worst points are rare actions that the adversaries make nearly sure, all at once.
+    Under KL the worst points are rare actions, and adversaries that play all of them or none, with even odds.
     """
     game = NormalForm.random(1, (2, 2, 2))
     generator = np.random.default_rng(2)
@@ -66,7 +66,7 @@ def test_the_augmented_game_of_three_players_is_monotone_there(penalty, regulari
             for rare in (0.4, 0.1, 0.01, 0.001):
                 for _ in range(3):
                     x = np.tile([rare, 1 - rare], (3, 1))
-                    p = np.tile([1 - 3 * rare**0.5 / 4, *[rare**0.5 / 4] * 3], (3, 1))
+                    p = np.tile([0.5 - rare / 4, rare / 4, rare / 4, 0.5 - rare / 4], (3, 1))
                     if penalty == "reverse-kl":
                         x = generator.dirichlet(np.ones(2), 3)
                         p = np.stack([np.outer(*np.delete(x, i, 0)).ravel() for i in range(3)])
@@ -74,9 +74,9 @@ def test_the_augmented_game_of_three_players_is_monotone_there(penalty, regulari
         return least
 
     assert lowest(0.95, np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0, 0.5])) > 0
-    # For equal players the condition is tight.
+    # For equal players the condition is tight under reverse KL, and within a factor of four under KL.
     assert lowest(0.98, np.ones(3), np.ones(3)) > 0
-    assert lowest(1.1, np.ones(3), np.ones(3)) < 0
+    assert lowest(4.4 if penalty == "kl" else 1.1, np.ones(3), np.ones(3)) < 0
 
 
 def _lowest_curvature(game, x, p, tau, epsilon, weights, penalty, regulariser):

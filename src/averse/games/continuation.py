@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import lu_factor, lu_solve
 
-_FIRST_STEP = 4.0
-_SMALL = 0.1  # a correction this much shorter than the step accepts the point; near-collinear, so the step may grow
+_FIRST_STEP = 2.5
+_SMALL = 0.2  # a correction this much shorter than the step accepts the point; near-collinear, so the step may grow
 _COARSEST = 3.0  # ... and shorter than that part of this length: no point is accepted far from the curve
 _LARGE = 0.6  # a correction this large, relative to the step, rejects it
 _SHORTEST = 1e-11
@@ -80,11 +80,12 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     # rightly: after two restarts, short steps and a steady tangent are the only guard.
     switched = negative & (lane.care > _TRUSTING)
     floor = length <= 1e-15 * (1 + jnp.linalg.norm(lane.point))
-    # Newton's method squares the error: with the last two corrections, the next one is about this.
-    coming = jnp.where(lane.corrections > 0, length * (length / lane.previous) ** 2, jnp.inf)
-    arrived = (length < 1e-3) & ((error <= tolerance) | (coming < 0.1 * tolerance))
+    # Newton's method squares the error: from the last two corrections, this one will leave about so much of it.
+    coming = jnp.where(lane.corrections > 0, error * (length / lane.previous) ** 2, jnp.inf)
+    sure = (error < 1e3 * tolerance) & (coming < 0.1 * tolerance)
+    arrived = (length < 1e-3) & ((error <= tolerance) | sure)
     finished = lane.last & finite & ~switched & (arrived | floor)
-    shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous)
+    shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous) | floor
     swung = ~lane.last & ~lane.polish & (jnp.linalg.norm(direction) > _SHARPEST) & (lane.step > _SMOOTH)
     astray = switched | swung
     near = lane.polish | (length <= _LARGE * lane.step)
@@ -101,7 +102,7 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     tangent = jnp.where(accepted, tangent, lane.tangent)
 
     easy = length < 0.25 * _SMALL * lane.step
-    growth = jnp.where(lane.polish, 1.0, jnp.where(easy, 2.0, 1.2) * 0.8**lane.corrections)
+    growth = jnp.where(lane.polish, 1.0, jnp.where(easy, 2.0, 1.5) * 0.8**lane.corrections)
     step = lane.step * jnp.where(accepted, growth, jnp.where(rejected, 0.4, 1.0))
     step = jnp.where(lane.care < 1, jnp.minimum(step, _LONGEST * lane.care), step)
     # The step that meets t = 1 is cut there.

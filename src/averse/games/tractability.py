@@ -13,7 +13,8 @@ player i leaves w_i tau_i / 4 times E_p[(sum_j dx_j/x_j)^2], to be paid by the r
 KL the expectation is over the product of the x_j, the terms have mean zero, and it equals that sum. With k = n - 1 for
 KL and k = 1 for reverse KL, weights w > 0 that satisfy these bounds exist exactly where the matrix
 M[j, i] = k tau_i / (4 eps_j), i != j, has spectral radius at most 1 (Perron, Frobenius). For two players that is the
-condition of Zhang and Mazumdar. For n it is sufficient, and for equal players the operator is not monotone beyond it.
+condition of Zhang and Mazumdar. For n it is sufficient; under reverse KL and for equal players it is also necessary for
+this monotonicity, under KL it is not (the bound on the square is generous).
 All rows of M sum to at most 1 where eps_j >= (k/4) sum of the others' tau, which eps_j >= sum of the others' tau
 implies up to n = 5 under KL, and always under reverse KL.
 """
