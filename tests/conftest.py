@@ -1,12 +1,13 @@
 """A compilation cache that the test processes share: most of the suite's time would be compiling the same programs."""
 
 import os
-from pathlib import Path
 
 import jax
 
+from averse.files import cache_folder
+
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "averse" / "xla"
+    cache = cache_folder() / "xla"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.errors import AverseError, unknown_name
+from averse.files import cache_folder
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,21 @@ class TrainArguments:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Play fresh episodes with the policies of a run: mean, tail, collisions, each with a 95 % interval."""
+    """Play fresh episodes with the policies of a run: mean, tail, collisions, each with a 95 % interval.
+
+    Where an environment never ends: long runs instead, and the mean eta and variance zeta of the reward per step.
+    """
 
     run: tyro.conf.Positional[Path]
     """Run directory."""
-    episodes: int = 1000
-    """Episodes per policy; tails want at least 1,000."""
+    episodes: int | None = None
+    """Episodes per policy, 1000 where not given; tails want at least 1,000."""
+    env: str | None = None
+    """Where to play, if not where it was trained: a policy of intersection also acts in sumo-intersection."""
+    steps: float | None = None
+    """Where the environment never ends: steps per policy, 1e6 where not given."""
+    beta: float | None = None
+    """Where the environment never ends: price of variance in J = eta - beta zeta; that of the run where not given."""
     greedy: bool = False
     """The most likely action instead of a draw from the policy."""
     workers: int | None = None
@@ -69,12 +79,14 @@ class EvaluateArguments:
 
 @dataclass(frozen=True)
 class DemoArguments:
-    """Train mappo and rqe-mappo on the SUMO intersection, compare both with simple drivers, draw both."""
+    """Train mappo and rqe-mappo to cross an intersection, compare both with simple drivers in SUMO, draw both."""
 
     out: Path = Path("runs/demo")
     """Directory to create."""
-    steps: float = 1e5
-    """Environment steps (of 4 cars each) that each of the two methods is trained for."""
+    trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
+    """Train in the intersection's compiled twin, or in the simulator itself; all figures are measured in SUMO."""
+    steps: float | None = None
+    """Environment steps (of 4 cars each) that each method is trained for; 6e5 in the twin, 1e5 in sumo."""
     episodes: int = 1000
     """Evaluation episodes per policy."""
 
@@ -123,6 +135,9 @@ def evaluate(arguments: EvaluateArguments) -> None:
     evaluation = averse.evaluate(
         arguments.run,
         arguments.episodes,
+        environment=arguments.env,
+        steps=arguments.steps,
+        beta=arguments.beta,
         greedy=arguments.greedy,
         num_envs=arguments.workers,
         progress=not arguments.json,
@@ -133,13 +148,19 @@ def evaluate(arguments: EvaluateArguments) -> None:
 def demo(arguments: DemoArguments) -> None:
     from averse.experiments.demo import run_demo
 
-    run_demo(arguments.out, arguments.steps, arguments.episodes)
+    run_demo(arguments.out, arguments.steps, arguments.episodes, arguments.trained_in)
 
 
 def _equilibrium() -> tuple[type, Callable[[Any], None]]:
     from averse.games.command import EquilibriumArguments, run
 
     return EquilibriumArguments, run
+
+
+def _microgrids() -> tuple[type, Callable[[Any], None]]:
+    from averse.experiments.microgrids.command import MicrogridsArguments, run
+
+    return MicrogridsArguments, run
 
 
 # name -> what it takes and what it does, behind a function, so that a command imports only what it needs
@@ -149,6 +170,7 @@ COMMANDS: dict[str, Callable[[], tuple[type, Callable[[Any], None]]]] = {
     "evaluate": lambda: (EvaluateArguments, evaluate),
     "demo": lambda: (DemoArguments, demo),
     "equilibrium": _equilibrium,
+    "microgrids": _microgrids,
 }
 
 
@@ -242,8 +264,7 @@ def _use_compilation_cache() -> None:
         return
     import jax
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "averse" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

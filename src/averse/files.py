@@ -33,3 +33,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
     with written_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept, for this user: `averse` in the cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "averse"

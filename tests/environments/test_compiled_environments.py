@@ -11,9 +11,14 @@ from averse.environments.vectorised import reset_batch, step_batch
 
 COMPILED = [
     ("corridor", {}),
+    ("intersection", {"horizon": 60}),
+    ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40}),
+    ("intersection", {"observation_noise": 1.0, "dropout": 0.1, "team": True, "num_agents": 2, "horizon": 40}),
     ("risky-cartpole", {}),
     ("risky-cartpole", {"corridor": True, "level": "low", "horizon": 20}),
     ("risky-cartpole", {"continuous": True}),
+    ("microgrids", {"horizon": 50}),
+    ("microgrids", {"scenario": 1, "battery_levels": 3, "horizon": 50}),
 ]
 NUM_ENVS = 5
 
@@ -65,6 +70,7 @@ def test_shapes_and_dtypes(env):
             "truncated": (lead, jnp.bool_),
             "next_observations": ((*lead, agents, env.observation_size), jnp.float32),
             "next_global_state": ((*lead, env.global_state_size), jnp.float32),
+            "next_available": ((*lead, agents, num_available(env.action_space)), jnp.bool_),
         }
         for name, (shape, dtype) in expected.items():
             value = getattr(step, name)
@@ -79,7 +85,7 @@ def test_same_seed_same_trajectory_and_another_seed_another(env):
     _, one = rollout(env, 3, 20)
     _, same = rollout(env, 3, 20)
     _, other = rollout(env, 4, 20)
-    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(same)))
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(same)))
     assert not np.array_equal(one.rewards, other.rewards)
 
 
@@ -91,10 +97,12 @@ def test_automatic_reset_starts_a_fresh_episode(env):
     continues = np.isclose(steps.observations, steps.next_observations).all((-1, -2))
     assert continues[~done].all()
     assert not continues[done].any()
+    same_mask = np.equal(steps.available, steps.next_available).all((-1, -2))
+    assert same_mask[~done].all()
     starts = np.asarray(steps.observations)[done]
     if env.name == "risky-cartpole":
         assert np.abs(starts).max() <= 0.05
-    else:
+    elif env.name == "corridor":
         assert (starts[:, 0, 0] == 1.0).all()
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from averse.environments.cliff_walk import CELLS, CLIFF, LEFT_CORNER, RIGHT_CORNER, SIZE
 from averse.environments.protocol import Discrete, StepResult
 from averse.errors import AverseError
 from averse.games import MarkovGame, NormalForm, cliff_walk, from_environment, rqe, simulate, solve_markov
-from averse.games.cliff_walk import CELLS, CLIFF, LEFT_CORNER, RIGHT_CORNER, SIZE
 
 
 def random_game(states=3, horizon=3, gamma=0.9):

@@ -43,7 +43,9 @@ def trajectory(world, learner, state, seed=0):
     observations = jax.random.normal(keys[0], (*agents, world.observation_size))
     n = world.action_space.num_actions if isinstance(world.action_space, Discrete) else 1
     available = jax.random.bernoulli(keys[1], 0.7, (*agents, n)).at[..., 0].set(True)
-    actions, extras = learner.act(state, observations, available, keys[2])
+    blank = learner.initial_carry(learner.num_envs)
+    carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (learner.rollout_steps, *x.shape)), blank)
+    actions, extras = learner.act(state, observations, available, keys[2], carry=carry)
     return Trajectory(
         observations=observations,
         global_state=jax.random.normal(keys[3], (*shape, world.global_state_size)),
@@ -58,6 +60,8 @@ def trajectory(world, learner, state, seed=0):
         first=jnp.zeros(shape, bool),
         next_observations=jax.random.normal(keys[7], (*agents, world.observation_size)),
         next_global_state=jax.random.normal(keys[3], (*shape, world.global_state_size)),
+        next_available=available,
+        carry=carry,
     )
 
 
@@ -73,6 +77,9 @@ COMBINATIONS = [
     ("mappo", {"shared": False}),
     ("mappo", {"centralised": False}),
     ("c51-cvar-mappo", {"shared": False, "measure": "evar:0.2"}),
+    ("ppo", {"recurrent": True}),
+    ("mean-variance-mappo", {"recurrent": True, "shared": False}),
+    ("rqe-mappo", {"recurrent": True, "advantage": "action-value"}),
 ]
 
 

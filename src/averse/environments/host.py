@@ -386,6 +386,7 @@ class PlainEncoder:
             truncated=(outcome["truncated"] | failed) & ~idle,
             next_observations=_blank(after["observations"], idle),
             next_global_state=_blank(after["global_state"], idle),
+            next_available=after["available"] | idle[:, None, None],
             info=info,
         )
 

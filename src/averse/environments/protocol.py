@@ -37,8 +37,8 @@ class TimeStep(NamedTuple):
     """What a batch of environments answers to a batch of actions. Leading axis B.
 
     Where an episode has just ended, `observations`, `global_state` and `available` already belong to the next episode
-    (automatic reset); `next_observations` and `next_global_state` are what the action led to, which is what a critic
-    must bootstrap from when an episode was truncated.
+    (automatic reset); `next_observations`, `next_global_state` and `next_available` are what the action led to, which is
+    what a critic must bootstrap from when an episode was truncated.
     """
 
     observations: Any  # float32 [B, A, O]
@@ -50,6 +50,7 @@ class TimeStep(NamedTuple):
     truncated: Any  # bool [B]; the episode was cut by its time limit (future reward exists but is not seen)
     next_observations: Any  # float32 [B, A, O]
     next_global_state: Any  # float32 [B, G]
+    next_available: Any  # bool [B, A, n]
     info: Mapping[str, Any]  # metric name -> float32 [B]; the value at an episode's last step is the episode's figure
 
     @property
@@ -110,6 +111,15 @@ class Environment(Description, Protocol):
     def available_actions(self, state: Any) -> jax.Array:
         """Which actions each agent may take now, bool [A, n]."""
         ...
+
+
+def is_average_reward(environment: Description) -> bool:
+    """Whether an environment never ends, so that what counts is the reward per step in the long run, not a return.
+
+    It says so by a class attribute `average_reward = True`. Its `horizon` is then only where a training loop or a
+    player of episodes would cut; nothing ends there, and learners bootstrap.
+    """
+    return bool(getattr(environment, "average_reward", False))
 
 
 class HostVector(Protocol):

@@ -8,7 +8,11 @@ from averse.environments.protocol import Description, Environment
 from averse.errors import AverseError, unknown_name
 
 _CLASSES = {
+    "car-following": "averse.environments.car_following:CarFollowing",
+    "cliff-walk": "averse.environments.cliff_walk:CliffWalk",
     "corridor": "averse.environments.corridor:Corridor",
+    "microgrids": "averse.environments.microgrids.environment:Microgrids",
+    "intersection": "averse.environments.intersection.twin:Intersection",
     "risky-cartpole": "averse.environments.risky_cartpole:RiskyCartPole",
     "sumo-intersection": "averse.environments.sumo.environment:SumoIntersection",
 }

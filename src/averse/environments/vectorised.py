@@ -21,19 +21,30 @@ def reset_batch(environment: Environment, key: jax.Array, num_envs: int) -> tupl
     states, observations = jax.vmap(environment.reset)(jax.random.split(reset_key, num_envs))
     global_state = jax.vmap(environment.global_state)(states)
     agents = (num_envs, environment.num_agents)
+    available = jax.vmap(environment.available_actions)(states)
     step = TimeStep(
         observations=observations,
         global_state=global_state,
-        available=jax.vmap(environment.available_actions)(states),
+        available=available,
         rewards=jnp.zeros(agents),
         costs=jnp.zeros(agents),
         terminated=jnp.zeros(agents, bool),
         truncated=jnp.zeros(num_envs, bool),
         next_observations=observations,
         next_global_state=global_state,
+        next_available=available,
         info={name: jnp.zeros(num_envs) for name in environment.metrics},
     )
     return BatchState(states, key), step
+
+
+def where_done(done: jax.Array, fresh: Any, old: Any) -> Any:
+    """The leaves of `fresh` where an episode has ended (`done`, bool [B]), else those of `old`; leaves [B, ...]."""
+
+    def choose(fresh: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), fresh, old)
+
+    return jax.tree.map(choose, fresh, old)
 
 
 def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) -> tuple[BatchState, TimeStep]:
@@ -41,23 +52,51 @@ def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) 
     num_envs = actions.shape[0]
     key, step_key, reset_key = jax.random.split(batch.key, 3)
     result: StepResult = jax.vmap(environment.step)(jax.random.split(step_key, num_envs), batch.states, actions)
-    fresh_states, fresh_observations = jax.vmap(environment.reset)(jax.random.split(reset_key, num_envs))
     done = result.terminated.all(-1) | result.truncated
-
-    def where_done(fresh, old):
-        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), fresh, old)
-
-    states = jax.tree.map(where_done, fresh_states, result.state)
+    led_to = _look(environment, result.state, result.observations)
+    states, now = _reset_where(environment, done, reset_key, (result.state, led_to))
     step = TimeStep(
-        observations=where_done(fresh_observations, result.observations),
-        global_state=jax.vmap(environment.global_state)(states),
-        available=jax.vmap(environment.available_actions)(states),
+        observations=now.observations,
+        global_state=now.global_state,
+        available=now.available,
         rewards=result.rewards,
         costs=result.costs,
         terminated=result.terminated,
         truncated=result.truncated,
-        next_observations=result.observations,
-        next_global_state=jax.vmap(environment.global_state)(result.state),
+        next_observations=led_to.observations,
+        next_global_state=led_to.global_state,
+        next_available=led_to.available,
         info=result.info,
     )
     return BatchState(states, key), step
+
+
+class _View(NamedTuple):
+    """What is seen of B environments."""
+
+    observations: jax.Array
+    global_state: jax.Array
+    available: jax.Array
+
+
+def _look(environment: Environment, states: Any, observations: jax.Array) -> _View:
+    return _View(
+        observations, jax.vmap(environment.global_state)(states), jax.vmap(environment.available_actions)(states)
+    )
+
+
+def _reset_where(environment: Environment, done: jax.Array, key: jax.Array, running: tuple[Any, _View]) -> Any:
+    """Fresh episodes where `done`, bool [B]; a few at a time, as few episodes end in any one step."""
+    num_envs = done.shape[0]
+    keys = jax.random.split(key, num_envs)
+    few = max(1, num_envs // 16)
+
+    def reset_few(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        pending, running = carry
+        rows = jnp.nonzero(pending, size=few, fill_value=num_envs)[0]  # rows beyond the end are dropped below
+        states, observations = jax.vmap(environment.reset)(keys[rows])
+        fresh = (states, _look(environment, states, observations))
+        running = jax.tree.map(lambda old, new: old.at[rows].set(new, mode="drop"), running, fresh)
+        return pending.at[rows].set(False, mode="drop"), running
+
+    return jax.lax.while_loop(lambda carry: carry[0].any(), reset_few, (done, running))[1]

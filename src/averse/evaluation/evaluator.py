@@ -10,17 +10,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from averse.environments.protocol import Environment, HostEnvironment
+from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
+from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run
 from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
 from averse.evaluation.summary import Summary, summarise
 from averse.files import write_text
 from averse.risk import Categorical, Distribution
 from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
+from averse.training.train import HOST_ENVS
 
+EPISODES = 1000  # per policy, by default
 FIRST_SEED = 1_000_000  # evaluation seeds; tuning that looks at episodes should use others
 TRUNCATION_WEIGHT = (
     0.05  # a realised return is used for calibration if less than this discount was left when it was cut
@@ -35,7 +38,7 @@ class Evaluation:
     method: str
     episodes: Episodes
     summaries: Mapping[str, Summary]  # "tau=1" and so on; one entry "" where nothing is swept
-    calibrations: Mapping[str, Calibration]
+    calibrations: Mapping[str, Calibration]  # none for a setting where the time limit cut every return short
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. The summary's keys stand at the top where nothing is swept, else under `settings`."""
@@ -70,27 +73,49 @@ def label_of(settings: Mapping[str, float]) -> str:
 
 def evaluate(
     run: Run | str | Path,
-    episodes: int = 1000,
+    episodes: int | None = None,
     *,
+    environment: str | None = None,
+    steps: float | None = None,
+    beta: float | None = None,
     first_seed: int = FIRST_SEED,
     greedy: bool = False,
     num_envs: int | None = None,
     progress: bool = False,
     save: bool = True,
-) -> Evaluation:
-    """Play `episodes` fresh episodes with each policy of a run and summarise them.
+) -> Evaluation | LongRunEvaluation:
+    """Play fresh episodes (where an environment never ends: long runs) with each policy of a run and summarise them.
 
     The policies of the k-th training seed play the episode seeds from `first_seed + k * episodes` on, whatever the
     method and the swept settings: common random numbers where policies are compared, independent ones where seeds are
     pooled. With `save` (and a run directory) episodes.parquet and evaluation.json are written there.
 
     Args:
-      greedy: the most likely action instead of a draw from the policy.
+      episodes: per policy, 1,000 where not given.
+      environment: where to play instead of in the training environment, such as sumo-intersection for policies trained
+        in its compiled twin; its name then also stands in the names of the files.
+      steps: of an environment that never ends, steps per policy, a million where not given; the figures are then eta,
+        zeta and J (`averse.evaluation.long_run`).
+      beta: price of variance in J, in 1/reward; that of the run where not given.
+      greedy: the most likely action instead of a draw from the policy; always so where exploration is mere noise.
       num_envs: worker processes of a host environment; as in training where not given.
 
     Raises AverseError for bad input or a run that cannot be read.
     """
     run = run if isinstance(run, Run) else load(run)
+    suffix = ""
+    if environment is not None and environment != run.config.environment:
+        run, suffix = run.moved_to(environment), f"-{environment}"
+    if is_average_reward(run.environment):
+        if episodes is not None:
+            raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
+        return evaluate_long_run(
+            run, label_of, STEPS if steps is None else steps, beta=beta, first_seed=first_seed, greedy=greedy,
+            progress=progress, save=save,
+        )  # fmt: skip
+    if steps is not None or beta is not None:
+        raise AverseError(f"{run.config.environment} has episodes: steps and beta are for environments that never end")
+    episodes = EPISODES if episodes is None else episodes
     if episodes < 1:
         raise AverseError(f"episodes must be at least 1, not {episodes}")
     tables, probes = [], []
@@ -99,10 +124,11 @@ def evaluate(
         start = first_seed + run.config.seeds.index(int(settings["seed"])) * episodes
         return np.arange(start, start + episodes)
 
+    explore = not greedy and not run.learner.explores_by_noise
     with progress_bar(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=episodes * len(run.config.runs), figures="")
         for settings, played in zip(
-            run.config.runs, _play_all(run, seeds_of, not greedy, num_envs, lambda n: bar.advance(task, n))
+            run.config.runs, _play_all(run, seeds_of, explore, num_envs, lambda n: bar.advance(task, n))
         ):
             tables.append(episode_table(played, settings, run.environment.metrics))
             probes.append((played.probe, played.truncated))
@@ -119,14 +145,15 @@ def evaluate(
             for label, indices in by_label.items()
         },
         calibrations={
-            label: _calibrate(run, indices, [probes[i] for i in indices])
+            label: calibration
             for label, indices in by_label.items()
             if run.learner.predict_returns is not None
+            and (calibration := _calibrate(run, indices, [probes[i] for i in indices])) is not None
         },
     )
     if save and run.path is not None:
-        table.write_parquet(run.path / "episodes.parquet")
-        write_text(run.path / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
+        table.write_parquet(run.path / f"episodes{suffix}.parquet")
+        write_text(run.path / f"evaluation{suffix}.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
 
 
@@ -148,7 +175,7 @@ def _play_all(
         return
     bind = learned_host_policy(learner, explore)
     assert isinstance(environment, HostEnvironment)
-    with environment.vector(num_envs or learner.num_envs) as vector:
+    with environment.vector(num_envs or min(learner.num_envs, HOST_ENVS)) as vector:
         for index, settings in enumerate(run.config.runs):
             policy = bind(run.state(index))
             yield play_host(
@@ -170,21 +197,28 @@ def episode_table(played: Played, settings: Mapping[str, float], metrics: Mappin
     )
 
 
-def _calibrate(run: Run, indices: list[int], probes: list[tuple[Probe, np.ndarray]]) -> Calibration:
-    """Predicted against realised discounted returns at the probed moments of all agents of some policies."""
+def _calibrate(run: Run, indices: list[int], probes: list[tuple[Probe, np.ndarray]]) -> Calibration | None:
+    """Predicted against realised discounted returns at the probed moments of all agents of some policies.
+
+    None where the time limit cut every probed return short.
+    """
     assert run.learner.predict_returns is not None
     predict = jax.jit(run.learner.predict_returns)
     predictions: list[Distribution] = []
     masks, realised = [], []
     for index, (probe, truncated) in zip(indices, probes):
         predictions.append(
-            jax.device_get(predict(run.state(index), probe.observations, probe.global_state, probe.available))
+            jax.device_get(
+                predict(run.state(index), probe.observations, probe.global_state, probe.available, carry=probe.carry)
+            )
         )
         # A return that a time limit cut short is not what the critic predicts.
         complete = ~truncated | (probe.weight_left < TRUNCATION_WEIGHT)
         masks.append(np.asarray(probe.active) & complete[:, None])
         realised.append(probe.discounted_return)
     mask = np.concatenate(masks)
+    if not mask.any():
+        return None
     returns = np.concatenate(realised)[mask]
     first = predictions[0]
     if isinstance(first, Categorical):

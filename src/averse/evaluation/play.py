@@ -28,6 +28,7 @@ class Probe(NamedTuple):
     global_state: Any  # [E, G]
     available: Any  # [E, A, n]
     active: Any  # bool [E, A]; False if the agent's episode, or the whole, was over before
+    carry: Any  # a recurrent policy's memory before acting, leaves [E, ...]; () where there is none
     discounted_return: Any  # float32 [E, A], realised from there on
     weight_left: Any  # float32 [E], discount that the episode's end was seen with: gamma^(length - time)
 
@@ -74,12 +75,14 @@ def _play_one(
     key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
     state, observations = environment.reset(reset_key)
     agents = jnp.zeros(environment.num_agents)
+    blank = learner.initial_carry(1)
     probe = Probe(
         time=probe_time,
         observations=observations,
         global_state=environment.global_state(state),
         available=environment.available_actions(state),
         active=agents > 0,
+        carry=_only(blank),
         discounted_return=agents,
         weight_left=jnp.float32(1.0),
     )
@@ -90,7 +93,7 @@ def _play_one(
         here = episode.time == probe_time
         seen = Probe(
             probe_time, episode.observations, environment.global_state(episode.state), available, episode.active,
-            jnp.zeros_like(agents), jnp.float32(1.0),
+            _only(episode.carry), jnp.zeros_like(agents), jnp.float32(1.0),
         )  # fmt: skip
         probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
         actions, extras = learner.act(
@@ -118,11 +121,16 @@ def _play_one(
 
     undone = jnp.bool_(False)
     first = _Episode(
-        state, observations, agents == 0, learner.initial_carry(1), jnp.int32(0), agents, undone, undone,
+        state, observations, agents == 0, blank, jnp.int32(0), agents, undone, undone,
         {name: jnp.float32(0.0) for name in environment.metrics}, probe, key,
     )  # fmt: skip
     last = jax.lax.while_loop(lambda episode: ~episode.done, step, first)
     return Played(seed, last.returns, last.time, last.truncated, jnp.bool_(False), last.info, last.probe)
+
+
+def _only(batch: Any) -> Any:
+    """The single element of a batch of one."""
+    return jax.tree.map(lambda x: x[0], batch)
 
 
 def compiled_player(environment: Environment, learner: Learner, explore: bool) -> Callable[[Any, np.ndarray], Played]:
@@ -156,7 +164,7 @@ def learned_host_policy(learner: Learner, explore: bool) -> Callable[[Any], Host
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SALT), seed), time)
         single = jax.tree.map(lambda x: x[None], (observations, available, carry))
         actions, extras = learner.act(policy, *single[:2], key, carry=single[2], explore=explore)
-        return actions[0], jax.tree.map(lambda x: x[0], extras.get("carry", ()))
+        return actions[0], _only(extras.get("carry", ()))
 
     batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0)))
 
@@ -207,8 +215,8 @@ def play_host(
         playing = episode < rounds
         index = np.minimum(episode, rounds - 1)
         for b in np.flatnonzero(playing & (time == times[rows, index])):
-            now = (step.observations, step.global_state, step.available, active)
-            probes[b][episode[b]] = [x[b].copy() for x in now]
+            now = (step.observations, step.global_state, step.available, active, carry)
+            probes[b][episode[b]] = jax.tree.map(lambda x: np.array(x[b]), now)  # noqa: B023
         actions, carry = policy(step, schedule[rows, index], time, carry)
         step = vector.step(actions)
         counted = playing & (time >= times[rows, index])
@@ -220,7 +228,8 @@ def play_host(
         for row in np.flatnonzero(done).tolist():
             k = int(episode[row])
             never = [np.zeros_like(x[row]) for x in (step.observations, step.global_state)]
-            seen = probes[row][k] or [*never, np.ones_like(step.available[row]), np.zeros(num_agents, bool)]
+            memory = jax.tree.map(lambda x: np.array(x[row]), fresh)  # noqa: B023
+            seen = probes[row][k] or [*never, np.ones_like(step.available[row]), np.zeros(num_agents, bool), memory]
             info = {name: float(values[row]) for name, values in step.info.items()}
             finished[row, k] = Played(
                 seeds=schedule[row, k],

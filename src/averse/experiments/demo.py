@@ -1,4 +1,8 @@
-"""The demo: two learned policies and the simple drivers on the SUMO intersection, with a table and pictures."""
+"""The demo: two learned policies and the simple drivers on the SUMO intersection, with a table and pictures.
+
+The policies are trained in the intersection's compiled twin, where steps are cheap, and then driven through SUMO as
+they are; every figure is measured in SUMO.
+"""
 
 import json
 from pathlib import Path
@@ -27,27 +31,34 @@ from averse.training.train import HOST_ENVS
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 # The same for both methods: frequent small updates, for a training of a minute.
 COMMON = {"rollout_steps": 32, "learning_rate": 2e-3, "epsilon": 0.003}
+SIMULATOR = "sumo-intersection"
+TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
+STEPS = {"twin": 6e5, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, float]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float, episodes: int) -> dict[str, Summary]:
+def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
     """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
+
+    steps: of training per method; 6e5 in the twin and 1e5 in the simulator where not given.
+    trained_in: `twin` or `sumo`; the evaluation is in SUMO in any case.
 
     Raises AverseError if `out` is taken or SUMO is missing.
     """
     if out.exists() and any(out.iterdir()):
         raise AverseError(f"{out} exists already; choose another --out or remove it")
     console = Console()
-    environment = make("sumo-intersection")
+    environment = make(SIMULATOR)
     assert isinstance(environment, SumoIntersection)
     runs, tables = {}, {}
     for method, settings in SETTINGS.items():
-        config = configure(environment.name, method, steps, **COMMON, **settings)
+        world = TRAINED_IN[trained_in]
+        config = configure(world, method, STEPS[trained_in] if steps is None else steps, **COMMON, **settings)
         console.print(describe(config), highlight=False)
         runs[method] = run_training(config, out / method, progress=True)
-        tables[method] = evaluate(runs[method], episodes, progress=True).episodes
+        tables[method] = evaluate(runs[method], episodes, environment=SIMULATOR, progress=True).episodes
     for name in BASELINES:
         console.print(f"driving {episodes} episodes with {name}")
         tables[name] = drive_baseline(environment, name, np.arange(FIRST_SEED, FIRST_SEED + episodes))

@@ -9,6 +9,7 @@ from averse.games.normal_form import NormalForm
 from averse.games.published import PublishedGame, published
 from averse.games.reading import from_gambit, from_openspiel, read_game, to_nfg
 from averse.games.rqe import Equilibrium, best_response, regret, rqe
+from averse.games.scores import Score, score
 from averse.games.tractability import Tractability, tractability, tractability_margin
 from averse.games.two_by_two import all_equilibria, bifurcation
 
@@ -20,6 +21,7 @@ __all__ = [
     "Model",
     "NormalForm",
     "PublishedGame",
+    "Score",
     "Tractability",
     "all_equilibria",
     "best_response",
@@ -36,6 +38,7 @@ __all__ = [
     "read_game",
     "regret",
     "rqe",
+    "score",
     "security",
     "simulate",
     "solve_markov",

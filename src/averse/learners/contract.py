@@ -32,6 +32,8 @@ class Trajectory(NamedTuple):
     first: jax.Array  # bool [T, B], this step was the first of its episode (recurrent learners start afresh)
     next_observations: jax.Array  # float32 [T, B, A, O], what the action led to, before any automatic reset
     next_global_state: jax.Array  # float32 [T, B, G]
+    next_available: jax.Array  # bool [T, B, A, n]
+    carry: Any = ()  # memory before acting, leaves [T, B, ...], blank where `first`; `extras["carry"]` is the one after
 
 
 LearnerState = Any
@@ -46,12 +48,13 @@ class Learner(NamedTuple):
     act: Callable[..., tuple[jax.Array, dict[str, Any]]]
     """`act(state, observations [B, A, O], available [B, A, n], key, carry=(), explore=True) -> (actions, extras)`.
 
-    `explore=False` is the policy at its most likely. Recurrent learners return `extras["carry"]`."""
+    `explore=False` is the policy at its most likely. Recurrent learners return their memory after acting in
+    `extras["carry"]`; whoever calls sets it to `initial_carry` where an episode has ended."""
     update: Callable[[LearnerState, Trajectory], tuple[LearnerState, Metrics]]
     """`update(state, trajectory) -> (state, metrics)`, metrics being scalars."""
     predict_returns: Callable[..., Distribution] | None
-    """`predict_returns(state, observations [B, A, O], global_state [B, G], available [B, A, n]) -> Distribution [B, A]`
-    of the discounted return from here on, for calibration; None where the learner has no return distribution."""
+    """`predict_returns(state, observations [B, A, O], global_state [B, G], available [B, A, n], carry=()) ->
+    Distribution [B, A]` of the discounted return from here on, for calibration; None where the learner has none."""
     initial_carry: Callable[[int], Any]
     """`initial_carry(num_envs)`: a recurrent policy's memory at the start of an episode; () where there is none."""
     sweepable: frozenset[str]
@@ -61,4 +64,9 @@ class Learner(NamedTuple):
     num_envs: int
     """B: how many environments the loop should step side by side."""
     gamma: float
-    """Discount of the returns that `predict_returns` speaks of."""
+    """Discount of the returns that `predict_returns` speaks of; 1 for learners of the average reward."""
+    action_probabilities: Callable[..., jax.Array] | None = None
+    """`action_probabilities(state, observations [B, A, O], available [B, A, n], carry=()) -> [B, A, n]`, what `act` draws
+    from, for exact planning with a learned policy; None where a learner does not offer it."""
+    explores_by_noise: bool = False
+    """What `explore` adds is noise for training only (epsilon-greedy): evaluation always leaves it out."""

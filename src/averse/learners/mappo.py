@@ -5,6 +5,7 @@ steps (Schulman et al. 2017) and critic regression on minibatches. What makes th
 (design of the estimators: `averse.risk.advantages`), not the measure inside a baseline.
 """
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -24,6 +25,7 @@ from averse.learners.critics import (
     Transitions,
 )
 from averse.learners.mappo_config import MAPPOConfig, measure_fields, risk_measure, validate, with_numbers
+from averse.learners.memory import Memory, feed_forward, recurrent
 from averse.learners.networks import MLP, agent_networks, critic_input_size, critic_inputs
 from averse.learners.policies import CategoricalPolicy, Policy, head_size, policy
 from averse.risk import RiskMeasure
@@ -44,6 +46,10 @@ class MAPPOState(NamedTuple):
 
 
 class _Minibatch(NamedTuple):
+    """N sequences of L consecutive steps, leading axes [N, L] (but for the memory)."""
+
+    memory: Memory  # of the actor before the first step, [N, A, H]
+    first: jax.Array
     observations: jax.Array
     critic_inputs: jax.Array
     available: jax.Array
@@ -83,20 +89,27 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
     distributional = cast(DistributionalCritic, critic)  # used only where the critic is one
     per_action = config.advantage == "action-value"
     num_heads = space.num_actions if per_action and isinstance(space, Discrete) else 1
-    actor_init, actor_apply = agent_networks(
-        MLP(config.hidden, head_size(space), 0.01), num_agents, environment.observation_size, config.shared
+    actor_network = (recurrent if config.recurrent else feed_forward)(
+        config.hidden, head_size(space), 0.01, num_agents, environment.observation_size, config.shared
     )
     critic_init, critic_apply = agent_networks(
         MLP(config.hidden, critic.outputs * num_heads, 1.0 if critic.outputs == 1 else 0.1),
         num_agents,
-        critic_input_size(environment.observation_size, environment.global_state_size, num_agents, config.centralised),
+        critic_input_size(
+            environment.observation_size,
+            environment.global_state_size,
+            actor_network.memory_size,
+            num_agents,
+            config.centralised,
+        ),
         config.shared,
     )
+    seen_by_critic = partial(critic_inputs, centralised=config.centralised)
     optimiser = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
     def init(key: jax.Array, **swept: jax.Array) -> MAPPOState:
         actor_key, critic_key, key = jax.random.split(key, 3)
-        actor, critic_params = actor_init(actor_key), critic_init(critic_key)
+        actor, critic_params = actor_network.init(actor_key), critic_init(critic_key)
         numbers: dict[str, Any] = {"epsilon": config.epsilon, "learning_rate": config.learning_rate}
         numbers |= {name: swept.pop(name) for name in numbers.keys() & swept.keys()}
         measure = with_numbers(target_measure, swept)
@@ -112,12 +125,18 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
             key=key,
         )
 
-    def policy_of(params: Any, observations: jax.Array, available: jax.Array) -> Policy:
-        return policy(space, actor_apply(params, observations), available)
+    def policy_of(params: Any, observations: jax.Array, available: jax.Array, memory: Memory) -> tuple[Policy, Memory]:
+        """The policy at any single steps, [..., A], from what is remembered before each; and the memory after it."""
+        outputs, memory = actor_network.step(params, memory, observations)
+        return policy(space, outputs, available), memory
 
-    def action_probabilities(params: Any, observations: jax.Array, available: jax.Array) -> jax.Array:
+    def probabilities(params: Any, observations: jax.Array, available: jax.Array, memory: Memory) -> jax.Array:
         """pi(.|s) of discrete actions, [..., A, n]."""
-        return jnp.exp(cast(CategoricalPolicy, policy_of(params, observations, available)).log_probs)
+        choice, _ = policy_of(params, observations, available, memory)
+        return jnp.exp(cast(CategoricalPolicy, choice).log_probs)
+
+    def action_probabilities(state: MAPPOState, observations, available, carry=()):
+        return probabilities(state.actor, observations, available, carry)
 
     def raw_predictions(params: Any, inputs: jax.Array) -> jax.Array:
         """Critic outputs [..., A, outputs], or [..., A, n, outputs] for a critic per action."""
@@ -125,31 +144,29 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         return raw.reshape(*raw.shape[:-1], num_heads, critic.outputs) if per_action else raw
 
     def act(state: MAPPOState, observations, available, key, carry=(), explore: bool = True):
-        del carry
-        choice = policy_of(state.actor, observations, available)
+        choice, carry = policy_of(state.actor, observations, available, carry)
         actions = choice.sample(key) if explore else choice.mode()
-        return actions, {"log_prob": choice.log_prob(actions)}
+        return actions, {"log_prob": choice.log_prob(actions), "carry": carry}
 
-    def predict_returns(state: MAPPOState, observations, global_state, available):
-        raw = raw_predictions(state.critic, critic_inputs(observations, global_state, config.centralised))
+    def predict_returns(state: MAPPOState, observations, global_state, available, carry=()):
+        raw = raw_predictions(state.critic, seen_by_critic(observations, global_state, carry))
         if per_action:
-            raw = distributional.raw_of(action_probabilities(state.actor, observations, available), raw)
+            raw = distributional.raw_of(probabilities(state.actor, observations, available, carry), raw)
         return distributional.distribution(raw)
 
     def update(state: MAPPOState, trajectory: Trajectory) -> tuple[MAPPOState, Metrics]:
         progress = state.updates / total_updates
         risk_fraction = jnp.minimum(1.0, progress / config.risk_warmup) if config.risk_warmup else jnp.float32(1.0)
         measure = state.measure.relaxed(risk_fraction)
-        inputs = critic_inputs(trajectory.observations, trajectory.global_state, config.centralised)
-        next_inputs = critic_inputs(trajectory.next_observations, trajectory.next_global_state, config.centralised)
+        memory, next_memory = trajectory.carry, trajectory.extras["carry"]
+        inputs = seen_by_critic(trajectory.observations, trajectory.global_state, memory)
+        next_inputs = seen_by_critic(trajectory.next_observations, trajectory.next_global_state, next_memory)
         transitions = _transitions(trajectory, config.gamma, config.shaping)
         mixtures = None
         if per_action:
-            # At the end of the horizon the next mask is unknown; the policy's preferences stand in for it.
-            everything = jnp.ones_like(trajectory.available)
             mixtures = (
-                action_probabilities(state.actor, trajectory.observations, trajectory.available),
-                action_probabilities(state.actor, trajectory.next_observations, everything),
+                probabilities(state.actor, trajectory.observations, trajectory.available, memory),
+                probabilities(state.actor, trajectory.next_observations, trajectory.next_available, next_memory),
             )
         estimates = estimate_advantages(
             config.advantage,
@@ -168,14 +185,16 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         if config.normalise_advantages:
             advantages = _normalise(advantages, active)
         batch = _Minibatch(
-            trajectory.observations, inputs, trajectory.available, trajectory.actions,
+            memory, trajectory.first, trajectory.observations, inputs, trajectory.available, trajectory.actions,
             trajectory.extras["log_prob"], advantages, estimates.targets, active,
         )  # fmt: skip
         batch = jax.tree.map(lambda x: _segments(x, config.segment_length), batch)
+        batch = batch._replace(memory=jax.tree.map(lambda x: x[:, 0], batch.memory))
         step_size = state.learning_rate * (1.0 - 0.9 * progress)
 
         def actor_loss(params, data: _Minibatch):
-            choice = policy_of(params, data.observations, data.available)
+            outputs = actor_network.unroll(params, data.memory, data.observations, data.first)
+            choice = policy(space, outputs, data.available)
             log_ratio = choice.log_prob(data.actions) - data.log_prob
             ratio = jnp.exp(log_ratio)
             clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
@@ -227,11 +246,12 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         update=update,
         # Shaped rewards are not the returns that an evaluation sees.
         predict_returns=predict_returns if hasattr(critic, "distribution") and not config.shaping else None,
-        initial_carry=lambda num_envs: (),
+        initial_carry=actor_network.initial_memory,
         sweepable=frozenset({"epsilon", "learning_rate"} | measure_fields(target_measure)),
         rollout_steps=config.rollout_steps,
         num_envs=config.num_envs,
         gamma=config.gamma,
+        action_probabilities=action_probabilities if isinstance(space, Discrete) else None,
     )
 
 

@@ -50,6 +50,9 @@ class MAPPOConfig:
     """One network for all agents, told apart by identity (else one network each)."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
+    recurrent: bool = False
+    """Agents remember: the actor's last hidden layer is a GRU, and the critic sees what it remembers. Gradients go back
+    through `segment_length` steps."""
 
     gamma: float = 0.99
     """Discount per step."""
@@ -78,8 +81,11 @@ class MAPPOConfig:
     """Consecutive steps that stay together when a batch is shuffled; must divide `rollout_steps`."""
 
 
-def risk_measure(config: MAPPOConfig) -> RiskMeasure:
-    """The measure of a configuration, its number replaced by `tau`, `alpha`, `weight` or `eta` where given."""
+def risk_measure(config: Any) -> RiskMeasure:
+    """The measure of a configuration, its number replaced by `tau`, `alpha`, `weight` or `eta` where given.
+
+    Any configuration with these settings will do.
+    """
     measure = parse(config.measure)
     fields = measure_fields(measure)
     given = {
@@ -123,6 +129,8 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
         raise AverseError("epsilon and shaping must not be negative")
     if config.support is not None and not config.support[0] < config.support[1]:
         raise AverseError(f"support must be (lowest, highest) with lowest < highest, not {config.support}")
+    if config.recurrent and not config.hidden:
+        raise AverseError("recurrent needs at least one hidden layer, whose size is that of the memory")
     if config.num_atoms < 2:
         raise AverseError(f"num_atoms must be at least 2, not {config.num_atoms}")
     if config.rollout_steps % config.segment_length:

@@ -25,29 +25,40 @@ class MLP(nn.Module):
         return nn.Dense(self.outputs, kernel_init=nn.initializers.orthogonal(self.final_gain))(x)
 
 
+def one_network(
+    network: MLP, input_size: int
+) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
+    """The pair (init(key) -> params, apply(params, inputs [..., input_size]) -> [..., outputs])."""
+
+    def init(key: jax.Array) -> Params:
+        return network.init(key, jnp.zeros(input_size))
+
+    def apply(params: Params, inputs: jax.Array) -> jax.Array:
+        # As one matrix: with more leading axes XLA's CPU backend takes twice as long.
+        outputs: Any = network.apply(params, inputs.reshape(-1, input_size))
+        return outputs.reshape(*inputs.shape[:-1], network.outputs)
+
+    return init, apply
+
+
 def agent_networks(
-    network: MLP, num_agents: int, input_size: int, shared: bool
+    network: MLP, num_agents: int, input_size: int, shared: bool, identify: bool = True
 ) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
     """The pair (init(key) -> params, apply(params, inputs [..., A, input_size]) -> [..., A, outputs]).
 
-    Shared: one set of parameters, and with several agents each input is followed by the agent's one-hot identity.
+    Shared: one set of parameters, and with several agents each input is followed by the agent's one-hot identity
+    (unless told not to `identify`).
     Separate: parameters carry a leading axis A and agent i is computed with the i-th.
     """
-    identity = shared and num_agents > 1
+    identity = identify and shared and num_agents > 1
     size = input_size + (num_agents if identity else 0)
 
-    def one(key: jax.Array) -> Params:
-        return network.init(key, jnp.zeros(size))
+    one, forward = one_network(network, size)
 
     def init(key: jax.Array) -> Params:
         if shared:
             return one(key)
         return jax.vmap(one)(jax.random.split(key, num_agents))
-
-    def forward(params: Params, inputs: jax.Array) -> Any:
-        # As one matrix: with more leading axes XLA's CPU backend takes twice as long.
-        outputs: Any = network.apply(params, inputs.reshape(-1, size))
-        return outputs.reshape(*inputs.shape[:-1], network.outputs)
 
     def apply(params: Params, inputs: jax.Array) -> jax.Array:
         if identity:
@@ -60,20 +71,30 @@ def agent_networks(
     return init, apply
 
 
-def critic_inputs(observations: jax.Array, global_state: jax.Array, centralised: bool) -> jax.Array:
-    """What the critic of each agent sees, [..., A, I]: its own observation, after the global state if centralised."""
+def critic_inputs(
+    observations: jax.Array, global_state: jax.Array, memory: Any = (), *, centralised: bool
+) -> jax.Array:
+    """What the critic of each agent sees, [..., A, I].
+
+    That is its own observation, after the global state if centralised, and what a recurrent policy (`memory`
+    [..., A, H], else ()) remembers: what happens from here on depends on it. With the memory, the critic of a recurrent
+    policy needs none of its own (Baisero, Amato 2022, on critics of state and history).
+    """
     num_agents = observations.shape[-2]
-    if not centralised:
-        return observations
-    shared = jnp.broadcast_to(
-        global_state[..., None, :], (*global_state.shape[:-1], num_agents, global_state.shape[-1])
-    )
-    # A single agent's observation adds nothing to the global state.
-    return shared if num_agents == 1 else jnp.concatenate([shared, observations], axis=-1)
+    seen = [observations, *jax.tree.leaves(memory)]
+    if centralised:
+        shared = jnp.broadcast_to(
+            global_state[..., None, :], (*global_state.shape[:-1], num_agents, global_state.shape[-1])
+        )
+        # A single agent's observation adds nothing to the global state.
+        seen = [shared, *(seen if num_agents > 1 else seen[1:])]
+    return jnp.concatenate(seen, axis=-1) if len(seen) > 1 else seen[0]
 
 
-def critic_input_size(observation_size: int, global_state_size: int, num_agents: int, centralised: bool) -> int:
+def critic_input_size(
+    observation_size: int, global_state_size: int, memory_size: int, num_agents: int, centralised: bool
+) -> int:
     """The length I of `critic_inputs`."""
     if not centralised:
-        return observation_size
-    return global_state_size + (observation_size if num_agents > 1 else 0)
+        return observation_size + memory_size
+    return global_state_size + (observation_size if num_agents > 1 else 0) + memory_size

@@ -1,6 +1,6 @@
 """Action distributions: categorical with availability masks, and diagonal Gaussian."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,10 @@ class CategoricalPolicy(NamedTuple):
     def entropy(self) -> jax.Array:
         return -(jnp.exp(self.log_probs) * self.log_probs).sum(-1)
 
+    def divergence(self, other: Any) -> jax.Array:
+        """KL(self || other), in nats, [...]; `other` is of the same kind."""
+        return (jnp.exp(self.log_probs) * (self.log_probs - other.log_probs)).sum(-1)
+
 
 class GaussianPolicy(NamedTuple):
     """Diagonal normal over action vectors; mean and log_std float32 [..., size]. The environment clips to its box."""
@@ -47,6 +51,12 @@ class GaussianPolicy(NamedTuple):
 
     def entropy(self) -> jax.Array:
         return (self.log_std + 0.5 * jnp.log(2.0 * jnp.pi * jnp.e)).sum(-1)
+
+    def divergence(self, other: Any) -> jax.Array:
+        """KL(self || other), in nats, [...]; `other` is of the same kind."""
+        ratio = jnp.exp(2.0 * (self.log_std - other.log_std))
+        distance = (self.mean - other.mean) * jnp.exp(-other.log_std)
+        return (0.5 * (ratio + distance**2 - 1.0) + other.log_std - self.log_std).sum(-1)
 
 
 Policy = CategoricalPolicy | GaussianPolicy

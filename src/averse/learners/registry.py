@@ -6,11 +6,15 @@ from typing import Any
 
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
+from averse.learners.average_reward_config import MATRPOConfig, MVIPPOConfig
 from averse.learners.contract import Learner
 from averse.learners.mappo_config import MAPPOConfig
+from averse.learners.value_based_config import ValueBasedConfig
 
 # method -> (configuration, family); a family is the function (config, environment, total_updates) -> Learner.
 _MAPPO = "averse.learners.mappo:mappo"
+_MATRPO = "averse.learners.matrpo:matrpo"
+_VALUE_BASED = "averse.learners.value_based:value_based"
 _PRESETS: dict[str, tuple[Any, str]] = {
     "ppo": (MAPPOConfig(centralised=False), _MAPPO),
     "mappo": (MAPPOConfig(), _MAPPO),
@@ -21,6 +25,26 @@ _PRESETS: dict[str, tuple[Any, str]] = {
     ),
     "c51-cvar-mappo": (MAPPOConfig(critic="categorical", measure="cvar:0.1", advantage="influence"), _MAPPO),
     "rqe-mappo": (MAPPOConfig(critic="categorical", measure="entropic:1", advantage="entropic"), _MAPPO),
+    "mv-matrpo": (MATRPOConfig(), _MATRPO),
+    "matrpo": (MATRPOConfig(beta=0.0), _MATRPO),
+    "mv-ippo": (MVIPPOConfig(), "averse.learners.mv_ippo:mv_ippo"),
+    "dqn": (ValueBasedConfig(recurrent=False, rollout_steps=16), _VALUE_BASED),
+    "c51": (ValueBasedConfig(head="categorical", num_quantiles=51, recurrent=False, rollout_steps=16), _VALUE_BASED),
+    "qr-dqn": (ValueBasedConfig(head="quantile", recurrent=False, rollout_steps=16), _VALUE_BASED),
+    "vdn": (ValueBasedConfig(mixer="sum", lam=0.6), _VALUE_BASED),
+    "qmix": (ValueBasedConfig(mixer="monotone", lam=0.6), _VALUE_BASED),
+    "rmix": (
+        ValueBasedConfig(
+            head="quantile", mixer="monotone", dynamic_risk=True, lam=0.6, num_quantiles=100, mixer_embedding=48
+        ),
+        _VALUE_BASED,
+    ),
+    "riskq": (
+        ValueBasedConfig(
+            head="quantile", mixer="quantile", measure="wang:0.75", lam=0.6, optimiser="rmsprop", learning_rate=1e-3
+        ),
+        _VALUE_BASED,
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.environments.protocol import Environment
-from averse.environments.vectorised import BatchState, reset_batch, step_batch
+from averse.environments.vectorised import BatchState, reset_batch, step_batch, where_done
 from averse.learners.contract import Learner, Trajectory
 
 
@@ -78,6 +78,8 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         first=state.first,
         next_observations=step.next_observations,
         next_global_state=step.next_global_state,
+        next_available=step.next_available,
+        carry=state.carry,
     )
     record = EpisodeRecord(
         jnp.where(done, returns, jnp.nan),
@@ -92,7 +94,7 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         available=step.available,
         active=~step.terminated | done[:, None],
         first=done,
-        carry=extras.get("carry", ()),
+        carry=where_done(done, learner.initial_carry(learner.num_envs), extras.get("carry", ())),
         returns=jnp.where(done, 0.0, returns),
         lengths=jnp.where(done, 0, lengths),
         key=key,
@@ -112,7 +114,8 @@ class CompiledGroup:
     """Runs (seeds times swept values) that are trained side by side in one program.
 
     On a CPU the small operations of one program keep one core busy; the runs are therefore dealt out in equal parts to
-    as many threads as there are cores, each executing the same compiled program.
+    as many threads as there are cores, each executing the same compiled program. Where they do not come out even, the
+    last run is computed more than once: that costs less than compiling a second program.
 
     Args:
       runs: one dictionary per run, its seed and the swept numbers.
@@ -121,7 +124,8 @@ class CompiledGroup:
     def __init__(self, environment: Environment, learner: Learner, runs: list[dict[str, float]]):
         self.environment, self.learner, self.runs = environment, learner, runs
         cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-        self._num_parts = max(n for n in range(1, cores + 1) if len(runs) % n == 0)
+        self._per_part = -(-len(runs) // min(cores, len(runs)))
+        self._num_parts = -(-len(runs) // self._per_part)
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 
@@ -146,24 +150,23 @@ class CompiledGroup:
         self._parts = [state for state, _ in results]
         metrics: list[dict[str, float]] = []
         records: list[EpisodeRecord] = []
-        per_part = len(self.runs) // self._num_parts
         for _, outputs in results:
             part_metrics, part_records = jax.device_get(outputs)
-            for i in range(per_part):
+            for i in range(min(self._per_part, len(self.runs) - len(metrics))):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
                 records.append(jax.tree.map(lambda x: x[i].ravel(), part_records))  # noqa: B023
         return metrics, records
 
     def snapshot(self) -> LoopState:
         """What a checkpoint must hold for training to go on bit for bit; leading axis: runs."""
-        return jax.tree.map(lambda *x: jnp.concatenate(x), *self._parts)
+        return jax.tree.map(lambda *x: jnp.concatenate(x)[: len(self.runs)], *self._parts)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""
-        size = len(self.runs) // self._num_parts
+        runs = np.minimum(np.arange(self._num_parts * self._per_part), len(self.runs) - 1)
         self._parts = [
-            jax.tree.map(lambda x: x[i * size : (i + 1) * size], snapshot)  # noqa: B023
-            for i in range(self._num_parts)
+            jax.tree.map(lambda x: x[part], snapshot)  # noqa: B023
+            for part in runs.reshape(self._num_parts, self._per_part)
         ]
 
     def learner_states(self) -> Any:

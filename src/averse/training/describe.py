@@ -1,9 +1,14 @@
 """The run summary: what is about to be trained, in a few lines."""
 
+import jax
+
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
 from averse.games import tractability_margin
+from averse.learners.average_reward_config import AverageRewardConfig, MATRPOConfig
 from averse.learners.mappo_config import MAPPOConfig, risk_measure
+from averse.learners.replay import size_in_bytes
+from averse.learners.value_based_config import ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
 
@@ -23,9 +28,38 @@ def describe(config: TrainingConfig) -> str:
     ]
     for name, values in config.sweep.items():
         lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
+    if isinstance(settings, AverageRewardConfig):
+        lines.append(
+            "  objective J = eta - beta zeta: mean less beta times variance of the reward per step in the long run"
+            + ("" if "beta" in config.sweep else f"; beta {settings.beta:g}")
+        )
+    if isinstance(settings, MATRPOConfig):
+        lines.append(
+            f"  agents take turns in {settings.order} order, each a trust-region step of at most {settings.max_kl:g} "
+            "nats; average-reward advantages, no discount"
+        )
+    if isinstance(settings, ValueBasedConfig):
+        lines += _describe_replay(config, settings, environment)
     if isinstance(settings, MAPPOConfig):
         lines += _describe_risk(config, settings, environment)
     return "\n".join(lines)
+
+
+def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environment) -> list[str]:
+    if settings.dynamic_risk:
+        risk = "dynamic" if settings.fixed_alpha is None else f"cvar:{settings.fixed_alpha:g}"
+    else:
+        risk = str(risk_measure(settings))
+    state = jax.eval_shape(config.build_learner(environment).init, jax.random.key(0))
+    size = size_in_bytes(state.replay) * len(config.runs)
+    fresh = settings.num_envs / (settings.batch_size * settings.gradient_steps)
+    return [
+        f"  head {settings.head}, mixer {settings.mixer}, measure {risk}",
+        f"  {settings.gradient_steps} gradient steps of {settings.batch_size} sequences per {settings.num_envs} new ones: "
+        f"each is learned from {1 / fresh:.2g} times",
+        f"  memory of the replay buffers: {size / 1e6:.1f} MB ({len(config.runs)} x {settings.buffer_size:,} sequences of "
+        f"{settings.rollout_steps} steps)",
+    ]
 
 
 def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -> list[str]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
+from averse.environments.vectorised import where_done
 from averse.learners.contract import Learner, Trajectory
 from averse.training.compiled import EpisodeRecord
 
@@ -30,10 +31,12 @@ class HostGroup:
         self.updates = 0
         self._step: TimeStep | None = None
 
-    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, observations, available, carry):
+    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, observations, available, carry, first):
+        """Actions, extras and the memory before acting, which is blank where an episode begins."""
         # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
         key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
-        return self.learner.act(state, observations, available, key, carry=carry)
+        carry = where_done(first, self.learner.initial_carry(self.learner.num_envs), carry)
+        return *self.learner.act(state, observations, available, key, carry=carry), carry
 
     def start(self) -> None:
         swept = {name: jnp.float32(value) for name, value in self.runs[0].items() if name != "seed"}
@@ -72,8 +75,8 @@ class HostGroup:
         for t in range(self.learner.rollout_steps):
             before = self._step
             assert before is not None
-            actions, extras = self._act(
-                self.state, self._key, self.updates, t, before.observations, before.available, self._carry
+            actions, extras, carry = self._act(
+                self.state, self._key, self.updates, t, before.observations, before.available, self._carry, self._first
             )
             after = self.vector.step(np.asarray(actions))
             done = np.asarray(after.done)
@@ -83,7 +86,7 @@ class HostGroup:
             transition = [
                 before.observations, before.global_state, before.available, actions, extras, after.rewards, after.costs,
                 after.terminated, after.truncated, self._active, self._first,
-                after.next_observations, after.next_global_state,
+                after.next_observations, after.next_global_state, after.next_available, carry,
             ]  # fmt: skip
             steps.append(Trajectory._make(transition))
             info = {name: np.where(done, value, np.nan) for name, value in after.info.items()}

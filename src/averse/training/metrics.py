@@ -95,10 +95,13 @@ def progress_bar(disable: bool) -> Progress:
 
 
 def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:
-    """The figures beside the bar: speed, and return and tail averaged over the runs."""
+    """The figures beside the bar: speed, and return and tail (or J, mean and variance) averaged over the runs."""
 
     def average(name: str) -> str:
         values = [row[name] for row in figures if name in row]
         return f"{np.mean(values):.2f}" if values else "-"
 
-    return f"{steps_per_second:,.0f} steps/s  return {average('return')}  worst-5% {average('cvar_05')}"
+    speed = f"{steps_per_second:,.0f} steps/s"
+    if any("objective" in row for row in figures):  # a learner of the long-run mean and variance
+        return f"{speed}  J {average('objective')}  mean {average('eta')}  variance {average('zeta')}"
+    return f"{speed}  return {average('return')}  worst-5% {average('cvar_05')}"

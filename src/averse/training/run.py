@@ -1,6 +1,7 @@
 """A finished or unfinished run on disk, and the policies in it."""
 
 import contextlib
+import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from averse import environments
 from averse.environments import is_compiled
 from averse.environments.protocol import Description, Environment
 from averse.errors import AverseError
@@ -66,6 +68,24 @@ class Run:
         """A callable from observations to actions, for your own code: `actions = run.policy()(observations)`."""
         return PolicyFunction(self.learner, self.state(index), self.environment, explore)
 
+    def moved_to(self, environment: str) -> "Run":
+        """The same policies in another environment that looks alike to them, such as a simulator's compiled twin.
+
+        It takes over the parameters that both environments have. Raises AverseError for an unknown environment and for
+        one whose observations, actions or agents are not those that the policies know.
+        """
+        known = {field.name for field in dataclasses.fields(environments.environment_class(environment))}
+        parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
+        config = dataclasses.replace(self.config, environment=environment, environment_parameters=parameters)
+        moved = dataclasses.replace(self, config=config)
+        for what in ("num_agents", "action_space", "observation_size", "global_state_size"):
+            here, there = getattr(self.environment, what), getattr(moved.environment, what)
+            if here != there:
+                raise AverseError(
+                    f"a policy of {self.config.environment} cannot act in {environment}: {what} is {there}, not {here}"
+                )
+        return moved
+
     @property
     def finished(self) -> bool:
         return all(done >= self.config.total_updates for done in self.updates)
@@ -78,7 +98,7 @@ class PolicyFunction:
         from averse.environments.protocol import num_available
 
         self._learner, self._state = learner, state
-        self._act = jax.jit(functools.partial(learner.act, explore=explore))
+        self._act = jax.jit(functools.partial(learner.act, explore=explore and not learner.explores_by_noise))
         self._key = jax.random.key(seed)
         self._num_available = num_available(environment.action_space)
         self._carry: Any = None

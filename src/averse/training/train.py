@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
 CLAMPED_MASS = 0.1  # fraction of the targets' mass beyond the support that deserves a warning
 REPORTS = 100  # lines of metrics that a run writes, at most
+
+
+# (learner, its state in one run) -> figures by name
+Measure = Callable[[Learner, Any], dict[str, float]]
 
 
 class DivergenceError(RuntimeError):
@@ -104,10 +108,14 @@ def train(
     return run_training(config, None if out is None else Path(out), progress=progress, tensorboard=tensorboard)
 
 
-def resume(path: str | Path, *, progress: bool = False, tensorboard: bool = False) -> Run:
+def resume(
+    path: str | Path, *, progress: bool = False, tensorboard: bool = False, measure: Measure | None = None
+) -> Run:
     """Finish an interrupted run from its last checkpoints; it ends as if it had never been interrupted."""
     path = Path(path)
-    return run_training(read_config(path), path, resuming=True, progress=progress, tensorboard=tensorboard)
+    return run_training(
+        read_config(path), path, resuming=True, progress=progress, tensorboard=tensorboard, measure=measure
+    )
 
 
 class _Disk:
@@ -132,8 +140,13 @@ def run_training(
     resuming: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
+    measure: Measure | None = None,
 ) -> Run:
-    """Carry out a configuration, in a fresh run directory or (`resuming`) in an existing one."""
+    """Carry out a configuration, in a fresh run directory or (`resuming`) in an existing one.
+
+    Args:
+      measure: what else to write down of each run whenever metrics are written, such as an exact score.
+    """
     environment = config.build_environment()
     learner = config.build_learner(environment)
     groups = groups_of(config, is_compiled(environment))
@@ -163,7 +176,7 @@ def run_training(
             else:
                 trainee.start()
             bar.advance(task, done * len(group))
-            for updates, speed, figures in _advance(config, trainee, group, done, number, disk):
+            for updates, speed, figures in _advance(config, trainee, group, done, number, disk, measure):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
             states.append(trainee.learner_states())
     learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
@@ -188,6 +201,7 @@ def _advance(
     done: int,
     number: int,
     disk: _Disk | None,
+    measure: Measure | None,
 ) -> Iterator[tuple[int, float, list[dict[str, float]]]]:
     """Advance a group from `done` updates to the end; yield each chunk's updates, steps per second and figures."""
     total = config.total_updates
@@ -204,6 +218,10 @@ def _advance(
         done += count
         _stop_if_diverged(trainee, metrics, done, store)
         figures = [{**metrics[i], **episode_figures(records[i])} for i in range(len(group))]
+        if measure is not None:
+            states = trainee.learner_states()
+            for i, row in enumerate(figures):
+                row |= measure(trainee.learner, jax.tree.map(lambda x: x[i], states))  # noqa: B023
         if disk is not None:
             for i, index in enumerate(group):
                 row = {**figures[i], "steps_per_second": speed}

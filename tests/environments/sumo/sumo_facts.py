@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from averse.environments.intersection.geometry import NETWORK_FILE, geometry, points_at
-from averse.environments.intersection.task import ARMS, IntersectionTask
+from averse.environments.intersection.starts import START_NUMBERS, agent_starts
+from averse.environments.intersection.task import (
+    ACCELERATIONS,
+    ARMS,
+    CAR_LENGTH,
+    HUMAN_ACCELERATION,
+    HUMAN_DECELERATION,
+    HUMAN_MIN_GAP,
+    HUMAN_REACTION,
+    MAX_SPEED,
+    IntersectionTask,
+)
 from averse.environments.sumo.simulation import OPTIONS, Simulation, import_libsumo, start
 from averse.errors import AverseError
 
@@ -221,3 +232,66 @@ def unseen_crossings(step_length: float, tries: int) -> float:
 
     truth, seen = crashes(0.01), crashes(step_length)
     return sum(t and not s for t, s in zip(truth, seen)) / sum(truth)
+
+
+def recorded_episodes(num_agents: int, count: int) -> list[dict[str, Any]]:
+    """Episodes without humans, agents driving at random: per decision the cars, statuses, actions and the trace."""
+    simulation = Simulation(IntersectionTask(num_agents=num_agents, human_rate=0.0), trace=True)
+    choices = (np.arange(5), np.array([1, 2, 3, 4]), np.array([2, 3, 4, 4]))  # from hesitant to fast
+    episodes = []
+    for seed in range(count):
+        generator = np.random.default_rng(seed)
+        state = simulation.reset(seed, exact=True)
+        starts = agent_starts(np, simulation._task, np.random.default_rng(seed).random((START_NUMBERS, num_agents)))
+        episode: dict[str, Any] = {"starts": starts._asdict(), "cars": [], "status": [], "actions": [], "trace": []}
+        choice, done = choices[generator.integers(len(choices))], False
+        while True:
+            episode["cars"].append(tuple(list(part) for part in state["cars"]))
+            episode["status"].append(list(state["status"]))
+            if done:
+                break
+            actions = generator.choice(choice, num_agents).astype(np.int32)
+            step = simulation.step(actions)
+            state, done = step.state, step.done
+            episode["actions"].append(actions)
+            episode["trace"].append(np.array(step.outcome["trace"]))
+        episodes.append(episode)
+    simulation.close()
+    return episodes
+
+
+def follower(seed: int) -> np.ndarray:
+    """A perfect human driver behind an agent who drives at random: positions and speeds of both, float64 [steps, 4]."""
+    generator = np.random.default_rng(seed)
+    sumo = _started(seed=seed)
+    types = sumo.vehicletype
+    types.copy("DEFAULT_VEHTYPE", "human")
+    for set_value, value in (
+        (types.setLength, CAR_LENGTH),
+        (types.setAccel, HUMAN_ACCELERATION),
+        (types.setDecel, HUMAN_DECELERATION),
+        (types.setTau, HUMAN_REACTION),
+        (types.setMinGap, HUMAN_MIN_GAP),
+        (types.setImperfection, 0.0),
+        (types.setSpeedFactor, 1.0),
+        (types.setSpeedDeviation, 0.0),
+    ):
+        set_value("human", value)
+    types.setDecel("agent", HUMAN_DECELERATION)
+    _add(sumo, "leader", "north", 45.0, 10.0)
+    sumo.vehicle.add("follower", "from_north", "human", departSpeed="9.0")
+    sumo.vehicle.moveTo("follower", "north_in_0", 15.0)
+    sumo.simulationStep()
+    rows, speed, acceleration = [], 10.0, 0.0
+    for step in range(80):
+        place = [sumo.vehicle.getLanePosition(name) for name in ("leader", "follower")]
+        rows.append([*place, *(sumo.vehicle.getSpeed(name) for name in ("leader", "follower"))])
+        if place[0] > 120.0:
+            break  # beyond, the junction matters too
+        if step % 5 == 0:
+            acceleration = generator.choice(ACCELERATIONS)
+        speed = min(max(speed + acceleration * 0.1, 0.0), MAX_SPEED)
+        sumo.vehicle.setSpeed("leader", speed)
+        sumo.simulationStep()
+    sumo.close()
+    return np.array(rows)

@@ -46,11 +46,12 @@ def test_shapes_types_and_ranges(agents):
         "truncated": (2,),
         "next_observations": (2, agents, environment.observation_size),
         "next_global_state": (2, environment.global_state_size),
+        "next_available": (2, agents, 5),
     }
     for step in steps:
         for name, shape in sizes.items():
             value = getattr(step, name)
-            expected = np.bool_ if name in ("available", "terminated", "truncated") else np.float32
+            expected = np.bool_ if name in ("available", "next_available", "terminated", "truncated") else np.float32
             assert (name, value.shape, value.dtype) == (name, shape, expected)
             if value.dtype == np.float32:
                 assert np.isfinite(value).all()

@@ -105,9 +105,9 @@ def points_at(xp: Any, road: Geometry, movement: Any, position: Any) -> tuple[An
     """The points (x, y) at the given positions of the given movements' paths, in m; exact, as SUMO places them."""
     cells = road.segment_of_cell.shape[0] // NUM_MOVEMENTS
     cell = xp.minimum(xp.maximum((position * (1 / _CELL)).astype("int32"), 0), cells - 1)
-    row = xp.take(road.segment_of_cell, movement * cells + cell)
-    row = row + (position >= xp.take(road.segments[:, 5], row))
-    segment = xp.take(road.segments, row, axis=0)
+    row = xp.take(road.segment_of_cell, movement * cells + cell, mode="clip")
+    row = row + (position >= xp.take(road.segments[:, 5], row, mode="clip"))
+    segment = xp.take(road.segments, row, axis=0, mode="clip")
     along = position - segment[..., 0]
     return segment[..., 1] + along * segment[..., 3], segment[..., 2] + along * segment[..., 4]
 

@@ -100,7 +100,7 @@ def _neighbours(
     distance = xp.sqrt(east * east + north * north)
     seen = seen & (distance <= task.sensor_range)
 
-    zone = xp.take(road.zones, mine * NUM_MOVEMENTS + theirs, axis=0)
+    zone = xp.take(road.zones, mine * NUM_MOVEMENTS + theirs, axis=0, mode="clip")
     to_mine, to_theirs = zone[..., 1] - my_position, zone[..., 3] - position
     conflict = (zone[..., 0] > 0) & (my_position < zone[..., 2]) & (position < zone[..., 4])
     later = xp.maximum(to_theirs, 0) / xp.maximum(speed, _SLOWEST)

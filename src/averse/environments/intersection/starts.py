@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 from averse.environments.intersection.task import (
     ARMS,
     DECISION_SECONDS,
+    HUMAN_DECELERATION,
+    HUMAN_MIN_GAP,
+    HUMAN_REACTION,
     SPAWN_HEADWAY,
     SPAWN_SPEEDS,
     TURNS,
@@ -47,3 +50,10 @@ def agent_starts(xp: Any, task: IntersectionTask, uniforms: Any) -> AgentStarts:
         departure=xp.floor(time / DECISION_SECONDS).astype("int32"),
         speed=low + (high - low) * uniforms[..., 3, :],
     )
+
+
+def departure_limit(xp: Any, gap: Any, leader_speed: Any) -> Any:
+    """The fastest speed (m/s) at which a car may depart `gap` m behind another, so that it could still stop."""
+    b = HUMAN_DECELERATION * HUMAN_REACTION
+    room = xp.maximum(gap - HUMAN_MIN_GAP, 0.0)
+    return -b + xp.sqrt(b * b + leader_speed * leader_speed + 2 * HUMAN_DECELERATION * room)

@@ -1,6 +1,6 @@
 """The environment `sumo-intersection`: the task of `environments.intersection` in the SUMO simulator."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from averse.environments.host import Batch, WorkerPool, WorkerVector
+from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.geometry import Geometry, Pose, geometry, poses_at
 from averse.environments.intersection.observations import (
     available_actions,
     global_state,
-    global_state_size,
-    observation_size,
     observe,
 )
 from averse.environments.intersection.rewards import (
@@ -26,13 +25,11 @@ from averse.environments.intersection.rewards import (
     meeting,
     metrics,
     new_tally,
-    return_bounds,
     rewards,
     terminated,
     update_tally,
 )
 from averse.environments.intersection.task import (
-    ACCELERATIONS,
     CAR_LENGTH,
     CAR_WIDTH,
     DECISION_SECONDS,
@@ -43,7 +40,7 @@ from averse.environments.intersection.task import (
     Scene,
     Status,
 )
-from averse.environments.protocol import ActionSpace, Discrete, TimeStep
+from averse.environments.protocol import TimeStep
 from averse.environments.sumo.simulation import Simulation
 from averse.environments.worker import Layout
 from averse.errors import AverseError
@@ -54,7 +51,7 @@ _CLOSE = GAP_LIMIT + CAR_WIDTH + 2 * (CAR_LENGTH + MAX_SPEED * DECISION_SECONDS)
 
 
 @dataclass(frozen=True)
-class SumoIntersection(IntersectionTask):
+class SumoIntersection(IntersectionEnvironment):
     """N cars of agents cross a junction among human drivers, some of them reckless, in SUMO (package `libsumo`).
 
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
@@ -72,32 +69,9 @@ class SumoIntersection(IntersectionTask):
             raise AverseError(f"drivers must be one of {', '.join(_DRIVERS)}, not {self.drivers!r}")
 
     @property
-    def action_space(self) -> ActionSpace:
-        """Five accelerations."""
-        return Discrete(len(ACCELERATIONS))
-
-    @property
-    def observation_size(self) -> int:
-        """O; see `observations.observe`."""
-        return observation_size(self)
-
-    @property
-    def global_state_size(self) -> int:
-        """G; see `observations.global_state`."""
-        return global_state_size(self)
-
-    @property
     def metrics(self) -> dict[str, str]:
         """Per-episode events and measures with their units."""
         return {**METRICS, "worker_failed": "1 if the episode was cut because its simulator process died"}
-
-    def return_bounds(self, gamma: float) -> tuple[float, float]:
-        """Lowest and highest discounted return an agent can collect from any state."""
-        return return_bounds(self, geometry(), gamma)
-
-    def parameters(self) -> dict[str, Any]:
-        """The keyword arguments that build this environment again."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def vector(self, num_envs: int) -> WorkerVector:
         """Start `num_envs` simulations, each in its own worker process (libsumo holds one per process)."""
@@ -107,8 +81,7 @@ class SumoIntersection(IntersectionTask):
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""
         if find_spec("libsumo") is None:
             raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
-        # a plain task: workers must not import this module, which imports JAX
-        task = IntersectionTask(**{field.name: getattr(self, field.name) for field in fields(IntersectionTask)})
+        task = self.task()  # workers must not import this module, which imports JAX
         return WorkerPool(
             partial(Simulation, task, self.drivers == "sumo", trace),
             layout(task, trace),
@@ -176,6 +149,7 @@ class TrafficEncoder:
             truncated=np.zeros(num_envs, bool),
             next_observations=observations.copy(),
             next_global_state=state.copy(),
+            next_available=available_actions(np, self._scene),
             info=figures,
         )
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle.any() else time_step
@@ -216,6 +190,7 @@ class TrafficEncoder:
             truncated=batch.ended & ~(after.status >= Status.ARRIVED).all(-1),
             next_observations=next_observations,
             next_global_state=next_state,
+            next_available=available_actions(np, after),
             info=figures,
         )
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle_now.any() else time_step
@@ -253,8 +228,13 @@ def _without_idle(time_step: TimeStep, idle: np.ndarray, idle_now: np.ndarray) -
     for array in (time_step.observations, time_step.global_state):
         array[idle_now] = 0
     available = time_step.available | idle_now[:, None, None]
+    next_available = time_step.next_available | idle[:, None, None]
     info = {name: np.where(idle, np.float32(np.nan), value) for name, value in time_step.info.items()}
     terminated_now = time_step.terminated & ~idle[:, None]
     return time_step._replace(
-        available=available, terminated=terminated_now, truncated=time_step.truncated & ~idle, info=info
+        available=available,
+        next_available=next_available,
+        terminated=terminated_now,
+        truncated=time_step.truncated & ~idle,
+        info=info,
     )

@@ -2,14 +2,13 @@
 
 import os
 from importlib.util import find_spec
-from math import sqrt
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from averse.environments.intersection.geometry import NETWORK_FILE, exit_arm, geometry, poses_at
-from averse.environments.intersection.starts import START_NUMBERS, agent_starts
+from averse.environments.intersection.starts import START_NUMBERS, agent_starts, departure_limit
 from averse.environments.intersection.task import (
     ACCELERATIONS,
     ARMS,
@@ -75,12 +74,6 @@ def start(sumo: ModuleType, options: tuple[str, ...], seed: int) -> None:
     if sumo.isLoaded():
         raise AverseError("this process already runs a SUMO simulation; libsumo holds only one per process")
     sumo.start(["sumo", *options, f"--seed={seed}"])
-
-
-def safe_speed(gap: float, leader_speed: float) -> float:
-    """The fastest speed (m/s) from which a car that reacts after 1 s avoids a leader `gap` m ahead who brakes."""
-    b = HUMAN_DECELERATION * HUMAN_REACTION
-    return -b + sqrt(b * b + leader_speed * leader_speed + 2 * HUMAN_DECELERATION * max(gap, 0.0))
 
 
 class _Human(NamedTuple):
@@ -256,7 +249,7 @@ class Simulation:
         gap = ahead - CAR_LENGTH - SPAWN_POSITION
         if gap < SPAWN_GAP:
             return None
-        return wanted if gap > 200.0 else min(wanted, safe_speed(gap - HUMAN_MIN_GAP, leader_speed))
+        return wanted if gap > 200.0 else min(wanted, float(departure_limit(np, gap, leader_speed)))
 
     def _add_human(self, slot: int, human: _Human, position: float, speed: float) -> None:
         kind = RECKLESS_KIND if human.reckless else HUMAN_KIND

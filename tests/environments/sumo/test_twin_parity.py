@@ -1,0 +1,160 @@
+"""The compiled twin against SUMO, without other drivers: motion to 1e-6 m, crashes step by step, followers exactly."""
+
+from functools import cache
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("libsumo")
+
+from sumo_facts import alone, follower, recorded_episodes
+
+from averse.environments.intersection.crashes import crash, crash_exactly, crash_table, lanes_of_movement, table_rows
+from averse.environments.intersection.following import agent_motion, following_speed, next_speed
+from averse.environments.intersection.geometry import geometry, poses_at
+from averse.environments.intersection.task import (
+    ACCELERATIONS,
+    CAR_LENGTH,
+    HUMAN_MIN_GAP,
+    MAX_SPEED,
+    STEPS_PER_DECISION,
+    Status,
+)
+from averse.environments.intersection.twin import Intersection
+
+EPISODES = {4: 360, 8: 240}  # about 380 of them with a crash
+ROAD = geometry("float64")
+
+
+@cache
+def recorded(num_agents):
+    return alone(recorded_episodes, num_agents, EPISODES[num_agents])
+
+
+def replay(episode):
+    """Positions [steps, N] as the twin's motion gives them, until SUMO's first crash, beside SUMO's trace."""
+    for decision, actions in enumerate(episode["actions"]):
+        movement, position, speed = (np.array(part) for part in episode["cars"][decision])
+        driving = np.array(episode["status"][decision]) == Status.DRIVING
+        acceleration = np.where(driving, np.array(ACCELERATIONS)[actions], 0.0)
+        for step in range(STEPS_PER_DECISION):
+            moved, changed = agent_motion(np, position, speed, acceleration)
+            position, speed = np.where(driving, moved, position), np.where(driving, changed, speed)
+            yield (
+                decision * STEPS_PER_DECISION + step,
+                movement.astype(int),
+                driving,
+                position,
+                episode["trace"][decision][step],
+            )
+
+
+@pytest.mark.parametrize("num_agents", [4, 8])
+def test_poses_equal_those_of_sumo(num_agents):
+    worst, compared = 0.0, 0
+    for episode in recorded(num_agents)[:50]:
+        for _, movement, driving, position, rows in replay(episode):
+            wrecked = (rows[:, 0] >= 0) & (rows[:, 2] < 0)
+            here = driving & (rows[:, 0] >= 0)
+            mine = poses_at(np, ROAD, movement[here], position[here])
+            sumo = poses_at(np, ROAD, rows[here, 0].astype(int), rows[here, 1])
+            if wrecked.any():
+                break  # SUMO has forgotten where a car was when it crashed
+            compared += here.sum()
+            worst = max([worst, *(np.abs(a - b).max(initial=0) for a, b in zip(mine[:4], sumo[:4], strict=True))])
+    assert compared > 10_000
+    assert worst < 1e-6
+
+
+@cache
+def crashes(num_agents, exact):
+    """Of each episode with a crash in SUMO or in the twin: (step, cars) of the first in each, None where none is."""
+    table, found = crash_table(), []
+    i, j = np.triu_indices(num_agents, 1)
+    for episode in recorded(num_agents):
+        in_sumo, in_twin = None, None
+        for step, movement, driving, position, rows in replay(episode):
+            m, k = np.maximum(movement[i], 0), np.maximum(movement[j], 0)
+            if exact:
+                touch = crash_exactly(np, ROAD, m, position[i], k, position[j])
+            else:
+                lanes = lanes_of_movement(np, ROAD, m), lanes_of_movement(np, ROAD, k)
+                touch = crash(np, table, table_rows(m, k), lanes[0], position[i], lanes[1], position[j])
+            touch &= driving[i] & driving[j]
+            wrecked = np.flatnonzero((rows[:, 0] >= 0) & (rows[:, 2] < 0))
+            if in_twin is None and touch.any():
+                in_twin = (step, frozenset(np.concatenate([i[touch], j[touch]]).tolist()))
+            if in_sumo is None and len(wrecked):
+                in_sumo = (step, frozenset(wrecked.tolist()))
+            if in_twin and in_sumo:
+                break
+            if in_sumo and step > in_sumo[0] + 10:
+                break  # in SUMO the cars are gone
+        if in_sumo or in_twin:
+            found.append((in_sumo, in_twin))
+    return found
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["octagons", "table"])
+def test_the_same_cars_crash_at_the_same_step(exact):
+    found = crashes(4, exact) + crashes(8, exact)
+    assert len(found) >= 300
+    same = [a is not None and b is not None and a[1] == b[1] for a, b in found]
+    in_time = [s and abs(a[0] - b[0]) <= 1 for s, (a, b) in zip(same, found, strict=True)]
+    assert np.mean(same) >= 0.98
+    assert np.mean(in_time) >= 0.9
+
+
+def test_whole_episodes_of_the_environment_end_as_in_sumo():
+    env = Intersection(human_rate=0.0)
+    step = jax.jit(env.step)
+    start, _ = jax.jit(env.reset)(jax.random.key(0))
+    agree = 0
+    episodes = recorded(4)[:60]
+    for episode in episodes:
+        starts = episode["starts"]
+        state = start._replace(
+            departure=jnp.array(starts["departure"], jnp.int32),
+            departure_speed=jnp.array(starts["speed"], jnp.float32),
+        )
+        _, position, speed = (np.array(part) for part in episode["cars"][0])
+        status = np.array(episode["status"][0])
+        state = state._replace(
+            scene=start.scene._replace(
+                movement=jnp.array(starts["movement"], jnp.int32),
+                position=jnp.array(position, jnp.float32),
+                speed=jnp.array(speed, jnp.float32),
+                present=jnp.array(status == Status.DRIVING),
+                status=jnp.array(status, jnp.int32),
+            )
+        )
+        same = True
+        for t, actions in enumerate(episode["actions"]):
+            state = step(jax.random.key(t), state, jnp.array(actions)).state
+            same &= np.array_equal(state.scene.status, episode["status"][t + 1])
+            driving = np.array(episode["status"][t + 1]) == Status.DRIVING
+            if not same:
+                break
+            np.testing.assert_allclose(
+                np.asarray(state.scene.position)[driving], np.array(episode["cars"][t + 1][1])[driving], atol=2e-3
+            )
+        agree += same
+    assert agree >= 0.9 * len(episodes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_followers_drive_as_in_sumo(seed):
+    rows = alone(follower, seed)  # leader's and follower's position and speed after each step
+    position, speed = rows[0, 1], rows[0, 3]
+    errors = []
+    for before, after in pairwise(rows):
+        gap = before[0] - CAR_LENGTH - HUMAN_MIN_GAP - position
+        speed = next_speed(np, speed, MAX_SPEED, following_speed(np, gap, before[2]), 0.0)
+        position = position + speed * 0.1
+        errors.append((position - after[1], speed - after[3]))
+    assert len(errors) > 50
+    assert np.ptp(rows[:, 2]) > 1.0  # the leader did change its speed
+    assert np.sqrt(np.mean(np.square(errors), 0)).max() < 1e-6

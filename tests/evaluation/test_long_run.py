@@ -1,0 +1,161 @@
+"""Evaluation where nothing ever ends: eta, zeta and J of known policies, their intervals, and what is written."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import averse
+from averse import AverseError
+from averse.cli import main
+from averse.environments import registry
+from averse.evaluation.known_models import exact_mean_variance
+from averse.evaluation.long_run import BATCHES, CHAINS, Batches, chain_player, summarise_long_run
+from averse.planning import mean_variance
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "learners"))
+from random_team import RandomTeam
+
+SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _named():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._CLASSES, "random-team", "random_team:RandomTeam")
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Three seeds at two prices of variance, hardly trained: policies of all kinds."""
+    out = tmp_path_factory.mktemp("runs") / "team"
+    return averse.train("random-team", "mv-matrpo", steps=256, seeds=3, beta=[0.3, 1.0], out=out, **SMALL)
+
+
+def tables(run, index):
+    """A policy asked state by state: per agent [S, Ai]."""
+    learner, state = run.learner, run.state(index)
+    eye = np.eye(run.environment.states, dtype=np.float32)
+    rows = [learner.action_probabilities(state, np.stack([x, x])[None], np.ones((1, 2, 2), bool))[0] for x in eye]
+    probs = np.asarray(rows, np.float64)
+    return [probs[:, agent] / probs[:, agent].sum(-1, keepdims=True) for agent in range(2)]
+
+
+def test_figures_agree_with_exact_planning(run):
+    """Every policy's eta, zeta and J within three times the half-width of its interval; most within once."""
+    evaluation = averse.evaluate(run, steps=4e5, save=False)
+    inside = []
+    for index, settings in enumerate(run.config.runs):
+        exact = mean_variance(run.environment.team_game(), tables(run, index), settings["beta"])
+        batches = evaluation.batches[index]
+        assert batches.exact == pytest.approx(exact, abs=1e-6)
+        assert (batches.training_seed, batches.beta) == (settings["seed"], settings["beta"])
+        found = summarise_long_run([batches])
+        for estimate, truth in zip((found.eta, found.zeta, found.objective), exact):
+            half = (estimate.high - estimate.low) / 2
+            assert 0 < half < 0.02
+            assert abs(estimate.value - truth) < 3 * half
+            inside.append(estimate.low <= truth <= estimate.high)
+        assert found.objective.value == pytest.approx(found.eta.value - found.beta * found.zeta.value, abs=1e-12)
+    assert np.mean(inside) > 0.75
+
+
+def test_intervals_cover_the_truth():
+    """Nominal .95 of J, over 60 evaluations of one policy with an autocorrelated reward."""
+    environment = RandomTeam(game_seed=4)
+    learner = averse.learner("mv-matrpo", environment, **SMALL)
+    state = learner.init(jax.random.key(0))
+    exact = exact_mean_variance(environment, learner, state, 1.0).objective
+    play = chain_player(environment, learner, True, 100)
+    covered = 0
+    for k in range(60):
+        played = play(state, np.arange(20 * k, 20 * k + 20, dtype=np.uint32))
+        found = summarise_long_run([Batches(0, {}, 1.0, 100, played.mean[:, 1:], played.square[:, 1:])]).objective
+        covered += found.low <= exact <= found.high
+    assert 50 <= covered <= 60
+
+
+def test_several_training_seeds_are_resampled_as_a_whole():
+    """Policies that differ: the interval of their mean J is far wider than that of each alone."""
+    rng = np.random.default_rng(0)
+
+    def policy(seed, level):
+        means = level + 0.01 * rng.normal(size=(20, 4))
+        return Batches(seed, {}, 0.5, 10, means, means**2 + 1.0)
+
+    policies = [policy(seed, level) for seed, level in enumerate((0.0, 1.0, 2.0, 3.0))]
+    found = summarise_long_run(policies)
+    assert found.objective.value == pytest.approx(1.0, abs=0.01)
+    assert found.zeta.value == pytest.approx(1.0, abs=1e-3)  # around each policy's own mean, not around all
+    assert found.objective.high - found.objective.low > 2.0
+    for seed, level in enumerate((0.0, 1.0, 2.0, 3.0)):
+        alone = found.by_seed[seed]
+        assert alone.value == pytest.approx(level - 0.5, abs=0.01)
+        assert alone.high - alone.low < 0.02
+    assert found.warning is None
+    assert "one training seed" in summarise_long_run(policies[:1]).warning
+
+
+def test_batches_that_are_too_short_are_reported():
+    """An autoregressive reward of memory 100 in batches of 10 steps: neighbours are alike; in batches of 2000 not."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(40, 8000))
+    rewards = np.empty_like(noise)
+    rewards[:, 0] = noise[:, 0] * 10
+    for t in range(1, 8000):
+        rewards[:, t] = 0.99 * rewards[:, t - 1] + noise[:, t]
+
+    def batches(length):
+        cut = rewards.reshape(40, -1, length)
+        return Batches(0, {}, 0.0, length, cut.mean(-1), (cut**2).mean(-1))
+
+    assert "correlated" in summarise_long_run([batches(10)]).warning
+    assert "correlated" not in summarise_long_run([batches(2000)]).warning
+
+
+def test_what_is_written_gives_the_figures_again(run, capsys):
+    assert main(["evaluate", str(run.path), "--steps", "2e4", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert json.loads((run.path / "evaluation.json").read_text()) == figures
+    assert set(figures["settings"]) == {"beta=0.3", "beta=1"}
+    table = pq.read_table(run.path / "long_run.parquet").to_pandas()
+    assert len(table) == 6 * CHAINS * (BATCHES - 1)
+    for label, beta in (("beta=0.3", 0.3), ("beta=1", 1.0)):
+        rows = table[table["beta"] == beta]
+        values = []
+        for _, mine in rows.groupby("training_seed"):
+            eta = mine["mean"].mean()
+            values.append(eta - beta * (mine["square"].mean() - eta**2))
+        assert figures["settings"][label]["objective"]["value"] == pytest.approx(np.mean(values), abs=1e-9)
+        assert figures["settings"][label]["steps"] == rows["steps"].sum() / 3
+        assert 0 < figures["settings"][label]["metrics"]["first_state"]["value"] < 1
+    assert main(["evaluate", str(run.path), "--steps", "2e4", "--beta", "0"]) == 0
+    text = capsys.readouterr().out
+    assert "J = eta - beta zeta" in text
+    again = averse.evaluate(run, steps=2e4, beta=0.0, save=False)
+    for summary in again.summaries.values():
+        assert summary.objective.value == summary.eta.value
+
+
+def test_the_same_seeds_give_the_same_figures_and_greedy_others(run):
+    first, second = (averse.evaluate(run, steps=1e4, save=False) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert averse.evaluate(run, steps=1e4, greedy=True, save=False).to_dict() != first.to_dict()
+    assert averse.evaluate(run, steps=1e4, first_seed=77, save=False).to_dict() != first.to_dict()
+
+
+def test_bad_input_is_one_clear_line(run):
+    with pytest.raises(AverseError, match="never ends"):
+        averse.evaluate(run, 100)
+    with pytest.raises(AverseError, match="steps must be at least 1000"):
+        averse.evaluate(run, steps=10)
+    with pytest.raises(AverseError, match="beta must be finite"):
+        averse.evaluate(run, steps=1e4, beta=-1.0)
+    episodic = averse.train("corridor", "ppo", steps=64, num_envs=4, rollout_steps=16)
+    with pytest.raises(AverseError, match="corridor has episodes"):
+        averse.evaluate(episodic, steps=1e4)

@@ -1,0 +1,116 @@
+"""Each value-based method solves a small task whose answer is known, over 5 seeds, better than a stated baseline."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import wasserstein_distance
+from small_games import CoinChain, Recall, TwoStep, greedy_returns, train
+
+from averse.environments.corridor import Corridor
+
+FAST = {
+    "num_envs": 16, "batch_size": 32, "gradient_steps": 8, "buffer_size": 512, "hidden": (32,), "learning_rate": 3e-3,
+    "target_rate": 0.05, "gamma": 1.0, "final_learning_rate": 0.1,
+}  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("method", "returns"), [("vdn", 7.0), ("qmix", 8.0)])
+def test_the_two_step_game_separates_vdn_from_qmix(method, returns):
+    """Learnt from random play: the optimum 8 is beyond sums of utilities, not beyond monotone mixtures of them."""
+    learner, states, _ = train(
+        TwoStep(), method, 60, **FAST, rollout_steps=2, recurrent=False, lam=0.0, exploration_end=1.0
+    )
+    np.testing.assert_array_equal(greedy_returns(TwoStep(), learner, states), np.full(5, returns))
+
+
+@pytest.mark.timeout(600)
+def test_recurrent_agents_remember():
+    """What was shown three steps ago: everything with a GRU, no better than a guess without."""
+    settings = {**FAST, "rollout_steps": 4, "lam": 0.6, "exploration_fraction": 0.8}
+    learner, states, _ = train(Recall(), "qmix", 80, **settings)
+    assert (greedy_returns(Recall(), learner, states) > 0.95).all()
+    learner, states, _ = train(Recall(), "qmix", 30, **settings, recurrent=False)
+    assert (greedy_returns(Recall(), learner, states) < 0.7).all()
+
+
+RISKY = {"rollout_steps": 10, "support": (-20.0, 15.0)}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("method", "settings", "share"),
+    [
+        ("dqn", {}, 1.0),
+        ("c51", {}, 1.0),
+        ("c51", {"measure": "cvar:0.2"}, 0.0),
+        ("qr-dqn", {"measure": "cvar:0.2"}, 0.0),
+        ("riskq", {"measure": "mean"}, 1.0),
+        ("riskq", {}, 0.0),
+        ("rmix", {"fixed_alpha": 0.2, "num_quantiles": 20, "quantile_weight": 1.0}, 0.0),
+    ],
+    ids=str,
+)
+def test_the_corridor_separates_neutral_from_cautious(method, settings, share):
+    """Ten steps, each safe (+1) or risky (mean 1.15, with a tail): the mean prefers risk, the tail does not.
+
+    The greedy choice at every step, on each of 5 seeds; three steps suffice to tell, so that the corridor is that short
+    here. A policy that plays at random would be right at all 15 steps with probability 3e-5.
+    """
+    environment = Corridor(length=3)
+    options = {**FAST, **RISKY, "rollout_steps": 3, "exploration_end": 0.3, **settings}
+    learner, states, _ = train(environment, method, 80, **options)
+    for seed in range(5):
+        state = jax.tree.map(lambda x: x[seed], states)  # noqa: B023
+        observations = np.eye(3, dtype=np.float32)[:, None]
+        carry = learner.initial_carry(1)
+        chosen = []
+        for t in range(3):
+            action, extras = learner.act(
+                state, observations[t][None], np.ones((1, 1, 2), bool), jax.random.key(0), carry=carry, explore=False
+            )
+            carry = extras["carry"]
+            chosen.append(int(action[0, 0]))
+        assert np.mean(chosen) == share, (method, seed, chosen)
+
+
+@pytest.mark.timeout(600)
+def test_rmix_moves_its_level_where_it_must():
+    """One step, safe (+1) or risky (mean 1.15): no monotone mixture of CVaRs below the level .7 ranks them by mean.
+
+    CVaR_a of the risky step is 1.5 - .35/a (a above .1), which reaches the safe 1 at a = .7 only; the temporal
+    difference, whose least error is at the means, therefore has to raise the level from the initial .5 or so.
+    """
+    settings = {**FAST, "rollout_steps": 1, "quantile_weight": 1.0, "num_quantiles": 20, "exploration_end": 1.0}
+    environment = Corridor(length=1)
+    _, _, early = train(environment, "rmix", 1, **settings)
+    _, _, late = train(environment, "rmix", 100, **settings)
+    assert all(0.35 < row["risk_level"] < 0.65 for row in early)
+    assert all(row["risk_level"] > 0.7 for row in late), [row["risk_level"] for row in late]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("method", ["c51", "qr-dqn"])
+def test_the_return_distribution_of_a_markov_reward_process(method):
+    """Three coins of 0 or 1 at discount .9: eight equally likely returns, from 0 to 2.71.
+
+    Quantiles are learned without Huber's smoothing, which draws them towards the mean (distance .34 at threshold 1).
+    The learned distribution at each of the three steps is within .1 of the exact one in the 1-Wasserstein distance (the
+    mean's own is .6 and more at the first step), on each of 5 seeds.
+    """
+    environment = CoinChain(length=3, safe_reward=0.0, good_reward=1.0, bad_reward=0.0, bad_probability=0.5)
+    settings = {**FAST, "rollout_steps": 3, "gamma": 0.9, "support": (-0.5, 3.5), "final_learning_rate": 0.02,
+        "huber": 0.0, "batch_size": 64}  # fmt: skip
+    learner, states, _ = train(environment, method, 400, **settings)
+    assert learner.predict_returns is not None
+    for seed, step in itertools.product(range(5), range(3)):
+        state = jax.tree.map(lambda x: x[seed], states)  # noqa: B023
+        observations = np.eye(3, dtype=np.float32)[step][None, None]
+        predicted = learner.predict_returns(state, observations, observations[:, 0], np.ones((1, 1, 2), bool))
+        exact = [sum(0.9**t * c for t, c in enumerate(coins)) for coins in itertools.product((0, 1), repeat=3 - step)]
+        distance = wasserstein_distance(predicted.values[0, 0], exact, predicted.probs[0, 0])
+        assert distance < 0.1, (seed, step, distance)
+        if step == 0:
+            assert wasserstein_distance([np.mean(exact)], exact) > 0.5
