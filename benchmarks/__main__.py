@@ -4,9 +4,20 @@ import sys
 
 from benchmarks.games import games
 from benchmarks.sumo_training import sumo
+from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
+from benchmarks.twin import twin
+from benchmarks.value_based import value_based
 
-BENCHMARKS = {"methods": methods, "seeds": seeds, "sumo": sumo, "games": games}
+BENCHMARKS = {
+    "methods": methods,
+    "seeds": seeds,
+    "sumo": sumo,
+    "twin": twin,
+    "games": games,
+    "value-based": value_based,
+    "team-games": team_games,
+}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

@@ -13,6 +13,8 @@ from averse.environments.car_following import (
     advance,
     speed_limited,
 )
+from averse.evaluation import summarise
+from averse.evaluation.evaluator import play_scripted
 from averse.evaluation.play import compiled_player
 from averse.evaluation.statistics import cvar
 from averse.learners.fixed import fixed
@@ -73,6 +75,12 @@ def test_any_limit_arrives(limit):
     played = play(speed_limited(limit), 10)
     assert (played.info["arrivals"] == 2).all()
     assert not played.truncated.any()
+
+
+def test_scripted_drivers_are_evaluated_like_learned_ones():
+    episodes = play_scripted(ENV, speed_limited(1.8), 50, first_seed=0)
+    np.testing.assert_array_equal(episodes.agent_returns, play(speed_limited(1.8), 50).returns)
+    assert summarise(episodes, ENV.metrics).collision_rate is not None
 
 
 # --- the optimum ----------------------------------------------------------------------------------------------------

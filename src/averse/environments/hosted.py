@@ -26,6 +26,7 @@ class HostedVector:
 
     def __init__(self, environment: Environment, num_envs: int):
         self.environment, self.num_envs = environment, num_envs
+        self._seeds: np.ndarray | None = None
         self._begin = jax.jit(jax.vmap(partial(_begin, environment)))
         self._advance = jax.jit(jax.vmap(partial(_advance, environment)))
         self._look = jax.jit(jax.vmap(partial(_look, environment)))

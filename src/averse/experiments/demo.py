@@ -1,7 +1,7 @@
 """The demo: two learned policies and the simple drivers on the SUMO intersection, with a table and pictures.
 
-The policies are trained in the intersection's compiled twin, where steps are cheap, and then driven through SUMO as
-they are; every figure is measured in SUMO.
+The policies are trained in the simulator, or in the intersection's compiled twin and then driven through SUMO as they
+are; every figure is measured in SUMO.
 """
 
 import json
@@ -39,11 +39,11 @@ BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
+def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "sumo") -> dict[str, Summary]:
     """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
 
     steps: of training per method; 6e5 in the twin and 1e5 in the simulator where not given.
-    trained_in: `twin` or `sumo`; the evaluation is in SUMO in any case.
+    trained_in: `sumo` or `twin`; the evaluation is in SUMO in any case.
 
     Raises AverseError if `out` is taken or SUMO is missing.
     """
