@@ -7,7 +7,7 @@ from pathlib import Path
 def test_examples_of_the_page():
     page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 7
     names = {}
     for example in examples:
         exec(example, names)

@@ -37,8 +37,8 @@ class TimeStep(NamedTuple):
     """What a batch of environments answers to a batch of actions. Leading axis B.
 
     Where an episode has just ended, `observations`, `global_state` and `available` already belong to the next episode
-    (automatic reset); `next_observations`, `next_global_state` and `next_available` are what the action led to, which is
-    what a critic must bootstrap from when an episode was truncated.
+    (automatic reset); `next_observations`, `next_global_state` and `next_available` are what the action led to, which
+    is what a critic must bootstrap from when an episode was truncated.
     """
 
     observations: Any  # float32 [B, A, O]

@@ -18,6 +18,7 @@ from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_r
 from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
 from averse.evaluation.summary import Summary, summarise
 from averse.files import write_text
+from averse.learners.fixed import fixed
 from averse.risk import Categorical, Distribution
 from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
@@ -155,6 +156,28 @@ def evaluate(
         table.write_parquet(run.path / f"episodes{suffix}.parquet")
         write_text(run.path / f"evaluation{suffix}.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
+
+
+def play_scripted(
+    environment: Environment,
+    policy: Callable[[jax.Array], jax.Array],
+    episodes: int = EPISODES,
+    first_seed: int = FIRST_SEED,
+) -> Episodes:
+    """Episodes of a policy that has learnt nothing, on the seeds that `evaluate` gives the first training seed.
+
+    Args:
+      environment: a compiled one.
+      policy: a function from observations [B, A, O] to actions [B, A, ...], such as `speed_limited(1.0)`.
+
+    Raises AverseError for an environment that is not compiled.
+    """
+    if not isinstance(environment, Environment):
+        raise AverseError(f"{environment.name} is not compiled; drive its baselines with play_host")
+    played = compiled_player(environment, fixed(policy), explore=False)(
+        (), np.arange(first_seed, first_seed + episodes)
+    )
+    return episode_table(played, {}, environment.metrics)
 
 
 def _play_all(

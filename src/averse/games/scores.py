@@ -64,7 +64,7 @@ def score(game: MarkovGame, strategies: Sequence[ArrayLike], tau: ArrayLike = np
         raise AverseError("strategies must be at least 0 and sum to 1 over the actions")
     taus = np.broadcast_to(np.asarray(tau, dtype=np.float64), game.num_players)
     if not (taus > 0).all():
-        raise AverseError(f"tau must be positive, not {tau}")
+        raise AverseError(f"tau must be positive, not {taus}")
     values, best = np.zeros((2, game.horizon + 1, game.num_players, game.num_states))
     for step in reversed(range(game.horizon)):
         now = [x[step] for x in profile]

@@ -66,7 +66,7 @@ class Learner(NamedTuple):
     gamma: float
     """Discount of the returns that `predict_returns` speaks of; 1 for learners of the average reward."""
     action_probabilities: Callable[..., jax.Array] | None = None
-    """`action_probabilities(state, observations [B, A, O], available [B, A, n], carry=()) -> [B, A, n]`, what `act` draws
-    from, for exact planning with a learned policy; None where a learner does not offer it."""
+    """`action_probabilities(state, observations [B, A, O], available [B, A, n], carry=()) -> [B, A, n]`, what `act`
+    draws from, for exact planning with a learned policy; None where a learner does not offer it."""
     explores_by_noise: bool = False
     """What `explore` adds is noise for training only (epsilon-greedy): evaluation always leaves it out."""

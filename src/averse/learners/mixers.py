@@ -36,10 +36,11 @@ def _apply_two_layers(params: dict, x: jax.Array) -> jax.Array:
     return linear(params["second"], jax.nn.relu(linear(params["first"], x)))
 
 
-def monotone_mixer(num_agents: int, state_size: int, embedding: int, hypernet: int) -> Mixer:
+def monotone_mixer(num_agents: int, state_size: int, embedding: int, hypernet: int, slope: float = 1.0) -> Mixer:
     """QMIX (Rashid et al. 2018): an ELU layer of `embedding` units over the agents' values, then one output.
 
     Its weights are absolute values of what networks of the global state put out, its biases any. Values [..., A, 1].
+    `slope` is about what an agent's value weighs in the total at the start: 1 begins near the sum, 1/A near the mean.
     """
 
     def init(key: jax.Array) -> dict:
@@ -54,11 +55,11 @@ def monotone_mixer(num_agents: int, state_size: int, embedding: int, hypernet: i
     def apply(params: dict, values: jax.Array, state: jax.Array) -> jax.Array:
         lead = state.shape[:-1]
         rows = state.reshape(-1, state_size)
-        # About 1 at the start, over all units, so that the mixer begins near the plain sum. At the usual initialisation
-        # its slope is anything, by the size of the state, and the agents learn in steps as large or as small.
+        # At the usual initialisation the slope is anything, by the size of the state, and agents learn in steps as
+        # large or as small.
         weights = jnp.abs(1.0 + _apply_two_layers(params["weights"], rows)).reshape(-1, num_agents, embedding)
         hidden = (values.reshape(-1, num_agents, 1) * weights).sum(-2) + linear(params["bias"], rows)
-        final = jnp.abs(1.0 + _apply_two_layers(params["final_weights"], rows)) / embedding
+        final = jnp.abs(1.0 + _apply_two_layers(params["final_weights"], rows)) * (slope / embedding)
         total = (jax.nn.elu(hidden) * final).sum(-1, keepdims=True) + _apply_two_layers(params["final_bias"], rows)
         return total.reshape(*lead, 1)
 

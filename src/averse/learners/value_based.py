@@ -87,7 +87,9 @@ def make_parts(config: ValueBasedConfig, environment: Description) -> Parts:
         case "sum":
             mixer = sum_mixer()
         case "monotone":
-            mixer = monotone_mixer(num_agents, state_size, config.mixer_embedding, config.hypernet)
+            # RMIX's agents each regress their distribution on the whole team's reward: their mean is then the team's.
+            slope = 1.0 / num_agents if config.dynamic_risk else 1.0
+            mixer = monotone_mixer(num_agents, state_size, config.mixer_embedding, config.hypernet, slope)
         case "quantile":
             mixer = quantile_mixer(num_agents, state_size, config.mixer_embedding)
     predictor = None

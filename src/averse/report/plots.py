@@ -114,11 +114,13 @@ def plot_learning_curves(
     title: str = "",
     ylabel: str = "return",
     xlabel: str = "environment steps",
+    lines: Mapping[str, float] | None = None,
+    ylim: tuple[float, float] | None = None,
 ) -> None:
     """Learning curves: name -> (steps [P], values [S, P]); each seed thin, the interquartile mean over seeds thick.
 
     The band is its pointwise 95% bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
-    not reached.
+    not reached. `lines` are levels to compare with, such as a known optimum: name -> value.
     """
     if not curves:
         raise AverseError("no learning curve to plot")
@@ -134,7 +136,9 @@ def plot_learning_curves(
         seeds = f"{len(values)} seed{'s' * (len(values) > 1)}"
         axes.plot(steps, middle, label=f"{name} ({seeds})", linewidth=2.0, **style)
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    for (name, value), dashes in zip((lines or {}).items(), cycle(("--", ":", "-."))):
+        axes.axhline(value, color=INK, linewidth=1.2, linestyle=dashes, label=f"{name}: {value:.4g}")
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     _legend_above(axes)

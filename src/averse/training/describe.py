@@ -55,10 +55,10 @@ def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environ
     fresh = settings.num_envs / (settings.batch_size * settings.gradient_steps)
     return [
         f"  head {settings.head}, mixer {settings.mixer}, measure {risk}",
-        f"  {settings.gradient_steps} gradient steps of {settings.batch_size} sequences per {settings.num_envs} new ones: "
-        f"each is learned from {1 / fresh:.2g} times",
-        f"  memory of the replay buffers: {size / 1e6:.1f} MB ({len(config.runs)} x {settings.buffer_size:,} sequences of "
-        f"{settings.rollout_steps} steps)",
+        f"  {settings.gradient_steps} gradient steps of {settings.batch_size} sequences per {settings.num_envs} new"
+        f" ones: each is learned from {1 / fresh:.2g} times",
+        f"  memory of the replay buffers: {size / 1e6:.1f} MB ({len(config.runs)} x {settings.buffer_size:,} sequences"
+        f" of {settings.rollout_steps} steps)",
     ]
 
 

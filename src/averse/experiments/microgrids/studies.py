@@ -1,0 +1,209 @@
+"""Exact studies, mostly of scenario 1 (1,296 joint states, two microgrids): what each one finds, as JSON-ready data.
+
+A study is a function of a `Scale` and a `tick`, which it calls once per piece of work; `pieces` says how many there
+are. Powers are in MW, variances in MW^2, the price of variance beta in 1/MW, J in MW.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from averse.environments.microgrids.environment import Microgrids
+from averse.experiments.microgrids.large_optimum import certified_optimum
+from averse.experiments.microgrids.week import one_week
+from averse.planning import (
+    CertifiedOptimum,
+    FactoredTeamGame,
+    MeanVariancePlan,
+    best_joint_policy,
+    mean_variance,
+    mv_mapi,
+    random_policies,
+)
+from averse.planning.team_games.game import Policy
+
+BETAS = (0.0, 0.3, 1.0)
+POLICY_SEED, START_SEED = 0, 1
+Data = dict[str, Any]
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much work a study does."""
+
+    policies: int  # random policies of the histogram
+    starts: int  # random policies that MV-MAPI starts from, for the end points
+    curves: int  # random policies that MV-MAPI starts from, for the curves
+    betas: tuple[float, ...]  # of the frontier
+    levels: tuple[int, int, int]  # of wind, load and battery in scenario 2; 6 are all
+    gap: float  # of the certified optimum of scenario 2, MW
+
+
+FULL = Scale(10_000, 200, 4, (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.5, 2, 3, 5, 10),
+             (6, 6, 6), 1e-4)  # fmt: skip
+QUICK = Scale(300, 10, 2, (0, 0.1, 0.3, 0.5, 1, 2, 5), (2, 3, 4), 1e-4)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named piece of evidence.
+
+    Attributes:
+      words: what it shows, in a line.
+      compute: see above.
+      pieces: how many times `compute` ticks.
+    """
+
+    words: str
+    compute: Callable[[Scale, Tick], Data]
+    pieces: Callable[[Scale], int]
+
+
+def microgrids_game() -> tuple[Microgrids, FactoredTeamGame]:
+    """Scenario 1 and its exact model."""
+    environment = Microgrids(scenario=1)
+    game = environment.team_game()
+    assert isinstance(game, FactoredTeamGame)
+    return environment, game
+
+
+def no_management(environment: Microgrids, game: FactoredTeamGame) -> tuple[float, float]:
+    """eta and zeta where every battery rests: the same wherever the batteries happen to stand."""
+    policy = idle_policy(environment, game)
+    start = np.full(game.num_states, 1 / game.num_states)
+    return mean_variance(game, policy, 0.0, initial=start)[:2]
+
+
+def idle_policy(environment: Microgrids, game: FactoredTeamGame) -> Policy:
+    """Batteries rest, no wind is thrown away."""
+    return [np.tile(np.eye(n)[action], (game.num_states, 1)) for n, action in zip(game.num_actions, environment.idle)]
+
+
+def optimality(scale: Scale, tick: Tick) -> Data:
+    """Random deterministic policies, MV-MAPI's end points from many starts, and the certified global optimum."""
+    environment, game = microgrids_game()
+    values = []
+    for policy in random_policies(game, scale.policies, POLICY_SEED):
+        values.append(mean_variance(game, policy, 0.0)[:2])
+        tick()
+    prices = {}
+    for beta in BETAS[1:]:
+        ends = []
+        for policy, order in zip(random_policies(game, scale.starts, START_SEED), itertools.cycle(_orders(game))):
+            ends.append(mv_mapi(game, beta, order, policy).objective)
+            tick()
+        plan = mv_mapi(game, beta)
+        prices[f"{beta:g}"] = {
+            "ends": ends,
+            "from_uniform": plan.objective,
+            "optimum": _optimum(best_joint_policy(game, beta, plan.policy)),
+        }
+        tick()
+    return {"random": values, "no_management": no_management(environment, game), "prices": prices}
+
+
+def convergence(scale: Scale, tick: Tick) -> Data:
+    """J before each agent's step of MV-MAPI from the uniform policy, at each price of variance."""
+    environment, game = microgrids_game()
+    prices = {}
+    for beta in BETAS:
+        plan = mv_mapi(game, beta)
+        optimum = _optimum(best_joint_policy(game, beta, plan.policy))
+        prices[f"{beta:g}"] = {**_run(plan), "optimum": optimum}
+        tick()
+    return {"no_management": no_management(environment, game), "prices": prices}
+
+
+def starts(scale: Scale, tick: Tick) -> Data:
+    """MV-MAPI at beta = 1 from several initial policies in both orders of the agents."""
+    _, game = microgrids_game()
+    beta = BETAS[-1]
+    policies: Iterator[Policy] = itertools.chain(
+        [game.uniform_policy()], random_policies(game, scale.curves, START_SEED)
+    )
+    runs = []
+    for number, policy in enumerate(policies):
+        for order in _orders(game):
+            runs.append({"start": number, "order": order, **_run(mv_mapi(game, beta, order, policy))})
+            tick()
+    best = max(runs, key=lambda run: run["history"][-1])
+    optimum = _optimum(best_joint_policy(game, beta))
+    tick()
+    return {"beta": beta, "runs": runs, "best": best["history"][-1], "optimum": optimum}
+
+
+def frontier(scale: Scale, tick: Tick) -> Data:
+    """Mean and variance of what MV-MAPI finds, and of the certified optimum, over the price of variance."""
+    environment, game = microgrids_game()
+    points = []
+    for beta in scale.betas:
+        plan = mv_mapi(game, beta)
+        points.append({"beta": beta, **_run(plan), "optimum": _optimum(best_joint_policy(game, beta, plan.policy))})
+        tick()
+    return {"no_management": no_management(environment, game), "points": points}
+
+
+def week(scale: Scale, tick: Tick) -> Data:
+    """One week of power sold with the certified optimum at beta = 1, and with no management in the same weather."""
+    environment, game = microgrids_game()
+    managed = best_joint_policy(game, BETAS[-1])
+    data = one_week(environment, {"no management": idle_policy(environment, game), "managed": managed.policy})
+    tick()
+    return {"beta": BETAS[-1], "optimum": _optimum(managed), "no_management": no_management(environment, game), **data}
+
+
+def large(scale: Scale, tick: Tick) -> Data:
+    """Scenario 2: the certified optimum of the team beside each microgrid's own optimum and no management."""
+    wind, load, battery = scale.levels
+    levels = {"wind_levels": wind, "load_levels": load, "battery_levels": battery}
+    environment = Microgrids(scenario=2, **levels)
+    alone = Microgrids(scenario=2, microgrids=1, **levels)
+    game, count = alone.team_game(), environment.num_agents
+    assert isinstance(game, FactoredTeamGame)
+    eta, zeta = no_management(alone, game)
+    prices = {}
+    for beta in BETAS[1:]:
+        found = certified_optimum(environment.local_models(), beta, gap=scale.gap)
+        tick()
+        prices[f"{beta:g}"] = {
+            "no_management": count * (eta - beta * zeta),
+            # Microgrids that see only themselves are independent: means and variances add up.
+            "each_alone": count * best_joint_policy(game, beta).objective,
+            "optimum": {"eta": found.eta, "zeta": found.zeta, "objective": found.objective, "gap": found.gap},
+        }
+    states = math.prod(model.num_states for model in environment.local_models())
+    return {"levels": scale.levels, "states": states, "prices": prices}
+
+
+def _orders(game: FactoredTeamGame) -> list[list[int]]:
+    turns = list(range(game.num_agents))
+    return [turns, turns[::-1]]
+
+
+def _run(plan: MeanVariancePlan) -> Data:
+    return {"eta": plan.eta, "zeta": plan.zeta, "history": plan.history.tolist(), "rounds": plan.rounds}
+
+
+def _optimum(found: CertifiedOptimum) -> Data:
+    return {"eta": found.eta, "zeta": found.zeta, "objective": found.objective, "gap": found.gap}
+
+
+STUDIES: dict[str, Study] = {
+    "optimality": Study(
+        "random policies, MV-MAPI's end points and the certified optimum",
+        optimality,
+        lambda scale: scale.policies + (scale.starts + 1) * len(BETAS[1:]),
+    ),
+    "convergence": Study("MV-MAPI step by step at each price of variance", convergence, lambda scale: len(BETAS)),
+    "starts": Study(
+        "MV-MAPI from different initial policies, in different orders", starts, lambda scale: 2 * (scale.curves + 1) + 1
+    ),
+    "frontier": Study("mean against variance over the price of variance", frontier, lambda scale: len(scale.betas)),
+    "week": Study("a week of power exchange with and without management", week, lambda scale: 1),
+    "optimum-2": Study("the certified optimum of scenario 2", large, lambda scale: len(BETAS[1:])),
+}

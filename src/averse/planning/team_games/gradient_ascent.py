@@ -1,0 +1,115 @@
+"""MV-IPGA: independent policy gradient ascent on J, with the exact gradient (after Hu, Xia, arXiv 2511.20977)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from averse.errors import AverseError
+from averse.planning.mdp import Floats, number
+from averse.planning.team_games.evaluation import PoissonSolution, slopes, solved
+from averse.planning.team_games.game import Game, Policy, checked_beta, checked_policy
+
+
+@dataclass(frozen=True, eq=False)
+class GradientAscent:
+    """Where MV-IPGA stopped.
+
+    Attributes:
+      policy: per agent [S, Ai], possibly mixed.
+      eta, zeta, objective: mean, variance of the reward per step, and J.
+      history: J of each policy on the way [steps + 1]; it never falls.
+      slope: how fast J still rises to first order, summed over agents: 0 at a stationary point.
+      converged: whether the slope is within the tolerance.
+    """
+
+    policy: Policy
+    eta: float
+    zeta: float
+    objective: float
+    history: Floats
+    slope: float
+    converged: bool
+
+
+def mv_ipga(
+    game: Game,
+    beta: float,
+    initial: str | Sequence[ArrayLike] = "uniform",
+    *,
+    step: float = 1.0,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
+) -> GradientAscent:
+    """Projected gradient ascent: all agents at once move along their own derivative dJ/dpi_i, back to distributions.
+
+    Unlike simultaneous best actions, simultaneous small steps do not lower J. A step that would is halved until it does
+    not; after one that raises J the step is doubled.
+
+    Args:
+      beta: price of variance, >= 0, in units of 1/reward.
+      initial: "uniform" or a policy, per agent [S, Ai].
+      step: first step size, in units of 1/reward.
+      tolerance: largest first-order rise of J, in units of reward, at which it stops.
+      max_steps: a limit.
+
+    Raises:
+      AverseError: for a bad policy, beta or step; for a multichain policy on the way.
+    """
+    beta, step = checked_beta(beta), number("step", step)
+    if not 0 < step < np.inf:
+        raise AverseError(f"step must be positive and finite, not {step:g}")
+    if isinstance(initial, str):
+        if initial != "uniform":
+            raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
+        policy = game.uniform_policy()
+    else:
+        policy = checked_policy(game, initial)
+    solution = solved(game, policy, beta)
+    history = [solution.value.objective]
+    while len(history) <= max_steps and _slope(solution) > tolerance:
+        ascent = _ascended(solution, step)
+        if ascent is None:  # rounding is all that is left
+            break
+        solution, step = ascent
+        history.append(solution.value.objective)
+    slope = _slope(solution)
+    return GradientAscent(solution.policy, *solution.value, np.array(history), slope, slope <= tolerance)
+
+
+def _ascended(solution: PoissonSolution, step: float) -> tuple[PoissonSolution, float] | None:
+    """The next policy and step size; None where no step raises J."""
+    gradient = slopes(solution)
+    while step > 1e-12:
+        moved = [
+            _projected(table + step * slope, mask)
+            for table, slope, mask in zip(solution.policy, gradient, solution.game.available)
+        ]
+        following = solved(solution.game, moved, solution.beta, near=solution)
+        if following.value.objective > solution.value.objective:
+            return following, 2 * step
+        step /= 2
+    return None
+
+
+def _slope(solution: PoissonSolution) -> float:
+    """The steepest rise of J to first order if every agent moved, in units of reward."""
+    rise = 0.0
+    for values, table in zip(solution.agent_values, solution.policy):
+        here = np.sum(table * np.where(table > 0, values, 0), -1)
+        rise += float(solution.steady_state @ (values.max(-1) - here))
+    return rise
+
+
+def _projected(table: Floats, available: NDArray[np.bool_]) -> Floats:
+    """The nearest distributions over available actions [S, A] (Held, Wolfe, Crowder 1974)."""
+    table = np.where(available, table, -np.inf)
+    ordered = -np.sort(-table, -1)
+    count = np.arange(1, table.shape[1] + 1)
+    excess = (np.cumsum(np.where(np.isfinite(ordered), ordered, 0), -1) - 1) / count
+    active = (ordered > excess) & np.isfinite(ordered)
+    last = active.sum(-1) - 1
+    level = np.take_along_axis(excess, last[:, None], -1)
+    projected = np.maximum(table - level, 0)
+    return projected / projected.sum(-1, keepdims=True)

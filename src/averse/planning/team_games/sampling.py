@@ -1,0 +1,19 @@
+"""Policies at random, to compare others with."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from averse.planning.mdp import deterministic
+from averse.planning.team_games.game import Game, Policy
+
+
+def random_policies(game: Game, count: int, seed: int = 0) -> Iterator[Policy]:
+    """Deterministic policies, each available action of each agent in each state with the same probability.
+
+    The k-th policy depends on the seed and k alone.
+    """
+    for k in range(count):
+        rng = np.random.default_rng([seed, k])
+        keys = [np.where(mask, rng.random(mask.shape), -1) for mask in game.available]
+        yield [deterministic(key.argmax(-1), key.shape[1]) for key in keys]
