@@ -192,8 +192,9 @@ def test_a_learned_policy_is_scored_as_it_plays(tmp_path):
     for exact, returns in zip(scores, evaluation.episodes.by_training_seed()):
         assert abs(returns.mean() - exact.values.mean()) < 4 * returns.std() / np.sqrt(len(returns))
         uniform = score(cliff_walk(), [np.full((20, CELLS**2, 4), 0.25)] * 2)
-        assert exact.values.sum() > uniform.values.sum() + 1
-        assert exact.nash_conv < uniform.nash_conv / 3
+        # It has learned to keep off the cliff; so short a training does not find the goal, and the regret says so.
+        assert exact.values.sum() > uniform.values.sum() + 2
+        assert 1 < exact.nash_conv < uniform.nash_conv / 2
 
 
 def test_the_greedy_policy_is_deterministic():

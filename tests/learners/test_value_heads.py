@@ -28,7 +28,7 @@ def cpw(u, eta=0.71):
         (VaR(0.3), lambda u: (u >= 0.3).astype(float)),
         (WorstCase(), lambda u: (u > 0).astype(float)),
     ],
-    ids=str,
+    ids=["mean", "cvar:0.1", "cvar:1", "wang:0.75", "cpw:0.71", "var:0.3", "worst-case"],
 )
 def test_weights_are_the_increments_of_the_distortion(measure, distortion):
     weights = quantile_weights(measure, 32)
