@@ -85,7 +85,7 @@ def test_the_risk_level_predictor_learns_the_level_it_needs(seed):
 
     The agents' quantiles stay what they are, so that only the level can make utilities meet their targets. From .55 the
     levels move the right way on each of 5 seeds and the error falls by 90 % or more. It need not vanish: the softmax
-    may settle on a level near the right one (on one seed of these five on .4 in place of .2), at larger step sizes often.
+    may settle on a level near the right one (on one seed of these five on .4 in place of .2).
     """
     narrow, wide = (width * jnp.asarray(norm.ppf((np.arange(20) + 0.5) / 20), jnp.float32) for width in (1.0, 3.0))
     current, past = jnp.stack([wide, narrow]), jnp.stack([narrow, wide])
