@@ -11,9 +11,12 @@ from averse.environments.vectorised import reset_batch, step_batch
 
 COMPILED = [
     ("corridor", {}),
-    ("intersection", {"horizon": 60}),
     ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40}),
-    ("intersection", {"observation_noise": 1.0, "dropout": 0.1, "team": True, "num_agents": 2, "horizon": 40}),
+    pytest.param(("intersection", {"horizon": 60}), marks=pytest.mark.slow),
+    pytest.param(
+        ("intersection", {"observation_noise": 1.0, "dropout": 0.1, "team": True, "num_agents": 2, "horizon": 40}),
+        marks=pytest.mark.slow,
+    ),
     ("risky-cartpole", {}),
     ("risky-cartpole", {"corridor": True, "level": "low", "horizon": 20}),
     ("risky-cartpole", {"continuous": True}),

@@ -20,6 +20,8 @@ from averse.planning import mean_variance
 sys.path.insert(0, str(Path(__file__).parent.parent / "learners"))
 from random_team import RandomTeam
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
 
 

@@ -10,6 +10,8 @@ from averse import AverseError
 from averse.cli import main
 from averse.experiments.microgrids.training_curves import Budget, curve, references, trained, training_curves
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 
 def test_references_are_the_published_levels():
     """Scenario 1: the optimum found by the scan over lambda; scenario 2: three times a microgrid on its own."""

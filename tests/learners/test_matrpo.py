@@ -20,6 +20,8 @@ from averse.learners.contract import Trajectory
 from averse.planning import improvement_bound, mean_variance
 from averse.training.compiled import CompiledGroup
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 METHODS = ("mv-matrpo", "matrpo", "mv-ippo")
 SMALL = {"num_envs": 16, "rollout_steps": 16, "hidden": (16,)}
 

@@ -19,6 +19,8 @@ from averse.learners.policies import policy
 from averse.training.compiled import CompiledGroup, _rollout_step, start
 from averse.training.train import resume
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 
 class RecallState(NamedTuple):
     cues: jax.Array  # int32 [2], 0 or 1

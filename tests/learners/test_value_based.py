@@ -11,6 +11,8 @@ from averse.environments.protocol import Box
 from averse.learners.exploration import epsilon_greedy, linear_schedule
 from averse.learners.value_based import make_parts
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 SMALL = {
     "num_envs": 4, "rollout_steps": 6, "batch_size": 8, "gradient_steps": 2, "buffer_size": 64, "hidden": (8,),
     "num_quantiles": 6, "mixer_embedding": 8, "hypernet": 8,

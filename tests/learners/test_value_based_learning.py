@@ -13,6 +13,8 @@ from small_games import CoinChain, Recall, TwoStep, greedy_returns, train
 from averse.environments.corridor import Corridor
 from averse.learners.risk_level import expected_level, level_weights, risk_level_predictor
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 FAST = {
     "num_envs": 16, "batch_size": 32, "gradient_steps": 8, "buffer_size": 512, "hidden": (32,), "learning_rate": 3e-3,
     "target_rate": 0.05, "gamma": 1.0, "final_learning_rate": 0.1,

@@ -8,6 +8,8 @@ from averse import environments, learners
 from averse.training import compiled
 from averse.training.compiled import CompiledGroup
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (8,)}
 
 

@@ -10,6 +10,8 @@ from averse.training import DivergenceError, configure, describe, resume
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
 
+pytestmark = pytest.mark.slow  # minutes of compilation
+
 SMALL = {
     "num_envs": 2, "rollout_steps": 16, "batch_size": 4, "gradient_steps": 2, "buffer_size": 20, "hidden": (16,),
     "num_quantiles": 8, "hypernet": 16, "mixer_embedding": 8,

@@ -109,7 +109,7 @@ class Microgrids:
         """The exact model as a team game; joint states number the first microgrid slowest, as `state_index` does.
 
         Raises:
-          AverseError: for an unknown form, or one whose tables would not fit into 8 GB.
+          AverseError: for an unknown form, or one whose tables would not fit into 16 GB.
         """
         from averse.environments.microgrids.model import team_game
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from averse.planning import FactoredTeamGame, TeamGame
 
 _FORMS = ("factored", "sparse", "dense")
-_LIMIT = 8e9  # bytes
+_LIMIT = 16e9  # bytes, at the peak of building a game (measured: 18 per dense entry, 34 per possible move)
 
 
 def team_game(models: Sequence[LocalModel], form: str) -> "FactoredTeamGame | TeamGame":
@@ -30,12 +30,11 @@ def team_game(models: Sequence[LocalModel], form: str) -> "FactoredTeamGame | Te
         )
     states = np.prod([model.num_states for model in models], dtype=float)
     rows = states * np.prod([model.num_actions for model in models], dtype=float)
-    entries = rows * states
-    if form == "sparse":
-        entries = 1.5 * np.prod([np.count_nonzero(model.transition) for model in models], dtype=float) + rows
-    if 8 * entries > _LIMIT:
+    possible = np.prod([np.count_nonzero(model.transition) for model in models], dtype=float)
+    needed = 18 * rows * states if form == "dense" else 34 * possible + 55 * rows
+    if needed > _LIMIT:
         raise AverseError(
-            f"microgrids: the {form} form of {states:,.0f} joint states would take {8e-9 * entries:,.1f} GB; "
+            f"microgrids: the {form} form of {states:,.0f} joint states would take {1e-9 * needed:,.0f} GB; "
             'use form="factored", or fewer levels'
         )
     reward, available = joint_reward(models), joint_available(models)

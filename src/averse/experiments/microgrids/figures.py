@@ -246,7 +246,7 @@ def _spread(points: np.ndarray) -> list[int]:
     scaled = (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-12)
     kept: list[int] = []
     for k, point in enumerate(scaled):
-        if all(np.hypot(*(point - scaled[other])) > 0.07 for other in kept):
+        if all(np.hypot(*(point - scaled[other])) > 0.1 for other in kept):
             kept.append(k)
     return kept
 
