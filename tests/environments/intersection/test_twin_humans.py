@@ -9,11 +9,18 @@ import pytest
 
 from averse.environments.hosted import HostedVector
 from averse.environments.intersection.crashes import crash_exactly, crash_table
-from averse.environments.intersection.departures import early_humans, first_arrivals
+from averse.environments.intersection.departures import EARLY_HUMANS, early_humans, gaps_between, tempers
 from averse.environments.intersection.following import next_speed, stopping_speed
 from averse.environments.intersection.geometry import geometry
 from averse.environments.intersection.humans import HALTING_SPEED, junction_speeds, limits, outlook, yields
-from averse.environments.intersection.task import ARMS, CAR_LENGTH, SPAWN_POSITION, IntersectionTask, Status
+from averse.environments.intersection.task import (
+    ARMS,
+    CAR_LENGTH,
+    HUMAN_SPEED_DEVIATION,
+    SPAWN_POSITION,
+    IntersectionTask,
+    Status,
+)
 from averse.environments.intersection.twin import Intersection
 
 ROAD = geometry()
@@ -101,12 +108,15 @@ def test_whoever_may_stop_at_the_line_does_so_in_front_of_it():
 def test_humans_come_as_often_as_asked():
     """Arrivals at an arm are a Poisson stream; those of the last 10 s are on the road at the start."""
     task = IntersectionTask(human_rate=0.2)
-    keys = jax.random.split(jax.random.key(0), 4000)
-    first = jax.vmap(lambda key: first_arrivals(task, key).time)(keys)
-    assert float(first.mean()) == pytest.approx(len(ARMS) / 0.2, rel=0.03)
-    early = jax.vmap(lambda key: early_humans(task, key))(keys)
+    generator = np.random.default_rng(0)
+    gaps = gaps_between(task, jnp.asarray(generator.random((EARLY_HUMANS, len(ARMS), 4000)), jnp.float32))
+    assert float(gaps.mean()) == pytest.approx(len(ARMS) / 0.2, rel=0.03)
+    temper = tempers(task, jnp.asarray(generator.random((3, task.num_humans, 4000)), jnp.float32))
+    assert float(temper.factor.std()) == pytest.approx(HUMAN_SPEED_DEVIATION, rel=0.03)
+    assert float(temper.reckless.mean()) == pytest.approx(task.reckless_fraction, abs=0.01)
+    early = early_humans(task, gaps, temper)
     # 0.2/s for the 10 s, but whoever came too close behind another is left out
-    assert 1.7 < float(early.present.sum(-1).mean()) < 2.0
+    assert 1.7 < float(early.present.sum(0).mean()) < 2.0
     where = np.asarray(early.position)[np.asarray(early.present)]
     assert where.min() >= SPAWN_POSITION
     assert where.max() <= ENTRY - 15.0

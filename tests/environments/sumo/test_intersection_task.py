@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from averse.environments.intersection import geometry as roads
+from averse.environments.intersection.along_cars import ranks
 from averse.environments.intersection.geometry import Pose, gaps, geometry, points_at, poses_at
 from averse.environments.intersection.observations import (
     available_actions,
@@ -16,12 +17,14 @@ from averse.environments.intersection.observations import (
 )
 from averse.environments.intersection.rewards import (
     Tally,
+    Track,
     costs,
     metrics,
     new_tally,
     rewards,
     smallest_gaps,
     terminated,
+    tracks,
     update_tally,
 )
 from averse.environments.intersection.starts import START_NUMBERS, agent_starts
@@ -58,10 +61,10 @@ def scene(*cars: tuple[int, float, float], task: IntersectionTask, status: list[
 
 def random_scenes(task: IntersectionTask, count: int, seed: int = 0) -> Scene:
     generator = np.random.default_rng(seed)
-    shape = (count, task.num_cars)
-    status = generator.integers(4, size=(count, task.num_agents))
+    shape = (task.num_cars, count)
+    status = generator.integers(4, size=(task.num_agents, count))
     present = np.concatenate(
-        [status == Status.DRIVING, generator.random((count, task.num_cars - task.num_agents)) < 0.5], 1
+        [status == Status.DRIVING, generator.random((task.num_cars - task.num_agents, count)) < 0.5]
     )
     return Scene(
         generator.integers(12, size=shape).astype(np.int32),
@@ -134,12 +137,12 @@ def test_gaps_between_outlines():
 
 def test_departures_from_one_arm_keep_their_distance():
     task = IntersectionTask(num_agents=16)
-    uniforms = np.random.default_rng(0).random((200, START_NUMBERS, 16))
+    uniforms = np.random.default_rng(0).random((START_NUMBERS, 16, 200))
     starts = agent_starts(np, task, uniforms)
     assert starts.movement.min() == 0
     assert starts.movement.max() == 11
     assert starts.departure.min() == 0
-    for movement, departure in zip(starts.movement, starts.departure):
+    for movement, departure in zip(starts.movement.T, starts.departure.T):
         for arm in range(4):
             times = np.sort(departure[movement // 3 == arm])
             assert (np.diff(times) >= SPAWN_HEADWAY / 0.5 - 1).all()  # rounded down to decisions
@@ -181,10 +184,10 @@ def test_far_hidden_and_finished_cars_are_not_seen():
         assert not seen[0, 12:].any()
         assert not seen[1, 1:].any()
         assert seen[1, 0] == (status == Status.WAITING)
-    noise = np.zeros((2, 2, 3), np.float32)
+    noise = np.zeros((3, 2, 2), np.float32)
     dropping = IntersectionTask(num_agents=2, human_rate=0.0, num_neighbours=1, dropout=0.5)
     assert not see(dropping, near, noise)[:, 12:].any()
-    noise[..., 2] = 0.9
+    noise[2] = 0.9
     assert np.array_equal(see(dropping, near, noise), see(task, near))
 
 
@@ -225,9 +228,10 @@ def test_global_state_tells_of_agents_and_near_humans():
 
 def test_only_driving_agents_may_choose():
     task = IntersectionTask(human_rate=0.0)
-    mask = available_actions(np, random_scenes(task, 1)._replace(status=np.array([[0, 1, 2, 3]])))
+    mask = available_actions(np, random_scenes(task, 1)._replace(status=np.array([[0], [1], [2], [3]])))
     assert (
-        mask[0].tolist() == [[False, False, True, False, False], [True] * 5] + [[False, False, True, False, False]] * 2
+        mask[..., 0].tolist()
+        == [[False, False, True, False, False], [True] * 5] + [[False, False, True, False, False]] * 2
     )
 
 
@@ -328,7 +332,7 @@ def test_metrics_of_an_episode():
 def test_numpy_and_jax_state_the_same_task(task):
     before = random_scenes(task, 20)
     after = moved(before)._replace(status=random_scenes(task, 20, 1).status)
-    noise = np.random.default_rng(0).random((20, task.num_agents, task.num_cars, 3)).astype(np.float32)
+    noise = np.random.default_rng(0).random((3, task.num_agents, task.num_cars, 20)).astype(np.float32)
     road = jax.tree.map(jnp.asarray, ROAD)
 
     def state_all(xp, road, before: Scene, after: Scene, noise):
@@ -364,3 +368,27 @@ def test_the_shortcut_for_close_pairs_finds_the_same_gaps():
     assert np.array_equal(
         smallest_gaps(np, task, ROAD, before, after), gaps_of_close_pairs(task, ROAD, before, after, pose)
     )
+
+
+@pytest.mark.parametrize("movement", range(3))
+def test_cars_are_placed_between_decisions_to_a_few_centimetres(movement):
+    """The cubics of `tracks` against the path itself, at a turn's usual speeds and a constant acceleration."""
+    start = np.arange(100.0, 180.0, 0.5, dtype=np.float32)
+    for speed, acceleration in ((6.0, 0.0), (8.0, -4.5), (4.0, 2.6)):
+        positions, speeds = [start], [np.full(start.shape, speed, np.float32)]
+        for _ in range(5):
+            speeds.append(speeds[-1] + np.float32(0.1 * acceleration))
+            positions.append(positions[-1] + np.float32(0.1) * speeds[-1])
+        along = Track(np.full(start.shape, movement), start, positions[-1], speeds[0], speeds[-1])
+        placed = tracks(np, ROAD, along)
+        for step in range(5):
+            exact = poses_at(np, ROAD, along.movement, positions[step + 1])
+            assert np.hypot(placed.x[step] - exact.x, placed.y[step] - exact.y).max() < 0.1
+            assert np.hypot(placed.back_x[step] - exact.back_x, placed.back_y[step] - exact.back_y).max() < 0.1
+
+
+def test_ranks_are_those_of_a_stable_sort():
+    keys = np.random.default_rng(0).integers(4, size=(2, 6, 50)).astype(np.float32)
+    expected = np.argsort(np.argsort(keys, 1, kind="stable"), 1)
+    assert np.array_equal(ranks(np, keys), expected)
+    assert np.array_equal(ranks(jnp, jnp.asarray(keys)), expected)

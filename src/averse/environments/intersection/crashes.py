@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from averse.environments.intersection.geometry import NETWORK_FILE, Geometry, Pose, exit_arm, geometry, poses_at
+from averse.environments.intersection.geometry import (
+    NETWORK_FILE,
+    Geometry,
+    Pose,
+    exit_arm,
+    geometry,
+    of_movement,
+    poses_at,
+)
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, NUM_MOVEMENTS, TURNS
 from averse.files import cache_folder, written_whole
 
@@ -34,11 +42,9 @@ class Lanes(NamedTuple):
 def lanes_of_movement(xp: Any, road: Geometry, movement: Any) -> Lanes:
     """The lanes that cars with the given movements drive on."""
 
-    def of_movement(values: Any) -> Any:
-        return xp.take(xp.asarray(values), movement, mode="clip")
-
-    exit_arms = of_movement([exit_arm(m) for m in range(NUM_MOVEMENTS)])
-    return Lanes(movement, movement // len(TURNS), exit_arms, of_movement(road.entry), of_movement(road.exit))
+    leaves = xp.asarray([exit_arm(m) for m in range(NUM_MOVEMENTS)])
+    exit_arms, entry, exit_ = of_movement(xp, movement, leaves, road.entry, road.exit)
+    return Lanes(movement, movement // len(TURNS), exit_arms, entry, exit_)
 
 
 # ---- the reference

@@ -103,13 +103,40 @@ def geometry(dtype: str = "float32") -> Geometry:
 
 def points_at(xp: Any, road: Geometry, movement: Any, position: Any) -> tuple[Any, Any]:
     """The points (x, y) at the given positions of the given movements' paths, in m; exact, as SUMO places them."""
+    return points_and_directions(xp, road, movement, position)[:2]
+
+
+def points_and_directions(xp: Any, road: Geometry, movement: Any, position: Any) -> tuple[Any, Any, Any, Any]:
+    """The points (x, y) of `points_at`, and how they move (dx, dy) per metre of position."""
     cells = road.segment_of_cell.shape[0] // NUM_MOVEMENTS
     cell = xp.minimum(xp.maximum((position * (1 / _CELL)).astype("int32"), 0), cells - 1)
     row = xp.take(road.segment_of_cell, movement * cells + cell, mode="clip")
     row = row + (position >= xp.take(road.segments[:, 5], row, mode="clip"))
-    segment = xp.take(road.segments, row, axis=0, mode="clip")
-    along = position - segment[..., 0]
-    return segment[..., 1] + along * segment[..., 3], segment[..., 2] + along * segment[..., 4]
+    start, x, y, dx, dy = (xp.take(road.segments[:, column], row, mode="clip") for column in range(5))
+    along = position - start
+    return x + along * dx, y + along * dy, dx, dy
+
+
+def of_movement(xp: Any, movement: Any, *tables: Any) -> tuple[Any, ...]:
+    """What tables [M] say of the given movements, each of the movements' shape."""
+    return tuple(xp.take(xp.asarray(table), movement, mode="clip") for table in tables)
+
+
+class Zone(NamedTuple):
+    """Where a movement and another get in each other's way; see `Geometry`."""
+
+    conflict: Any  # bool
+    start: Any  # m on the one's path
+    end: Any
+    their_start: Any  # m on the other's path
+    their_end: Any
+
+
+def zones_of(xp: Any, road: Geometry, movement: Any, other: Any) -> Zone:
+    """The conflict zones of pairs of movements, elementwise."""
+    pair = movement * NUM_MOVEMENTS + other
+    conflict, *where = (xp.take(road.zones[:, column], pair, mode="clip") for column in range(5))
+    return Zone(conflict > 0, *where)
 
 
 class Pose(NamedTuple):
@@ -125,35 +152,48 @@ class Pose(NamedTuple):
 
 def poses_at(xp: Any, road: Geometry, movement: Any, position: Any) -> Pose:
     """The poses of cars whose front bumpers are at the given positions; both bumpers lie on the path."""
-    x, y = points_at(xp, road, movement, xp.stack([position, position - CAR_LENGTH]))
-    dx, dy = x[0] - x[1], y[0] - y[1]
+    return pose_between(
+        xp, *points_at(xp, road, movement, position), *points_at(xp, road, movement, position - CAR_LENGTH)
+    )
+
+
+def pose_between(xp: Any, x: Any, y: Any, back_x: Any, back_y: Any) -> Pose:
+    """The poses of cars with the given front and back bumpers."""
+    dx, dy = x - back_x, y - back_y
     scale = 1 / xp.sqrt(dx * dx + dy * dy)
-    return Pose(x[0], y[0], x[1], y[1], dx * scale, dy * scale)
+    return Pose(x, y, back_x, back_y, dx * scale, dy * scale)
 
 
-def _squared_distance(xp: Any, x: Any, y: Any, pose: Pose) -> Any:
-    """Squared distance of the points (x, y) from the axes of cars."""
-    ax, ay = pose.x - pose.back_x, pose.y - pose.back_y
+def _from_axis(xp: Any, x: Any, y: Any, pose: Pose) -> Any:
+    """Squared distance (m2) of the points (x, y) from the axes of cars."""
+    length = (pose.x - pose.back_x) * pose.cos + (pose.y - pose.back_y) * pose.sin
     px, py = x - pose.back_x, y - pose.back_y
-    along = xp.minimum(xp.maximum((px * ax + py * ay) / (ax * ax + ay * ay), 0), 1)
-    dx, dy = px - along * ax, py - along * ay
+    along = xp.minimum(xp.maximum(px * pose.cos + py * pose.sin, 0), length)
+    dx, dy = px - along * pose.cos, py - along * pose.sin
     return dx * dx + dy * dy
 
 
-def gaps(xp: Any, one: Pose, other: Pose) -> Any:
-    """Gap in m between the outlines of cars, elementwise; 0 where they touch.
-
-    An outline is a capsule: all points within half a car's width of its axis. Between two axes that do not cross, the
-    shortest way starts at an end of one of them.
-    """
+def squared_distance(xp: Any, one: Pose, other: Pose) -> Any:
+    """Squared distance (m2) between the axes of cars that do not cross, elementwise: the shortest way starts at an end
+    of one of them."""
     ends = (
-        _squared_distance(xp, one.x, one.y, other),
-        _squared_distance(xp, one.back_x, one.back_y, other),
-        _squared_distance(xp, other.x, other.y, one),
-        _squared_distance(xp, other.back_x, other.back_y, one),
+        _from_axis(xp, one.x, one.y, other),
+        _from_axis(xp, one.back_x, one.back_y, other),
+        _from_axis(xp, other.x, other.y, one),
+        _from_axis(xp, other.back_x, other.back_y, one),
     )
-    nearest = xp.minimum(xp.minimum(ends[0], ends[1]), xp.minimum(ends[2], ends[3]))
-    return xp.maximum(xp.sqrt(nearest) - CAR_WIDTH, 0)
+    return xp.minimum(xp.minimum(ends[0], ends[1]), xp.minimum(ends[2], ends[3]))
+
+
+def gap_at(xp: Any, squared: Any) -> Any:
+    """The gap (m) between the outlines of cars at a squared distance of their axes: an outline is a capsule, all points
+    within half a car's width of the axis."""
+    return xp.maximum(xp.sqrt(squared) - CAR_WIDTH, 0)
+
+
+def gaps(xp: Any, one: Pose, other: Pose) -> Any:
+    """Gap in m between the outlines of cars, elementwise; 0 where they touch."""
+    return gap_at(xp, squared_distance(xp, one, other))
 
 
 def _zones(road: Geometry) -> np.ndarray:

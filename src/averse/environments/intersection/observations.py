@@ -1,15 +1,18 @@
-"""What an agent sees, what a central critic sees, and which actions are available; for any batch of scenes at once."""
+"""What an agent sees, what a central critic sees, and which actions are available; for any batch of scenes at once.
+
+Axes: cars first, a batch last (`...`), so that a compiler makes vector instructions of what is done for many scenes.
+"""
 
 from typing import Any
 
-from averse.environments.intersection.geometry import Geometry, Pose, poses_at
+from averse.environments.intersection.along_cars import kept, one_of, ranks
+from averse.environments.intersection.geometry import Geometry, Pose, of_movement, poses_at, zones_of
 from averse.environments.intersection.task import (
     ACCELERATIONS,
     ARM_LENGTH,
     ARMS,
     MAX_SPEED,
     NO_OP,
-    NUM_MOVEMENTS,
     TURNS,
     IntersectionTask,
     Scene,
@@ -35,7 +38,7 @@ def global_state_size(task: IntersectionTask) -> int:
 
 
 def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, noise: Any = None) -> Any:
-    """Observations of all agents, float32 [..., N, O], each number about in [-1, 1].
+    """Observations of all agents, float32 [N, O, ...], each number about in [-1, 1].
 
     Own (12): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
     entry; distance to the arrival / 150 m; speed / limit; inside the junction.
@@ -46,94 +49,98 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
     both reached their conflict zone, then those without conflict by distance; unseen ones are all zeros. An agent that
     has not departed sees only its first number; one whose episode is over only zeros.
 
-    `pose`: of all cars, each part [..., C]. `noise`: [..., N, C, 3], standard normal numbers for position and speed,
+    `pose`: of all cars, each part [C, ...]. `noise`: [3, N, C, ...], standard normal numbers for position and speed,
     uniform ones for dropout; None without.
     """
     n = task.num_agents
     driving = scene.status == Status.DRIVING
     waiting = scene.status == Status.WAITING
     neighbours = _neighbours(xp, task, road, scene, pose, driving, noise)
-    own = _own(xp, road, scene.movement[..., :n], scene.position[..., :n], scene.speed[..., :n], driving, waiting)
-    return xp.concatenate([own, neighbours.reshape(*neighbours.shape[:-2], -1)], -1)
+    own = _own(xp, road, scene.movement[:n], scene.position[:n], scene.speed[:n], driving, waiting)
+    return xp.stack([part.astype("float32") for part in (*own, *neighbours)], 1)
 
 
 def _clipped(xp: Any, value: Any) -> Any:
     return xp.minimum(xp.maximum(value, -1), 1)
 
 
-def _one_hot(xp: Any, index: Any, size: int) -> Any:
-    return index[..., None] == xp.arange(size)
+def _one_hot(index: Any, size: int) -> list[Any]:
+    return [index == i for i in range(size)]
 
 
-def _own(xp: Any, road: Geometry, movement: Any, position: Any, speed: Any, driving: Any, waiting: Any) -> Any:
-    to_junction = road.entry[movement] - position
-    inside = (to_junction < 0) & (position < road.exit[movement])
-    numbers = [
+def _own(
+    xp: Any, road: Geometry, movement: Any, position: Any, speed: Any, driving: Any, waiting: Any
+) -> tuple[Any, ...]:
+    """The first 12 numbers, each [N, ...]."""
+    entry, exit_, length = of_movement(xp, movement, road.entry, road.exit, road.length)
+    to_junction = entry - position
+    seen = [
+        *_one_hot(movement // len(TURNS), len(ARMS)),
+        *_one_hot(movement % len(TURNS), len(TURNS)),
         to_junction / ARM_LENGTH,
-        (road.length[movement] - position) / ARM_LENGTH,
+        (length - position) / ARM_LENGTH,
         speed / MAX_SPEED,
-        inside,
+        (to_junction < 0) & (position < exit_),
     ]
-    arm, turn = _one_hot(xp, movement // len(TURNS), len(ARMS)), _one_hot(xp, movement % len(TURNS), len(TURNS))
-    seen = xp.concatenate([arm, turn, xp.stack(numbers, -1)], -1) * driving[..., None]
-    return xp.concatenate([waiting[..., None], seen], -1).astype("float32")
+    return (waiting, *(xp.where(driving, number, 0) for number in seen))
 
 
 def _neighbours(
     xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, driving: Any, noise: Any
-) -> Any:
-    n, cars, k = task.num_agents, task.num_cars, min(task.num_neighbours, task.num_cars)
-    # "mine" has axes [..., N, 1], "theirs" [..., 1, C], or [..., N, C] where each agent sees them with its own noise
-    mine, theirs = scene.movement[..., :n, None], scene.movement[..., None, :]
-    my_position, my_speed = scene.position[..., :n, None], scene.speed[..., :n, None]
-    position, speed = scene.position[..., None, :], scene.speed[..., None, :]
-    seen = driving[..., None] & scene.present[..., None, :] & ~xp.eye(n, cars, dtype=bool)
-    me = Pose(*(part[..., :n, None] for part in pose))
+) -> list[Any]:
+    """11 numbers of each of the K neighbours, each [N, ...]."""
+    n, cars = task.num_agents, task.num_cars
+    # "mine" has axes [N, 1], "theirs" [1, C], or [N, C] where each agent sees them with its own noise
+    mine, theirs = scene.movement[:n, None], scene.movement[None]
+    my_position, my_speed = scene.position[:n, None], scene.speed[:n, None]
+    position, speed = scene.position[None], scene.speed[None]
+    others = ~xp.eye(n, cars, dtype=bool)
+    seen = driving[:, None] & scene.present[None] & others.reshape(n, cars, *(1,) * (scene.movement.ndim - 1))
+    me = Pose(*(part[:n, None] for part in pose))
     if noise is None:
-        them = Pose(*(part[..., None, :] for part in pose))
+        them = Pose(*(part[None] for part in pose))
     else:
-        position = position + task.observation_noise * noise[..., 0]
-        speed = xp.maximum(speed + 0.5 * task.observation_noise * noise[..., 1], 0)
-        seen = seen & (noise[..., 2] >= task.dropout)
+        position = position + task.observation_noise * noise[0]
+        speed = xp.maximum(speed + 0.5 * task.observation_noise * noise[1], 0)
+        seen = seen & (noise[2] >= task.dropout)
         them = poses_at(xp, road, xp.broadcast_to(theirs, position.shape), position)
     east, north = them.x - me.x, them.y - me.y
     distance = xp.sqrt(east * east + north * north)
     seen = seen & (distance <= task.sensor_range)
 
-    zone = xp.take(road.zones, mine * NUM_MOVEMENTS + theirs, axis=0, mode="clip")
-    to_mine, to_theirs = zone[..., 1] - my_position, zone[..., 3] - position
-    conflict = (zone[..., 0] > 0) & (my_position < zone[..., 2]) & (position < zone[..., 4])
+    zone = zones_of(xp, road, mine, theirs)
+    to_mine, to_theirs = zone.start - my_position, zone.their_start - position
+    conflict = zone.conflict & (my_position < zone.end) & (position < zone.their_end)
     later = xp.maximum(to_theirs, 0) / xp.maximum(speed, _SLOWEST)
     later = later - xp.maximum(to_mine, 0) / xp.maximum(my_speed, _SLOWEST)
 
     reach = xp.maximum(to_mine, to_theirs)
     urgency = xp.where(conflict, xp.where(reach > 0, reach, distance), 1e3 + distance)
-    order = xp.argsort(xp.where(seen, urgency, 1e6), axis=-1, stable=True)[..., :k]
+    rank = ranks(xp, xp.where(seen, urgency, 1e6))
 
     scale = 1 / task.sensor_range
-    columns = [
-        xp.ones_like(distance),
+    by_agent = xp.broadcast_to((xp.arange(cars) < n).reshape(1, cars, *(1,) * (scene.movement.ndim - 1)), seen.shape)
+    features = [
+        seen,
         (east * me.cos + north * me.sin) * scale,
         (north * me.cos - east * me.sin) * scale,
         me.cos * them.cos + me.sin * them.sin,
         me.cos * them.sin - me.sin * them.cos,
-        xp.broadcast_to(speed / MAX_SPEED, distance.shape),
+        xp.broadcast_to(speed / MAX_SPEED, seen.shape),
         conflict,
-        _clipped(xp, to_mine * scale) * conflict,
-        _clipped(xp, to_theirs * scale) * conflict,
-        _clipped(xp, later * (1 / GAP_SECONDS)) * conflict,
-        xp.broadcast_to(xp.arange(cars) < n, distance.shape),
+        xp.where(conflict, _clipped(xp, to_mine * scale), 0),
+        xp.where(conflict, _clipped(xp, to_theirs * scale), 0),
+        xp.where(conflict, _clipped(xp, later * (1 / GAP_SECONDS)), 0),
+        by_agent,
     ]
-    features = xp.stack(columns, -1) * seen[..., None]
-    chosen = xp.take_along_axis(features, order[..., None], -2)
-    if k < task.num_neighbours:
-        missing = xp.zeros((*chosen.shape[:-2], task.num_neighbours - k, NEIGHBOUR_SIZE), "float32")
-        chosen = xp.concatenate([chosen, missing], -2)
-    return chosen
+    table = xp.stack([feature.astype("float32") for feature in features])  # [11, N, C, ...]
+    places = xp.arange(task.num_neighbours).reshape(-1, *(1,) * rank.ndim)
+    picked = kept(xp, one_of(xp, kept(xp, (rank == places) & seen)[:, None], table[None], 3))  # [K, 11, N, ...]
+    return [picked[k, f] for k in range(task.num_neighbours) for f in range(len(features))]
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:
-    """What a central critic sees, float32 [..., G]: elapsed time / horizon, then 15 numbers for each of the agents and
+    """What a central critic sees, float32 [G, ...]: elapsed time / horizon, then 15 numbers for each of the agents and
     for the humans nearest to the junction's centre.
 
     On the road; not departed yet (agents only); arm (4) and turn (3), one-hot; distance behind the junction's entry
@@ -141,31 +148,36 @@ def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, 
     second number.
     """
     n, cars = task.num_agents, task.num_cars
-    numbers = [
-        (scene.position - road.entry[scene.movement]) / ARM_LENGTH,
+    (entry,) = of_movement(xp, scene.movement, road.entry)
+    waiting = scene.status == Status.WAITING
+    nobody = xp.zeros((cars - n, *waiting.shape[1:]), bool)
+    shown = [
+        *_one_hot(scene.movement // len(TURNS), len(ARMS)),
+        *_one_hot(scene.movement % len(TURNS), len(TURNS)),
+        (scene.position - entry) / ARM_LENGTH,
         pose.x / ARM_LENGTH,
         pose.y / ARM_LENGTH,
         pose.cos,
         pose.sin,
         scene.speed / MAX_SPEED,
     ]
-    arm = _one_hot(xp, scene.movement // len(TURNS), len(ARMS))
-    turn = _one_hot(xp, scene.movement % len(TURNS), len(TURNS))
-    shown = xp.concatenate([arm, turn, xp.stack(numbers, -1)], -1) * scene.present[..., None]
-    waiting = (scene.status == Status.WAITING)[..., None]
-    nobody = xp.zeros((*waiting.shape[:-2], cars - n, 1), bool)
-    rows = xp.concatenate([scene.present[..., None], xp.concatenate([waiting, nobody], -2), shown], -1)
-    agents, humans = rows[..., :n, :], rows[..., n:, :]
+    columns = [
+        scene.present,
+        xp.concatenate([waiting, nobody]),
+        *(xp.where(scene.present, number, 0) for number in shown),
+    ]
+    rows = xp.stack([column.astype("float32") for column in columns], 1)  # [C, 15, ...]
+    agents, humans = rows[:n], rows[n:]
     if cars - n > STATE_HUMANS:
-        away = xp.abs(pose.x[..., n:]) + xp.abs(pose.y[..., n:])
-        order = xp.argsort(xp.where(scene.present[..., n:], away, 1e6), axis=-1, stable=True)[..., :STATE_HUMANS]
-        humans = xp.take_along_axis(humans, order[..., None], -2)
-    flat = xp.concatenate([agents, humans], -2).astype("float32")
-    flat = flat.reshape(*flat.shape[:-2], -1)
-    return xp.concatenate([(scene.elapsed / task.horizon).astype("float32")[..., None], flat], -1)
+        away = xp.abs(pose.x[n:]) + xp.abs(pose.y[n:])
+        rank = ranks(xp, xp.where(scene.present[n:], away, 1e6)[None])[0]
+        places = xp.arange(STATE_HUMANS).reshape(-1, *(1,) * rank.ndim)
+        humans = one_of(xp, (rank == places)[:, :, None], humans[None], 1)
+    elapsed = (scene.elapsed / task.horizon).astype("float32")[None]
+    return xp.concatenate([elapsed, agents.reshape(-1, *agents.shape[2:]), humans.reshape(-1, *agents.shape[2:])])
 
 
 def available_actions(xp: Any, scene: Scene) -> Any:
-    """All five actions for agents that drive, only the no-op for the others, bool [..., N, 5]."""
+    """All five actions for agents that drive, only the no-op for the others, bool [N, 5, ...]."""
     driving = scene.status == Status.DRIVING
-    return driving[..., None] | (xp.arange(len(ACCELERATIONS)) == NO_OP)
+    return xp.stack([driving | (action == NO_OP) for action in range(len(ACCELERATIONS))], 1)

@@ -1,9 +1,23 @@
-"""What agents are paid, what unsafe behaviour costs, and what is measured of an episode; for any batch at once."""
+"""What agents are paid, what unsafe behaviour costs, and what is measured of an episode; for any batch at once.
 
+Axes: cars first, a batch last (`...`), as in `observations`.
+"""
+
+from functools import reduce
 from typing import Any, NamedTuple
 
-from averse.environments.intersection.geometry import Geometry, Pose, gaps, poses_at
+from averse.environments.intersection.along_cars import kept, least
+from averse.environments.intersection.geometry import (
+    Geometry,
+    Pose,
+    gap_at,
+    of_movement,
+    points_and_directions,
+    pose_between,
+    squared_distance,
+)
 from averse.environments.intersection.task import (
+    CAR_LENGTH,
     DECISION_SECONDS,
     HARD_BRAKING,
     MAX_SPEED,
@@ -25,27 +39,27 @@ class Tally(NamedTuple):
     smallest_gap: Any  # float32 [...], m
     hard_braking: Any  # float32 [...], s, summed over agents
     impact_speed: Any  # float32 [...], m/s, 0 without a crash
-    driving_time: Any  # float32 [..., N], s from departure
+    driving_time: Any  # float32 [N, ...], s from departure
 
 
 def new_tally(xp: Any, task: IntersectionTask, batch: tuple[int, ...]) -> Tally:
-    """The tally at an episode's start, with leading axes `batch`."""
+    """The tally at an episode's start, with trailing axes `batch`."""
     zeros = xp.zeros(batch, "float32")
-    return Tally(zeros + GAP_LIMIT, zeros, zeros, xp.zeros((*batch, task.num_agents), "float32"))
+    return Tally(zeros + GAP_LIMIT, zeros, zeros, xp.zeros((task.num_agents, *batch), "float32"))
 
 
 def crashed_now(before: Scene, after: Scene) -> Any:
-    """Which agents crashed in this decision, bool [..., N]."""
+    """Which agents crashed in this decision, bool [N, ...]."""
     return (before.status != Status.CRASHED) & (after.status == Status.CRASHED)
 
 
 def arrived_now(before: Scene, after: Scene) -> Any:
-    """Which agents arrived in this decision, bool [..., N]."""
+    """Which agents arrived in this decision, bool [N, ...]."""
     return (before.status != Status.ARRIVED) & (after.status == Status.ARRIVED)
 
 
 def rewards(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, after: Scene) -> Any:
-    """Rewards of one decision, float32 [..., N].
+    """Rewards of one decision, float32 [N, ...].
 
     For each agent that was driving: `progress_reward` times the fraction of its way driven, minus `time_cost` times
     0.5 s, plus `arrival_bonus` if it arrived, minus `crash_penalty` if it crashed. A crashed car's last decision counts
@@ -53,41 +67,44 @@ def rewards(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, afte
     """
     n = task.num_agents
     arrived, crashed = arrived_now(before, after), crashed_now(before, after)
-    end = road.length[before.movement[..., :n]]
-    start = before.position[..., :n]
-    driven = xp.where(arrived, end, xp.where(crashed, start, after.position[..., :n])) - start
+    (end,) = of_movement(xp, before.movement[:n], road.length)
+    start = before.position[:n]
+    driven = xp.where(arrived, end, xp.where(crashed, start, after.position[:n])) - start
     paid = task.progress_reward * driven / (end - SPAWN_POSITION) - task.time_cost * DECISION_SECONDS
     paid = xp.where(before.status == Status.DRIVING, paid, 0)
     paid = (paid + task.arrival_bonus * arrived - task.crash_penalty * crashed).astype("float32")
-    return xp.repeat(paid.mean(-1, keepdims=True), n, axis=-1) if task.team else paid
+    return xp.broadcast_to(paid.mean(0), paid.shape) if task.team else paid
 
 
 def terminated(xp: Any, task: IntersectionTask, after: Scene) -> Any:
-    """Which agents' episodes are over, bool [..., N]: their own, or with `team` everybody's when the last one's is."""
+    """Which agents' episodes are over, bool [N, ...]: their own, or with `team` everybody's when the last one's is."""
     over = after.status >= Status.ARRIVED
-    return xp.repeat(over.all(-1, keepdims=True), task.num_agents, axis=-1) if task.team else over
+    return xp.broadcast_to(over.all(0), over.shape) if task.team else over
 
 
 def smallest_gaps(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, after: Scene) -> Any:
-    """Each agent's smallest gap to any other car during one decision, float32 [..., N], m, at most 10; 0 at a crash.
+    """Each agent's smallest gap to any other car during one decision, float32 [N, ...], m, at most 10; 0 at a crash.
 
     Only cars that stay on the road throughout the decision count.
     """
-    n = task.num_agents
+    n, cars = task.num_agents, task.num_cars
     pair = meeting(xp, task, before, after)
-    track = Track(after.movement, before.position, after.position, before.speed, after.speed)
-    me = Track(*(part[..., :n, None] for part in track))
-    them = Track(*(part[..., None, :] for part in track))
-    gap = xp.where(pair, closest(xp, road, me, them), GAP_LIMIT).min(-1)
-    return xp.where(crashed_now(before, after), 0.0, xp.minimum(gap, GAP_LIMIT)).astype("float32")
+    driven = tracks(xp, road, Track(after.movement, before.position, after.position, before.speed, after.speed))
+    me = Pose(*(part[:, :n] for part in driven))
+    others = (Pose(*(part[:, c, None] for part in driven)) for c in range(cars))
+    apart = (xp.where(pair[:, c], squared_distance(xp, me, other), xp.inf) for c, other in enumerate(others))
+    nearest = least(xp, kept(xp, reduce(xp.minimum, apart)))  # of [5, N, ...]
+    gap = xp.minimum(gap_at(xp, nearest), GAP_LIMIT)
+    return xp.where(crashed_now(before, after), 0.0, gap).astype("float32")
 
 
 def meeting(xp: Any, task: IntersectionTask, before: Scene, after: Scene) -> Any:
-    """Which other cars count for each agent's gap in one decision, bool [..., N, C]."""
-    n = task.num_agents
+    """Which other cars count for each agent's gap in one decision, bool [N, C, ...]."""
+    n, cars = task.num_agents, task.num_cars
     # a human's place may have passed to a newcomer, who starts further back
     staying = before.present & after.present & (after.position >= before.position)
-    return staying[..., :n, None] & staying[..., None, :] & ~xp.eye(n, task.num_cars, dtype=bool)
+    others = ~xp.eye(n, cars, dtype=bool)
+    return staying[:n, None] & staying[None] & others.reshape(n, cars, *(1,) * (staying.ndim - 1))
 
 
 class Track(NamedTuple):
@@ -100,33 +117,34 @@ class Track(NamedTuple):
     end_speed: Any  # m/s
 
 
-def closest(xp: Any, road: Geometry, one: Track, other: Track) -> Any:
-    """The smallest gap (m) between the outlines of two cars during one decision, elementwise.
+def tracks(xp: Any, road: Geometry, track: Track) -> Pose:
+    """Where cars were at the ends of the five simulation steps of a decision, each part [5, ...].
 
-    Taken at the ends of the five simulation steps, where the cars are placed by the cubic that fits their positions and
-    speeds at both ends of the decision (exact for a constant acceleration).
+    Their bumpers are placed by the cubics that fit their points and velocities at both ends of the decision: exact on a
+    straight road with a constant acceleration, and to a few centimetres in a turn.
     """
     u = xp.arange(1, STEPS_PER_DECISION + 1, dtype="float32") / STEPS_PER_DECISION
-    blend, rise, fall = (
-        u * u * (3 - 2 * u),
-        u * (1 - u) * (1 - u) * DECISION_SECONDS,
-        u * u * (1 - u) * DECISION_SECONDS,
-    )
+    u = u.reshape(-1, *(1,) * track.start.ndim)
+    blend = u * u * (3 - 2 * u)
+    rise, fall = u * (1 - u) * (1 - u) * DECISION_SECONDS, u * u * (1 - u) * DECISION_SECONDS
 
-    def poses(track: Track) -> Pose:
-        movement, start, end, start_speed, end_speed = (part[..., None] for part in track)
-        position = start + (end - start) * blend + start_speed * rise - end_speed * fall
-        return poses_at(xp, road, movement, position)
+    def bumpers(behind: float) -> tuple[Any, Any]:
+        x, y, dx, dy = points_and_directions(xp, road, track.movement, track.start - behind)
+        end_x, end_y, end_dx, end_dy = points_and_directions(xp, road, track.movement, track.end - behind)
+        return tuple(
+            a + (b - a) * blend + da * track.start_speed * rise - db * track.end_speed * fall
+            for a, b, da, db in ((x, end_x, dx, end_dx), (y, end_y, dy, end_dy))
+        )
 
-    return gaps(xp, poses(one), poses(other)).min(-1)
+    return pose_between(xp, *bumpers(0.0), *bumpers(CAR_LENGTH))
 
 
 def costs(xp: Any, task: IntersectionTask, before: Scene, after: Scene, gap: Any) -> Any:
-    """How unsafe one decision was for each agent, float32 [..., N].
+    """How unsafe one decision was for each agent, float32 [N, ...].
 
     1 at its crash; otherwise 0.5 * (1 - gap / 2 m) * speed / limit while its smallest gap is below 2 m, so in [0, 0.5].
     """
-    near = NEAR_COST * xp.clip(1 - gap / NEAR_GAP, 0, 1) * (after.speed[..., : task.num_agents] / MAX_SPEED)
+    near = NEAR_COST * xp.clip(1 - gap / NEAR_GAP, 0, 1) * (after.speed[: task.num_agents] / MAX_SPEED)
     near = xp.where(after.status == Status.DRIVING, near, 0)
     return xp.where(crashed_now(before, after), 1.0, near).astype("float32")
 
@@ -137,11 +155,11 @@ def update_tally(
     """The tally after one decision; `gap` from `smallest_gaps`, `hit` the largest speed of a crash now [...], or 0."""
     n = task.num_agents
     drove = before.status == Status.DRIVING
-    drop = (before.speed[..., :n] - after.speed[..., :n]) / DECISION_SECONDS
+    drop = (before.speed[:n] - after.speed[:n]) / DECISION_SECONDS
     hard = drove & (after.status == Status.DRIVING) & (drop > HARD_BRAKING)
     return Tally(
-        smallest_gap=xp.minimum(tally.smallest_gap, gap.min(-1)),
-        hard_braking=tally.hard_braking + DECISION_SECONDS * hard.sum(-1).astype("float32"),
+        smallest_gap=xp.minimum(tally.smallest_gap, gap.min(0)),
+        hard_braking=tally.hard_braking + DECISION_SECONDS * hard.sum(0).astype("float32"),
         impact_speed=xp.maximum(tally.impact_speed, hit),
         driving_time=tally.driving_time + DECISION_SECONDS * drove.astype("float32"),
     )
@@ -149,10 +167,10 @@ def update_tally(
 
 def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict[str, Any]:
     """The episode's figures so far, each float32 [...]; names and units in `task.METRICS`."""
-    crashes = (after.status == Status.CRASHED).sum(-1).astype("float32")
+    crashes = (after.status == Status.CRASHED).sum(0).astype("float32")
     arrived = after.status == Status.ARRIVED
-    arrivals = arrived.sum(-1).astype("float32")
-    total_time = (tally.driving_time * arrived).sum(-1)
+    arrivals = arrived.sum(0).astype("float32")
+    total_time = (tally.driving_time * arrived).sum(0)
     return {
         "collision": (crashes > 0).astype("float32"),
         "collisions": crashes,

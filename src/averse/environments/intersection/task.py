@@ -58,13 +58,13 @@ class Status:
 
 
 class Scene(NamedTuple):
-    """All cars at one moment, with any leading axes. C cars: first the N agents, then the places for humans."""
+    """All cars at one moment, of a batch (`...`). C cars: first the N agents, then the places for humans."""
 
-    movement: Any  # int32 [..., C]
-    position: Any  # float32 [..., C], m of the front bumper along the movement's path, 0 at the far end of the arm
-    speed: Any  # float32 [..., C], m/s
-    present: Any  # bool [..., C], whether the car is on the road
-    status: Any  # int32 [..., N], `Status` of each agent
+    movement: Any  # int32 [C, ...]
+    position: Any  # float32 [C, ...], m of the front bumper along the movement's path, 0 at the far end of the arm
+    speed: Any  # float32 [C, ...], m/s
+    present: Any  # bool [C, ...], whether the car is on the road
+    status: Any  # int32 [N, ...], `Status` of each agent
     elapsed: Any  # float32 [...], decisions since the start
 
 
@@ -89,7 +89,7 @@ class IntersectionTask:
     """Human drivers arriving per second, over all arms together; 0 for none."""
     reckless_fraction: float = 0.2
     """Fraction of the human drivers who ignore the right of way."""
-    max_humans: int = 12
+    max_humans: int = 8
     """Most human cars on the road at once; further arrivals wait outside."""
     departure_spread: float = 1.0
     """Agents depart at random within this many seconds times their number."""

@@ -5,21 +5,27 @@ Agents' motion and crashes are SUMO's (to the last digit and to a cell of 0.2 m)
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from averse.environments.batch_last import batch_last, kept
+from averse.environments.intersection.along_cars import any_of, most
 from averse.environments.intersection.crashes import Lanes, crash, crash_table, table_rows
 from averse.environments.intersection.departures import (
-    HumanArrivals,
+    EARLY_HUMANS,
     admit,
+    callers,
     early_humans,
-    first_arrivals,
+    gaps_between,
+    tempers,
 )
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.following import agent_motion, next_speed
-from averse.environments.intersection.geometry import Geometry, Pose, geometry, poses_at
+from averse.environments.intersection.geometry import Geometry, Pose, geometry, of_movement, poses_at
 from averse.environments.intersection.humans import HALTING_SPEED, limits, outlook
 from averse.environments.intersection.observations import available_actions, global_state, observe
 from averse.environments.intersection.rewards import (
@@ -35,6 +41,7 @@ from averse.environments.intersection.rewards import (
 from averse.environments.intersection.starts import START_NUMBERS, agent_starts
 from averse.environments.intersection.task import (
     ACCELERATIONS,
+    ARMS,
     STEP_SECONDS,
     STEPS_PER_DECISION,
     Scene,
@@ -55,8 +62,26 @@ class TwinState(NamedTuple):
     reckless: jax.Array  # bool [H]
     entered: jax.Array  # float32 [C], the simulation step in which the car entered the junction; _NEVER before
     waited: jax.Array  # float32 [C], s for which the car has been standing
-    arrivals: HumanArrivals
+    arrivals: jax.Array  # float32 [4], s, when the next human comes to each arm
     tally: Tally
+
+
+class _Decision(NamedTuple):
+    """The random numbers of one decision, uniform in [0, 1) but for the noise."""
+
+    dawdling: jax.Array  # [5, H]
+    callers: jax.Array  # [5, 4], see `departures.callers`
+    noise: jax.Array | None  # [3, N, C], see `observe`
+
+
+class _Start(NamedTuple):
+    """The random numbers of an episode's beginning, uniform in [0, 1)."""
+
+    agents: jax.Array  # [4, N], see `agent_starts`
+    early_gaps: jax.Array  # [8, 4], see `early_humans`
+    tempers: jax.Array  # [3, H], of the humans already there
+    first_gaps: jax.Array  # [4]
+    decision: _Decision
 
 
 class _Motion(NamedTuple):
@@ -67,7 +92,7 @@ class _Motion(NamedTuple):
     present: jax.Array  # bool [C]
     entered: jax.Array  # float32 [C]
     waited: jax.Array  # float32 [C]
-    hits: jax.Array  # bool [D, C], whether the car has crashed in this decision with the one d places further on
+    hits: jax.Array  # bool [C, C], which cars have crashed into which in this decision
 
 
 @dataclass(frozen=True)
@@ -76,45 +101,79 @@ class Intersection(IntersectionEnvironment):
 
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
     `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
+
+    An episode's arrays have the axes that `TwinState` names; a batch of them is worked on with the batch last.
     """
 
     name: ClassVar[str] = "intersection"
 
     def reset(self, key: jax.Array) -> tuple[TwinState, jax.Array]:
         """A fresh episode: (state, observations [N, O])."""
-        agents_key, humans_key, early_key, admit_key, noise_key = jax.random.split(key, 5)
+        key, decision_key = jax.random.split(key)
+        arms = len(ARMS)
+        agents, early_gaps, temper, first_gaps = _uniforms(
+            key, (START_NUMBERS, self.num_agents), (EARLY_HUMANS, arms), (3, self.num_humans), (arms,)
+        )
+        numbers = _Start(agents, early_gaps, temper, first_gaps, self._draw(decision_key))
+        return batch_last(self._begin)(numbers)
+
+    def step(self, key: jax.Array, state: TwinState, actions: jax.Array) -> StepResult:
+        """One decision of 0.5 s: five simulation steps, then departures."""
+        return batch_last(self._decide)(self._draw(key), state, actions)
+
+    def global_state(self, state: TwinState) -> jax.Array:
+        """See `observations.global_state`, float32 [G]."""
+        return batch_last(lambda scene: global_state(jnp, self, _road(), scene, self._poses(scene)))(state.scene)
+
+    def available_actions(self, state: TwinState) -> jax.Array:
+        """All for agents that drive, only keeping the speed for the others, bool [N, 5]."""
+        return batch_last(lambda scene: available_actions(jnp, scene))(state.scene)
+
+    def _draw(self, key: jax.Array) -> _Decision:
+        seen = (self.num_agents, self.num_cars)
+        key, normal_key = jax.random.split(key) if self.noisy else (key, key)
+        dawdling, arriving, dropout = _uniforms(
+            key, (STEPS_PER_DECISION, self.num_humans), (5, len(ARMS)), (1, *seen) if self.noisy else (0,)
+        )
+        noise = jnp.concatenate([jax.random.normal(normal_key, (2, *seen)), dropout]) if self.noisy else None
+        return _Decision(dawdling, arriving, noise)
+
+    # Below, arrays have any batch axes after their own.
+
+    def _begin(self, numbers: _Start) -> tuple[TwinState, jax.Array]:
         n, cars = self.num_agents, self.num_cars
-        starts = agent_starts(jnp, self, jax.random.uniform(agents_key, (START_NUMBERS, n)))
-        humans = early_humans(self, early_key)
+        starts = agent_starts(jnp, self, numbers.agents)
+        humans = early_humans(self, gaps_between(self, numbers.early_gaps), tempers(self, numbers.tempers))
+        batch = starts.speed.shape[1:]
+        nothing = jnp.zeros((n, *batch))
         scene = Scene(
             movement=jnp.concatenate([starts.movement, humans.movement]),
-            position=jnp.concatenate([jnp.zeros(n), humans.position]),
-            speed=jnp.concatenate([jnp.zeros(n), humans.speed]),
-            present=jnp.concatenate([jnp.zeros(n, bool), humans.present]),
-            status=jnp.full(n, Status.WAITING, jnp.int32),
-            elapsed=jnp.float32(0),
+            position=jnp.concatenate([nothing, humans.position]),
+            speed=jnp.concatenate([nothing, humans.speed]),
+            present=jnp.concatenate([nothing > 0, humans.present]),
+            status=jnp.full((n, *batch), Status.WAITING, jnp.int32),
+            elapsed=jnp.zeros(batch),
         )
         state = TwinState(
             scene=scene,
             departure=starts.departure,
             departure_speed=starts.speed.astype(jnp.float32),
-            factor=jnp.concatenate([jnp.ones(n), humans.factor]),
+            factor=jnp.concatenate([nothing + 1, humans.factor]),
             reckless=humans.reckless,
-            entered=jnp.full(cars, _NEVER),
-            waited=jnp.zeros(cars),
-            arrivals=first_arrivals(self, humans_key),
-            tally=new_tally(jnp, self, ()),
+            entered=jnp.full((cars, *batch), _NEVER),
+            waited=jnp.zeros((cars, *batch)),
+            arrivals=gaps_between(self, numbers.first_gaps),
+            tally=new_tally(jnp, self, batch),
         )
-        state = self._admit(admit_key, state)
-        return state, self._observe(noise_key, state.scene, self._poses(state.scene))
+        state = self._admit(numbers.decision.callers, state)
+        return state, self._observe(numbers.decision, state.scene, self._poses(state.scene))
 
-    def step(self, key: jax.Array, state: TwinState, actions: jax.Array) -> StepResult:
-        """One decision of 0.5 s: five simulation steps, then departures."""
-        drive_key, admit_key, noise_key = jax.random.split(key, 3)
+    def _decide(self, numbers: _Decision, state: TwinState, actions: jax.Array) -> StepResult:
         road, before = _road(), state.scene
-        motion = self._drive(drive_key, state, actions)
-        crashed = _of_either(motion.hits)
-        arrived = motion.present & (motion.position >= jnp.take(road.length, before.movement))
+        motion = kept(self._drive(numbers.dawdling, state, actions))
+        crashed = any_of(motion.hits)
+        (end,) = of_movement(jnp, before.movement, road.length)
+        arrived = motion.present & (motion.position >= end)
         n = self.num_agents
         status = jnp.where(crashed[:n], Status.CRASHED, jnp.where(arrived[:n], Status.ARRIVED, before.status))
         scene = before._replace(
@@ -124,46 +183,33 @@ class Intersection(IntersectionEnvironment):
             status=status,
             elapsed=before.elapsed + 1,
         )
-        wreck_pose = self._poses(scene)  # wrecks are still where they crashed
-        state = self._admit(admit_key, state._replace(scene=scene, entered=motion.entered, waited=motion.waited))
+        hit = _impact_speed(motion, self._poses(scene), n)  # wrecks are still where they crashed
+        moved = state._replace(scene=scene, entered=motion.entered, waited=motion.waited)
+        state = kept(self._admit(numbers.callers, moved))
         after = state.scene
-        pose = self._poses(after)
         gap = smallest_gaps(jnp, self, road, before, after)
-        hit = _impact_speed(motion, wreck_pose, n)
         tally = update_tally(jnp, self, state.tally, before, after, gap, hit)
-        over = status >= Status.ARRIVED
+        over = any_of(status < Status.ARRIVED)
         return StepResult(
             state=state._replace(tally=tally),
-            observations=self._observe(noise_key, after, pose),
+            observations=self._observe(numbers, after, self._poses(after)),
             rewards=rewards(jnp, self, road, before, after),
             costs=costs(jnp, self, before, after, gap),
             terminated=terminated(jnp, self, after),
-            truncated=(after.elapsed >= self.horizon) & ~over.all(),
+            truncated=(after.elapsed >= self.horizon) & over,
             info=metrics(jnp, self, tally, after),
         )
-
-    def global_state(self, state: TwinState) -> jax.Array:
-        """See `observations.global_state`, float32 [G]."""
-        return global_state(jnp, self, _road(), state.scene, self._poses(state.scene))
-
-    def available_actions(self, state: TwinState) -> jax.Array:
-        """All for agents that drive, only keeping the speed for the others, bool [N, 5]."""
-        return available_actions(jnp, state.scene)
 
     def _poses(self, scene: Scene) -> Pose:
         return poses_at(jnp, _road(), scene.movement, scene.position)
 
-    def _observe(self, key: jax.Array, scene: Scene, pose: Pose) -> jax.Array:
-        noise = None
-        if self.noisy:
-            shape = (self.num_agents, self.num_cars)
-            normal_key, uniform_key = jax.random.split(key)
-            normal = jax.random.normal(normal_key, (*shape, 2))
-            noise = jnp.concatenate([normal, jax.random.uniform(uniform_key, (*shape, 1))], -1)
-        return observe(jnp, self, _road(), scene, pose, noise)
+    def _observe(self, numbers: _Decision, scene: Scene, pose: Pose) -> jax.Array:
+        return observe(jnp, self, _road(), scene, pose, numbers.noise)
 
-    def _admit(self, key: jax.Array, state: TwinState) -> TwinState:
-        scene, newcomers = admit(self, key, state.scene, state.departure, state.departure_speed, state.arrivals)
+    def _admit(self, uniforms: jax.Array, state: TwinState) -> TwinState:
+        scene, newcomers = admit(
+            self, callers(self, uniforms), state.scene, state.departure, state.departure_speed, state.arrivals
+        )
         n = self.num_agents
         return state._replace(
             scene=scene,
@@ -174,7 +220,7 @@ class Intersection(IntersectionEnvironment):
             arrivals=newcomers.arrivals,
         )
 
-    def _drive(self, key: jax.Array, state: TwinState, actions: jax.Array) -> _Motion:
+    def _drive(self, dawdling: jax.Array, state: TwinState, actions: jax.Array) -> _Motion:
         """Five simulation steps."""
         n, cars, scene = self.num_agents, self.num_cars, state.scene
         road, table = _road(), crash_table()
@@ -182,62 +228,57 @@ class Intersection(IntersectionEnvironment):
         lanes = view.lanes
         driving = scene.status == Status.DRIVING
         acceleration = jnp.where(driving, jnp.take(jnp.array(ACCELERATIONS, jnp.float32), actions), 0.0)
-        other = Lanes(*map(_further_on, lanes))
-        rows = table_rows(lanes.movement, other.movement)
-        dawdling = jax.random.uniform(key, (STEPS_PER_DECISION, self.num_humans))
-        order = jnp.linspace(0.0, 1e-3, cars)
+        mine, theirs = Lanes(*(part[:, None] for part in lanes)), Lanes(*(part[None] for part in lanes))
+        rows = table_rows(mine.movement, theirs.movement)
+        batch = (1,) * (scene.position.ndim - 1)
+        order = jnp.linspace(0.0, 1e-3, cars).reshape(-1, *batch)
+        different = ~jnp.eye(cars, dtype=bool).reshape(cars, cars, *batch)
         clock = scene.elapsed * STEPS_PER_DECISION
 
         def simulate(motion: _Motion, numbers: tuple[jax.Array, jax.Array]) -> tuple[_Motion, None]:
             uniform, step = numbers
             position, speed, present, entered, waited, hits = motion
-            agents_position, agents_speed = agent_motion(jnp, position[:n], speed[:n], acceleration)
-            desired, safe = limits(jnp, view, position, speed, present, entered, waited)
-            humans_speed = next_speed(jnp, speed[n:], desired, safe, uniform)
-            speed = jnp.where(present, jnp.concatenate([agents_speed, humans_speed]), speed)
-            moved = jnp.concatenate([agents_position, position[n:] + humans_speed * STEP_SECONDS])
-            position = jnp.where(present, moved, position)
+            _, agents_speed = agent_motion(jnp, position[:n], speed[:n], acceleration)
+            driven = speed.at[:n].set(agents_speed)
+            if cars > n:
+                desired, safe = limits(jnp, view, position, speed, present, entered, waited)
+                driven = driven.at[n:].set(next_speed(jnp, speed[n:], desired, safe, uniform))
+            speed = jnp.where(present, driven, speed)
+            position = jnp.where(present, position + speed * STEP_SECONDS, position)
             now_in = (entered == _NEVER) & present & (position > lanes.entry)
             entered = jnp.where(now_in, clock + step, entered)
             # no two cars come to stand in the same instant, so that of two who wait one has waited for longer
             waited = jnp.where(speed < HALTING_SPEED, waited + STEP_SECONDS + order, 0.0)
-            touch = crash(jnp, table, rows, lanes, position, other, _further_on(position))
-            touch = touch & present & _further_on(present)
-            present = present & ~_of_either(touch)
-            return _Motion(position, speed, present, entered, waited, hits | touch), None
+            touch = crash(jnp, table, rows, mine, position[:, None], theirs, position[None])
+            hits = hits | (touch & different & present[:, None] & present[None])
+            present = present & ~any_of(hits)
+            return _Motion(position, speed, present, entered, waited, hits), None
 
         start = _Motion(
-            scene.position, scene.speed, scene.present, state.entered, state.waited, jnp.zeros((cars // 2, cars), bool)
+            scene.position,
+            scene.speed,
+            scene.present,
+            state.entered,
+            state.waited,
+            jnp.zeros((cars, *scene.position.shape), bool),
         )
         steps = jnp.arange(STEPS_PER_DECISION, dtype=jnp.float32)
         return jax.lax.scan(simulate, start, (dawdling, steps))[0]
+
+
+def _uniforms(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    """Random numbers in [0, 1) of several shapes, drawn at once."""
+    sizes = [prod(shape) for shape in shapes]
+    parts = jnp.split(jax.random.uniform(key, (sum(sizes),)), list(accumulate(sizes))[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _road() -> Geometry:
     return Geometry(*map(jnp.asarray, geometry()))
 
 
-# Each pair of cars is looked at once: a car and the one d places further on, for d = 1 .. C // 2.
-
-
-def _further_on(part: jax.Array) -> jax.Array:
-    """[C] -> [D, C], the values of the cars d places further on."""
-    cars = part.shape[0]
-    round_twice = jnp.concatenate([part, part])
-    return jnp.stack([round_twice[d : d + cars] for d in range(1, cars // 2 + 1)] or [part])[: cars // 2]
-
-
-def _of_either(pairs: jax.Array) -> jax.Array:
-    """Which cars are of a pair of which `pairs` holds: bool [D, C] -> [C]."""
-    either = jnp.zeros(pairs.shape[1], bool)
-    for d, row in enumerate(pairs, 1):
-        either = either | row | jnp.roll(row, d)
-    return either
-
-
 def _impact_speed(motion: _Motion, pose: Pose, n: int) -> jax.Array:
     """The largest relative speed (m/s) of the agents' crashes in this decision, 0 without."""
     vx, vy = motion.speed * pose.cos, motion.speed * pose.sin
-    agent = jnp.arange(vx.shape[0]) < n
-    relative = jnp.hypot(vx - _further_on(vx), vy - _further_on(vy))
-    return jnp.where(motion.hits & (agent | _further_on(agent)), relative, 0.0).max(initial=0.0)
+    squared = (vx[:n, None] - vx[None]) ** 2 + (vy[:n, None] - vy[None]) ** 2
+    return jnp.sqrt(most(jnp, most(jnp, jnp.where(motion.hits[:n], squared, 0.0))))

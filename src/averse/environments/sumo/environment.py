@@ -9,7 +9,7 @@ import numpy as np
 
 from averse.environments.host import Batch, WorkerPool, WorkerVector
 from averse.environments.intersection.description import IntersectionEnvironment
-from averse.environments.intersection.geometry import Geometry, Pose, geometry, poses_at
+from averse.environments.intersection.geometry import Geometry, Pose, gaps, geometry, poses_at
 from averse.environments.intersection.observations import (
     available_actions,
     global_state,
@@ -19,7 +19,6 @@ from averse.environments.intersection.rewards import (
     GAP_LIMIT,
     Tally,
     Track,
-    closest,
     costs,
     crashed_now,
     meeting,
@@ -27,6 +26,7 @@ from averse.environments.intersection.rewards import (
     new_tally,
     rewards,
     terminated,
+    tracks,
     update_tally,
 )
 from averse.environments.intersection.task import (
@@ -109,18 +109,21 @@ def layout(task: IntersectionTask, trace: bool = False) -> Layout:
 
 
 def scene_of(state: Any) -> Scene:
-    """The scene [B, ...] in a pool's raw state."""
-    cars = state["cars"]
-    movement = cars[:, 0].astype(np.int32)
-    present = movement >= 0
+    """The scene [..., B] in a pool's raw state, whose first axis is B."""
+    movement, position, speed = np.moveaxis(state["cars"], 0, -1)
     return Scene(
-        movement=np.maximum(movement, 0),
-        position=cars[:, 1].astype(np.float32),
-        speed=cars[:, 2].astype(np.float32),
-        present=present,
-        status=state["status"],
+        movement=np.maximum(movement, 0).astype(np.int32),
+        position=position.astype(np.float32),
+        speed=speed.astype(np.float32),
+        present=movement >= 0,
+        status=state["status"].T,
         elapsed=state["elapsed"].astype(np.float32),
     )
+
+
+def batch_first(array: np.ndarray) -> np.ndarray:
+    """What was worked out with the batch last, as a `TimeStep` has it."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
 class TrafficEncoder:
@@ -142,14 +145,14 @@ class TrafficEncoder:
         time_step = TimeStep(
             observations=observations,
             global_state=state,
-            available=available_actions(np, self._scene),
+            available=batch_first(available_actions(np, self._scene)),
             rewards=zeros,
             costs=zeros.copy(),
             terminated=nobody,
             truncated=np.zeros(num_envs, bool),
             next_observations=observations.copy(),
             next_global_state=state.copy(),
-            next_available=available_actions(np, self._scene),
+            next_available=batch_first(available_actions(np, self._scene)),
             info=figures,
         )
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle.any() else time_step
@@ -164,9 +167,9 @@ class TrafficEncoder:
         tally = update_tally(np, task, self._tally, before, after, gap, hit)
         figures = metrics(np, task, tally, after)
         figures["worker_failed"] = batch.failed.astype(np.float32)
-        over = terminated(np, task, after)
-        paid = rewards(np, task, road, before, after)
-        cost = costs(np, task, before, after, gap)
+        over = batch_first(terminated(np, task, after))
+        paid = batch_first(rewards(np, task, road, before, after))
+        cost = batch_first(costs(np, task, before, after, gap))
         if batch.failed.any():  # no time has passed in an episode that was given up
             paid = np.where(batch.failed[:, None], 0, paid).astype(np.float32)
         next_observations, next_state = self._see(batch.after, after, pose)
@@ -178,19 +181,19 @@ class TrafficEncoder:
             observations[rows], state[rows] = self._look(fresh, scene_of(fresh))
             tally = Tally(*(part.copy() for part in tally))  # what it was is now the episode's figure
             for part, start in zip(tally, new_tally(np, task, (len(rows),)), strict=True):
-                part[rows] = start
+                part[..., rows] = start
         self._scene, self._tally = now, tally
         time_step = TimeStep(
             observations=observations,
             global_state=state,
-            available=available_actions(np, now),
+            available=batch_first(available_actions(np, now)),
             rewards=paid,
             costs=cost,
             terminated=over,
-            truncated=batch.ended & ~(after.status >= Status.ARRIVED).all(-1),
+            truncated=batch.ended & ~(after.status >= Status.ARRIVED).all(0),
             next_observations=next_observations,
             next_global_state=next_state,
-            next_available=available_actions(np, after),
+            next_available=batch_first(available_actions(np, after)),
             info=figures,
         )
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle_now.any() else time_step
@@ -200,23 +203,25 @@ class TrafficEncoder:
 
     def _see(self, state: Any, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         task, road = self._task, self._road
-        return observe(np, task, road, scene, pose, state.get("noise")), global_state(np, task, road, scene, pose)
+        noise = np.moveaxis(state["noise"], (0, -1), (-1, 0)) if "noise" in state else None
+        seen = observe(np, task, road, scene, pose, noise), global_state(np, task, road, scene, pose)
+        return batch_first(seen[0]), batch_first(seen[1])
 
 
 def gaps_of_close_pairs(task: IntersectionTask, road: Geometry, before: Scene, after: Scene, pose: Pose) -> np.ndarray:
-    """`rewards.smallest_gaps` of a batch, float32 [B, N], worked out only for the few pairs that can be near enough.
+    """`rewards.smallest_gaps` of a batch, float32 [N, B], worked out only for the few pairs that can be near enough.
 
     `pose`: of the cars in `after`.
     """
     gap = np.full(after.status.shape, GAP_LIMIT, np.float32)
     n = task.num_agents
-    dx, dy = pose.x[:, :n, None] - pose.x[:, None, :], pose.y[:, :n, None] - pose.y[:, None, :]
+    dx, dy = pose.x[:n, None] - pose.x[None], pose.y[:n, None] - pose.y[None]
     close = dx * dx + dy * dy < _CLOSE * _CLOSE
-    b, i, j = np.nonzero(close & meeting(np, task, before, after))
+    i, j, b = np.nonzero(close & meeting(np, task, before, after))
     if len(b):
         track = Track(after.movement, before.position, after.position, before.speed, after.speed)
-        me, them = Track(*(part[b, i] for part in track)), Track(*(part[b, j] for part in track))
-        np.minimum.at(gap, (b, i), closest(np, road, me, them))
+        me, them = (tracks(np, road, Track(*(part[car, b] for part in track))) for car in (i, j))
+        np.minimum.at(gap, (i, b), gaps(np, me, them).min(0))
     gap[crashed_now(before, after)] = 0
     return gap
 
