@@ -40,8 +40,8 @@ def _rate(work: Callable[[], int]) -> float:
     return steps / (processor_seconds() - began)
 
 
-def _stepping(num_agents: int) -> tuple[Callable[[], int], HostVector, Callable[[], int]]:
-    twin = make("intersection", num_agents=num_agents)
+def _stepping(num_agents: int, **parameters: float) -> tuple[Callable[[], int], HostVector, Callable[[], int]]:
+    twin = make("intersection", num_agents=num_agents, **parameters)
     assert isinstance(twin, Environment)
 
     @jax.jit
@@ -63,7 +63,7 @@ def _stepping(num_agents: int) -> tuple[Callable[[], int], HostVector, Callable[
             jax.block_until_ready(run(next(keys)))
         return 4 * TWIN_ENVS * TWIN_STEPS
 
-    vector = make("sumo-intersection", num_agents=num_agents).vector(SUMO_ENVS)  # type: ignore[attr-defined]
+    vector = make("sumo-intersection", num_agents=num_agents, **parameters).vector(SUMO_ENVS)  # type: ignore[attr-defined]
     state = {"step": vector.reset_endless(0)}
     generator = np.random.default_rng(0)
 
@@ -89,12 +89,14 @@ def _report(what: str, twin: list[float], simulator: list[float]) -> None:
 def twin() -> None:
     """Environment steps at 4, 8 and 16 cars, and whole training of rqe-mappo at 4, in both."""
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for num_agents in (4, 8, 16):
+    cases: list[tuple[int, dict[str, float]]] = [(4, {"human_rate": 0.0}), (4, {}), (8, {}), (16, {})]
+    for num_agents, parameters in cases:
         began = time.perf_counter()
-        in_twin, vector, in_sumo = _stepping(num_agents)
+        in_twin, vector, in_sumo = _stepping(num_agents, **parameters)
         with vector:
             rates = [(_rate(in_twin), _rate(in_sumo)) for _ in range(ROUNDS)]
-        _report(f"stepping, {num_agents} agents", *map(list, zip(*rates)))
+        humans = "no humans" if parameters else "humans"
+        _report(f"stepping, {num_agents} agents, {humans}", *map(list, zip(*rates)))
         print(f"  ({time.perf_counter() - began:.0f} s, with compilation)")
     fast = configure("intersection", "rqe-mappo", steps=1e6)
     environment = fast.build_environment()

@@ -42,6 +42,8 @@ class TrainArguments:
     """Run directory to create; runs/ENV-METHOD where not given."""
     resume: Path | None = None
     """Finish the interrupted run in this directory instead; all other settings come from there."""
+    fine_tune: Path | None = None
+    """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
     checkpoints: int = 10
     """How many checkpoints to write."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
@@ -118,6 +120,7 @@ def train(arguments: TrainArguments) -> None:
             environment_parameters=parameters.parameters(),
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
+            fine_tune=arguments.fine_tune,
             **{**dataclasses.asdict(settings), **swept},
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}"

@@ -28,6 +28,7 @@ class TrainingConfig:
     sweep: dict[str, tuple[float, ...]] = field(default_factory=dict)  # setting -> values; every value with every seed
     checkpoints: int = 10  # how many checkpoints a run writes
     seeds_as: Literal["vmap", "loop"] = "vmap"  # compiled environments: all runs in one program, or one after another
+    fine_tune: str | None = None  # run directory whose networks this training begins with
 
     def __post_init__(self) -> None:
         if self.steps < 1:

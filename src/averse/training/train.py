@@ -21,6 +21,7 @@ from averse.learners.contract import Learner
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
+from averse.training.fine_tuning import begin_with
 from averse.training.host import HostGroup
 from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text, require_tensorboard
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
@@ -49,9 +50,12 @@ def configure(
     environment_parameters: dict[str, Any] | None = None,
     checkpoints: int = 10,
     seeds_as: str = "vmap",
+    fine_tune: str | Path | None = None,
     **settings: Any,
 ) -> TrainingConfig:
     """A checked configuration; a setting given as a list is swept over: `tau=[0.3, 1, 10]`.
+
+    fine_tune: run directory whose networks to begin with.
 
     Raises AverseError for anything unknown, out of range or contradictory.
     """
@@ -71,8 +75,11 @@ def configure(
         sweep={name: tuple(float(x) for x in values) for name, values in sequences.items()},
         checkpoints=checkpoints,
         seeds_as=seeds_as,  # type: ignore[arg-type]
+        fine_tune=None if fine_tune is None else str(fine_tune),
     )
     config.build_learner(built)
+    if fine_tune is not None:
+        read_config(Path(fine_tune))
     return config
 
 
@@ -175,6 +182,8 @@ def run_training(
                 trainee.restore(disk.stores[number].restore(done, abstract))
             else:
                 trainee.start()
+                if config.fine_tune is not None:
+                    begin_with(trainee, group, Path(config.fine_tune))
             bar.advance(task, done * len(group))
             for updates, speed, figures in _advance(config, trainee, group, done, number, disk, measure):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))

@@ -180,3 +180,9 @@ def test_the_table_of_crashes_is_kept_and_made_again_when_damaged(tmp_path, monk
     np.testing.assert_array_equal(crash_table().words, whole)
     assert file.stat().st_size > 60_000
     crash_table.cache_clear()
+
+
+def test_no_array_of_the_state_is_empty():
+    """Checkpoints cannot hold empty arrays; without humans some would be."""
+    state = jax.eval_shape(Intersection(human_rate=0.0).reset, jax.random.key(0))[0]
+    assert all(leaf.size for leaf in jax.tree.leaves(state))

@@ -66,7 +66,7 @@ class Newcomers(NamedTuple):
 
     cars: jax.Array  # bool [C, ...]
     factor: jax.Array  # float32 [C, ...]
-    reckless: jax.Array  # bool [H, ...]
+    reckless: jax.Array  # bool [C, ...]
     arrivals: jax.Array  # float32 [4, ...], s, when the next human comes to each arm; who waits outside has come before
 
 
@@ -183,7 +183,7 @@ def admit(
     newcomers = Newcomers(
         cars=enters,
         factor=jnp.concatenate([jnp.ones_like(speed), of_arm(temper.factor)]),
-        reckless=any_of(taken & temper.reckless, 1),
+        reckless=jnp.concatenate([departs & False, any_of(taken & temper.reckless, 1)]),
         arrivals=arrivals + jnp.where(came, who.gap, 0.0),
     )
     return scene, newcomers

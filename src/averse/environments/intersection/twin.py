@@ -59,7 +59,7 @@ class TwinState(NamedTuple):
     departure: jax.Array  # int32 [N], the decision at which each agent is due
     departure_speed: jax.Array  # float32 [N], m/s, unless the car ahead forces less
     factor: jax.Array  # float32 [C], desired speed / limit; 1 for agents
-    reckless: jax.Array  # bool [H]
+    reckless: jax.Array  # bool [C]; False for agents
     entered: jax.Array  # float32 [C], the simulation step in which the car entered the junction; _NEVER before
     waited: jax.Array  # float32 [C], s for which the car has been standing
     arrivals: jax.Array  # float32 [4], s, when the next human comes to each arm
@@ -159,7 +159,7 @@ class Intersection(IntersectionEnvironment):
             departure=starts.departure,
             departure_speed=starts.speed.astype(jnp.float32),
             factor=jnp.concatenate([nothing + 1, humans.factor]),
-            reckless=humans.reckless,
+            reckless=jnp.concatenate([nothing > 0, humans.reckless]),
             entered=jnp.full((cars, *batch), _NEVER),
             waited=jnp.zeros((cars, *batch)),
             arrivals=gaps_between(self, numbers.first_gaps),
@@ -210,11 +210,10 @@ class Intersection(IntersectionEnvironment):
         scene, newcomers = admit(
             self, callers(self, uniforms), state.scene, state.departure, state.departure_speed, state.arrivals
         )
-        n = self.num_agents
         return state._replace(
             scene=scene,
             factor=jnp.where(newcomers.cars, newcomers.factor, state.factor),
-            reckless=jnp.where(newcomers.cars[n:], newcomers.reckless, state.reckless),
+            reckless=jnp.where(newcomers.cars, newcomers.reckless, state.reckless),
             entered=jnp.where(newcomers.cars, _NEVER, state.entered),
             waited=jnp.where(newcomers.cars, 0.0, state.waited),
             arrivals=newcomers.arrivals,
@@ -224,7 +223,7 @@ class Intersection(IntersectionEnvironment):
         """Five simulation steps."""
         n, cars, scene = self.num_agents, self.num_cars, state.scene
         road, table = _road(), crash_table()
-        view = outlook(jnp, road, scene.movement, state.factor, state.reckless)
+        view = outlook(jnp, road, scene.movement, state.factor, state.reckless[n:])
         lanes = view.lanes
         driving = scene.status == Status.DRIVING
         acceleration = jnp.where(driving, jnp.take(jnp.array(ACCELERATIONS, jnp.float32), actions), 0.0)
