@@ -3,6 +3,7 @@
 import os
 
 import jax
+import pytest
 
 from averse.files import cache_folder
 
@@ -11,3 +12,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def quick_compilation():
+    """XLA without its optimisations: for tests that compile much and compute little, up to half of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -20,8 +20,6 @@ from averse.planning import mean_variance
 sys.path.insert(0, str(Path(__file__).parent.parent / "learners"))
 from random_team import RandomTeam
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
 
 
@@ -48,6 +46,7 @@ def tables(run, index):
     return [probs[:, agent] / probs[:, agent].sum(-1, keepdims=True) for agent in range(2)]
 
 
+@pytest.mark.slow
 def test_figures_agree_with_exact_planning(run):
     """Every policy's eta, zeta and J within three times the half-width of its interval; most within once."""
     evaluation = averse.evaluate(run, steps=4e5, save=False)
@@ -120,6 +119,7 @@ def test_batches_that_are_too_short_are_reported():
     assert "correlated" not in summarise_long_run([batches(2000)]).warning
 
 
+@pytest.mark.slow
 def test_what_is_written_gives_the_figures_again(run, capsys):
     assert main(["evaluate", str(run.path), "--steps", "2e4", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -144,6 +144,7 @@ def test_what_is_written_gives_the_figures_again(run, capsys):
         assert summary.objective.value == summary.eta.value
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_figures_and_greedy_others(run):
     first, second = (averse.evaluate(run, steps=1e4, save=False) for _ in range(2))
     assert first.to_dict() == second.to_dict()
@@ -151,6 +152,7 @@ def test_the_same_seeds_give_the_same_figures_and_greedy_others(run):
     assert averse.evaluate(run, steps=1e4, first_seed=77, save=False).to_dict() != first.to_dict()
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_clear_line(run):
     with pytest.raises(AverseError, match="never ends"):
         averse.evaluate(run, 100)

@@ -10,8 +10,6 @@ from averse.environments.microgrids.environment import Microgrids
 from averse.experiments.microgrids.large_optimum import LargeModel, certified_optimum
 from averse.planning import best_joint_policy, mean_variance
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 CASES = [
     (Microgrids(scenario=1), 0.3),
     (Microgrids(scenario=1), 1.0),

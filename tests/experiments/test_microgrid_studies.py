@@ -16,8 +16,6 @@ from averse.experiments.microgrids.studies import STUDIES, Scale, idle_policy, m
 from averse.experiments.microgrids.week import one_week
 from averse.planning import mv_mapi
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 TINY = Scale(policies=4, starts=2, curves=1, betas=(0.0, 0.3, 1.0), levels=(2, 2, 3), gap=1e-5)
 SILENT = Console(quiet=True)
 

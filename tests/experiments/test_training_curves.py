@@ -10,8 +10,6 @@ from averse import AverseError
 from averse.cli import main
 from averse.experiments.microgrids.training_curves import Budget, curve, references, trained, training_curves
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 
 def test_references_are_the_published_levels():
     """Scenario 1: the optimum found by the scan over lambda; scenario 2: three times a microgrid on its own."""
@@ -40,6 +38,7 @@ def test_curves_come_from_the_moments_in_the_log(tmp_path):
     np.testing.assert_allclose(objective, wanted, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_study_writes_its_figures_and_does_not_train_twice(tmp_path):
     compared = {0.3: {"certified optimum": -1.63}, 1.0: {"certified optimum": -1.79}}
@@ -69,6 +68,7 @@ def test_the_study_writes_its_figures_and_does_not_train_twice(tmp_path):
         training_curves(1, tmp_path, compared, budget=Budget(2560, 2, 2000, 0, 8), settings=settings)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_commands_train_and_evaluate_a_sweep_over_beta(tmp_path, capsys):
     out = tmp_path / "run"

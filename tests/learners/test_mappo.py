@@ -104,6 +104,22 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
         assert not np.array_equal(before, after)
 
 
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("critic", ["scalar", "quantile", pytest.param("dual", marks=pytest.mark.slow)])
+def test_the_scale_of_values_is_a_unit(critic):
+    """Ten times the rewards and a scale of 10: every network learns the same."""
+    world, learnt = World(), []
+    for unit in (1.0, 10.0):
+        settings = {**SMALL, "critic": critic, "value_scale": unit, "support": (-10 * unit, 10 * unit)}
+        learner = learners.learner("mappo", world, **settings)
+        state = learner.init(jax.random.key(0))
+        data = trajectory(world, learner, state)
+        new, _ = jax.jit(learner.update)(state, data._replace(rewards=unit * data.rewards))
+        learnt.append(jax.tree.leaves((new.actor, new.critic)))
+    for one, other in zip(*learnt):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_a_dead_agents_data_changes_nothing():
     """Whatever an inactive agent's observations, rewards and actions were, the update is the same."""
     world = World()

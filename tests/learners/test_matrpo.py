@@ -20,7 +20,7 @@ from averse.learners.contract import Trajectory
 from averse.planning import improvement_bound, mean_variance
 from averse.training.compiled import CompiledGroup
 
-pytestmark = pytest.mark.slow  # minutes of compilation
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 METHODS = ("mv-matrpo", "matrpo", "mv-ippo")
 SMALL = {"num_envs": 16, "rollout_steps": 16, "hidden": (16,)}
@@ -85,6 +85,7 @@ def sequential_gains(advantages, ratios, order):
     return gains, factor
 
 
+@pytest.mark.slow
 def test_agents_take_their_turns_on_the_product_of_the_ratios_before_them():
     """The reported gains and divergences, recomputed from the parameters before and after: exactly one order of turns
     explains the gains of all agents, which is 0, 1, 2 where the order is fixed, and varies where it is random."""
@@ -123,6 +124,7 @@ def test_agents_take_their_turns_on_the_product_of_the_ratios_before_them():
     assert len({turns for order, turns in seen if order == "random"}) > 2
 
 
+@pytest.mark.slow
 def test_an_agent_whose_step_is_refused_keeps_its_policy():
     environment = RandomTeam()
     learner = learners.learner("mv-matrpo", environment, accept=1.0, backtracks=1, max_kl=10.0, **SMALL)
@@ -151,6 +153,7 @@ class World:
         self.action_space = action_space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [Discrete(4), Box(2)], ids=str)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_learner_updates_all_its_networks_for_every_kind_of_action(method, space):
@@ -187,6 +190,7 @@ def test_every_learner_updates_all_its_networks_for_every_kind_of_action(method,
         assert learner.action_probabilities is None
 
 
+@pytest.mark.slow
 def test_ippo_is_ppo_for_each_agent_on_its_own():
     """Neither the other agents' actions nor what they see change an agent's update."""
     environment = RandomTeam(agents=3)
@@ -210,6 +214,7 @@ GAMES, UPDATES = 5, 150
 SETTINGS = {"num_envs": 32, "rollout_steps": 32, "hidden": (16,), "lam": 0.7}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_learning_comes_close_to_the_best_policy_of_random_games(beta):
@@ -235,6 +240,7 @@ def test_learning_comes_close_to_the_best_policy_of_random_games(beta):
     assert np.mean(shares) < 0.1, shares
 
 
+@pytest.mark.slow
 def test_the_lower_bound_of_every_update_is_below_the_true_change():
     environment = RandomTeam(game_seed=2, states=3)
     learner = learners.learner("mv-matrpo", environment, beta=0.5, damping=0.01, **SETTINGS)
@@ -268,6 +274,7 @@ def equal(one, other) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mv-matrpo", "mv-ippo"])
 def test_a_resumed_sweep_over_beta_ends_bit_for_bit(method, named, tmp_path):
     arguments = {"steps": 256 * 12, "seeds": 2, "beta": [0.3, 1.0], "checkpoints": 6, **SMALL}

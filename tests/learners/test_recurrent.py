@@ -17,9 +17,10 @@ from averse.learners.mappo import _segments
 from averse.learners.memory import feed_forward, recurrent
 from averse.learners.policies import policy
 from averse.training.compiled import CompiledGroup, _rollout_step, start
+from averse.training.host import HostGroup
 from averse.training.train import resume
 
-pytestmark = pytest.mark.slow  # minutes of compilation
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class RecallState(NamedTuple):
@@ -97,11 +98,19 @@ def right(method, updates=60, env=None, **settings):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("method", "settings"), [("mappo", {}), ("ppo", {"shared": False}), ("rqe-mappo", {})])
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("mappo", {}),
+        pytest.param("ppo", {"shared": False}, marks=pytest.mark.slow),
+        pytest.param("rqe-mappo", {}, marks=pytest.mark.slow),
+    ],
+)
 def test_memory_solves_what_nothing_else_can(method, settings):
     assert (right(method, recurrent=True, **settings) > 0.95).all()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_without_memory_it_is_chance():
     """200 episodes of two agents: the standard error of a guess is 0.025."""
@@ -120,7 +129,7 @@ def rollout(learner, env, steps):
     return trajectory, state.learner
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_sequences_are_evaluated_as_they_were_acted(shared):
     """Log-probabilities of whole segments, from the memory before each, are those recorded step by step."""
     env, length = Recall(), 8
@@ -150,6 +159,7 @@ def test_sequences_are_evaluated_as_they_were_acted(shared):
     assert (before[first] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_first_step_of_an_update_starts_at_ratio_one():
     env = Recall()
     settings = {**SMALL, "recurrent": True, "epochs": 1, "minibatches": 1}
@@ -180,7 +190,7 @@ def test_gradients_go_back_through_time():
     assert (broken[:, 3:] > 0).all()
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_unrolling_is_stepping(shared):
     generator = np.random.default_rng(0)
     inputs = jnp.asarray(generator.normal(size=(3, 7, 2, 4)), jnp.float32)
@@ -209,27 +219,35 @@ def leaves_equal(one, other):
     )
 
 
-@pytest.mark.parametrize("method", ["mappo", "rqe-mappo"])
-def test_resume_is_bit_exact(tmp_path, monkeypatch, method):
-    """Interrupted between checkpoints in the middle of episodes; the memory is part of what is kept."""
-    arguments = {"steps": 64 * 12, "seeds": 2, "checkpoints": 6, **RUN}
-    whole = averse.train("car-following", method, out=tmp_path / "whole", **arguments)
-    advance, calls = CompiledGroup.advance, []
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "method", "group"),
+    [("car-following", "rqe-mappo", CompiledGroup), ("sumo-intersection", "mappo", HostGroup)],
+)
+def test_resume_is_bit_exact(tmp_path, monkeypatch, environment, method, group):
+    """Interrupted between checkpoints in the middle of episodes; the memory is part of what is kept.
 
-    def interrupted(group, count):
+    In SUMO, where episodes begin afresh at every checkpoint of either run, it is blank there.
+    """
+    arguments = {"steps": 64 * 12, "seeds": 2 if group is CompiledGroup else 1, "checkpoints": 6, **RUN}
+    whole = averse.train(environment, method, out=tmp_path / "whole", **arguments)
+    advance, calls = group.advance, []
+
+    def interrupted(self, count):
         calls.append(count)
         if sum(calls) > 7:
             raise KeyboardInterrupt
-        return advance(group, count)
+        return advance(self, count)
 
-    monkeypatch.setattr(CompiledGroup, "advance", interrupted)
+    monkeypatch.setattr(group, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        averse.train("car-following", method, out=tmp_path / "killed", **arguments)
-    monkeypatch.setattr(CompiledGroup, "advance", advance)
+        averse.train(environment, method, out=tmp_path / "killed", **arguments)
+    monkeypatch.setattr(group, "advance", advance)
     finished = resume(tmp_path / "killed")
     assert leaves_equal(finished.learner_states, whole.learner_states)
 
 
+@pytest.mark.slow
 def test_a_recurrent_run_is_evaluated_and_calibrated(tmp_path):
     run = averse.train("car-following", "rqe-mappo", steps=64, out=tmp_path / "run", **RUN)
     evaluation = averse.evaluate(run, episodes=10)

@@ -7,8 +7,6 @@ import averse
 from averse.errors import AverseError
 from averse.planning import best_joint_policy, classify, mean_variance, mv_mapi, poisson
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 
 @pytest.fixture(scope="module")
 def game():

@@ -12,8 +12,6 @@ from averse.planning import TeamGame, best_joint_policy, best_response, classify
 from .team_oracles import agent_policies, class_values, joint_policies, random_game, random_policy, sparse_game
 from .test_team_games import GOLDEN, written
 
-pytestmark = pytest.mark.slow  # minutes of compilation
-
 BETAS = (0.0, 0.3, 1.0, 5.0)
 
 

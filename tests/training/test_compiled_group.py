@@ -8,11 +8,12 @@ from averse import environments, learners
 from averse.training import compiled
 from averse.training.compiled import CompiledGroup
 
-pytestmark = pytest.mark.slow  # minutes of compilation
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (8,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "cores"), [(1, 2), (2, 2), (3, 2), (5, 2), (5, 4), (2, 8)])
 def test_runs_come_back_in_order_and_are_the_same_however_they_are_dealt_out(count, cores, monkeypatch):
     monkeypatch.setattr(compiled.os, "cpu_count", lambda: cores)

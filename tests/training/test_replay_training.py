@@ -10,7 +10,7 @@ from averse.training import DivergenceError, configure, describe, resume
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
 
-pytestmark = pytest.mark.slow  # minutes of compilation
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     "num_envs": 2, "rollout_steps": 16, "batch_size": 4, "gradient_steps": 2, "buffer_size": 20, "hidden": (16,),
@@ -31,7 +31,11 @@ def differing(one, other) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("environment", "method"),
-    [("car-following", "riskq"), ("sumo-intersection", "qmix"), ("sumo-intersection", "rmix")],
+    [
+        ("car-following", "riskq"),
+        pytest.param("sumo-intersection", "qmix", marks=pytest.mark.slow),
+        pytest.param("sumo-intersection", "rmix", marks=pytest.mark.slow),
+    ],
 )
 def test_resume_is_bit_exact_buffer_included(tmp_path, monkeypatch, environment, method):
     """Stopped between checkpoints and resumed, a run ends with the parameters, optimiser, keys and replay buffer of one
@@ -61,6 +65,7 @@ def test_resume_is_bit_exact_buffer_included(tmp_path, monkeypatch, environment,
     assert np.isfinite(evaluation.episodes.agent_returns).all()
 
 
+@pytest.mark.slow
 def test_one_program_for_all_seeds_is_each_seed_by_itself():
     settings = {**SMALL, "num_envs": 4, "steps": 4 * 16 * 4}
     together = averse.train("car-following", "qmix", seeds=3, **settings)
@@ -70,11 +75,13 @@ def test_one_program_for_all_seeds_is_each_seed_by_itself():
     np.testing.assert_array_equal(together.state(2).replay.experience.actions, alone.state(0).replay.experience.actions)
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_run():
     with pytest.raises(DivergenceError, match="diverged by update"):
         averse.train("corridor", "qmix", steps=32 * 200, learning_rate=1e30, **SMALL)
 
 
+@pytest.mark.slow
 def test_evaluation_is_greedy():
     """Epsilon is for training: evaluated, and as a function, the policy is the same with and without --greedy."""
     run = averse.train("car-following", "vdn", steps=32, **SMALL)

@@ -29,8 +29,19 @@ from averse.training.run import Run
 from averse.training.train import HOST_ENVS
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
-# The same for both methods: frequent small updates, for a training of a minute.
-COMMON = {"rollout_steps": 32, "learning_rate": 2e-3, "epsilon": 0.003}
+# The same for both methods, for a training of a minute. A simulator's few steps: frequent small updates. The twin's
+# many: large batches, as crashes are rare, and long steps.
+COMMON: dict[str, dict[str, float]] = {
+    "twin": {
+        "num_envs": 256,
+        "rollout_steps": 32,
+        "learning_rate": 6e-3,
+        "max_gradient_norm": 5.0,
+        "epsilon": 0.001,
+        "value_scale": 5.0,
+    },
+    "sumo": {"rollout_steps": 32, "learning_rate": 2e-3, "epsilon": 0.003},
+}
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 6e5, "sumo": 1e5}
@@ -39,7 +50,7 @@ BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "sumo") -> dict[str, Summary]:
+def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
     """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
 
     steps: of training per method; 6e5 in the twin and 1e5 in the simulator where not given.
@@ -55,7 +66,8 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "s
     runs, tables = {}, {}
     for method, settings in SETTINGS.items():
         world = TRAINED_IN[trained_in]
-        config = configure(world, method, STEPS[trained_in] if steps is None else steps, **COMMON, **settings)
+        budget = STEPS[trained_in] if steps is None else steps
+        config = configure(world, method, budget, **COMMON[trained_in], **settings)
         console.print(describe(config), highlight=False)
         runs[method] = run_training(config, out / method, progress=True)
         tables[method] = evaluate(runs[method], episodes, environment=SIMULATOR, progress=True).episodes

@@ -68,29 +68,31 @@ class DistributionalCritic(Critic, Protocol):
 class ScalarCritic(NamedTuple):
     """Mean return, by squared error on lambda-returns."""
 
+    unit: float = 1.0  # reward units per unit of output
     outputs: int = 1
 
     def mean(self, raw: jax.Array) -> jax.Array:
-        return raw[..., 0]
+        return self.unit * raw[..., 0]
 
     def targets(self, raw: jax.Array, next_raw: jax.Array, transitions: Transitions, lam: float) -> jax.Array:
         return lambda_returns(self.mean(next_raw), *transitions, lam)
 
     def loss(self, raw: jax.Array, targets: jax.Array) -> jax.Array:
-        return 0.5 * (self.mean(raw) - targets) ** 2
+        return 0.5 * ((self.mean(raw) - targets) / self.unit) ** 2
 
 
 class DualCritic(NamedTuple):
     """Mean and second moment of the return (Tamar et al. 2016), that one as mean^2 + spread^2 >= mean^2."""
 
     scale: float  # reward units; the width of the possible returns, by which second moments are divided in the loss
+    unit: float = 1.0  # reward units per unit of output
     outputs: int = 2
 
     def mean(self, raw: jax.Array) -> jax.Array:
-        return raw[..., 0]
+        return self.unit * raw[..., 0]
 
     def second_moment(self, raw: jax.Array) -> jax.Array:
-        return raw[..., 0] ** 2 + raw[..., 1] ** 2
+        return self.unit**2 * (raw[..., 0] ** 2 + raw[..., 1] ** 2)
 
     def targets(self, raw: jax.Array, next_raw: jax.Array, transitions: Transitions, lam: float) -> jax.Array:
         """[T, B, A, 2]: lambda-returns of the mean and of the second moment."""
@@ -102,8 +104,9 @@ class DualCritic(NamedTuple):
         )
 
     def loss(self, raw: jax.Array, targets: jax.Array) -> jax.Array:
-        moment_error = (self.second_moment(raw) - targets[..., 1]) / self.scale
-        return 0.5 * (self.mean(raw) - targets[..., 0]) ** 2 + 0.5 * moment_error**2
+        mean_error = (self.mean(raw) - targets[..., 0]) / self.unit
+        moment_error = (self.second_moment(raw) - targets[..., 1]) / (self.unit * self.scale)
+        return 0.5 * mean_error**2 + 0.5 * moment_error**2
 
 
 class CategoricalCritic(NamedTuple):
@@ -138,15 +141,16 @@ class QuantileCritic(NamedTuple):
     """QR (Dabney et al. 2018): values of evenly spaced quantiles, by the quantile Huber loss."""
 
     outputs: int
+    unit: float = 1.0  # reward units per unit of output
 
     def distribution(self, raw: jax.Array) -> Quantiles:
-        return Quantiles(raw)
+        return Quantiles(self.unit * raw)
 
     def target_distribution(self, targets: jax.Array) -> Quantiles:
         return Quantiles(targets)
 
     def mean(self, raw: jax.Array) -> jax.Array:
-        return raw.mean(-1)
+        return self.unit * raw.mean(-1)
 
     def raw_of(self, mixture: jax.Array, raw: jax.Array) -> jax.Array:
         """Quantiles (at the middles of N equal shares) of the mixture of n sets of quantiles."""
@@ -160,7 +164,7 @@ class QuantileCritic(NamedTuple):
         return jnp.take_along_axis(jnp.take_along_axis(values, order, -1), index, -1)
 
     def targets(self, raw: jax.Array, next_raw: jax.Array, transitions: Transitions, lam: float) -> jax.Array:
-        return quantile_lambda_returns(next_raw, *transitions, lam)
+        return quantile_lambda_returns(self.unit * next_raw, *transitions, lam)
 
     def loss(self, raw: jax.Array, targets: jax.Array) -> jax.Array:
-        return quantile_huber_loss(raw, targets)
+        return quantile_huber_loss(raw, targets / self.unit)

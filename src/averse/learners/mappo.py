@@ -68,13 +68,13 @@ def make_critic(config: MAPPOConfig, environment: Description) -> Critic:
         low -= config.shaping
     match config.critic:
         case "scalar":
-            return ScalarCritic()
+            return ScalarCritic(config.value_scale)
         case "dual":
-            return DualCritic(scale=high - low)
+            return DualCritic(high - low, config.value_scale)
         case "categorical":
             return CategoricalCritic(jnp.linspace(low, high, config.num_atoms))
         case "quantile":
-            return QuantileCritic(config.num_atoms)
+            return QuantileCritic(config.num_atoms, config.value_scale)
 
 
 def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> Learner:

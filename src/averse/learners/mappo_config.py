@@ -46,6 +46,9 @@ class MAPPOConfig:
     """Atoms of a categorical critic, or quantiles of a quantile critic."""
     support: tuple[float, float] | None = None
     """Lowest and highest atom in reward units; the environment's return bounds where not given."""
+    value_scale: float = 1.0
+    """Size of a typical return in reward units, in which critics without a support predict. Where returns are far from
+    1, a critic in units of reward learns slowly."""
     shared: bool = True
     """One network for all agents, told apart by identity (else one network each)."""
     hidden: tuple[int, ...] = (64, 64)
@@ -118,6 +121,7 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
         "learning_rate",
         "clip",
         "exponent_clip",
+        "value_scale",
     )
     for name in positive:
         if not getattr(config, name) > 0:

@@ -58,7 +58,9 @@ def risk_level_predictor(num_quantiles: int, num_levels: int, hidden: int) -> Ri
         # Returns may be of any size; their logarithm is not.
         rows = (jnp.sign(quantiles) * jnp.log1p(jnp.abs(quantiles))).reshape(-1, num_quantiles)
         rows = linear(params["second"], jax.nn.relu(linear(params["first"], rows)))
-        return rows.reshape(*quantiles.shape[:-1], num_levels, EMBEDDING)
+        rows = rows.reshape(*quantiles.shape[:-1], num_levels, EMBEDDING)
+        # Of length sqrt(16), so that logits stay within 4: a level that has gone one way can come back.
+        return rows * jax.lax.rsqrt(jnp.square(rows).mean(-1, keepdims=True) + 1e-6)
 
     def probabilities(params: dict, current: jax.Array, past: jax.Array) -> jax.Array:
         # The predictor learns from what its level does, not by bending the distributions it looks at.

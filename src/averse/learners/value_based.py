@@ -222,6 +222,7 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
 
     def team_loss(params, target, batch: Sequences, now: View, then: View, predicted, following):
         """The mixed prediction against the team's targets: (loss [T, E], weight, prediction, target)."""
+        quantiles = predicted
         if config.dynamic_risk:
             predicted = (predicted * now.weights[:-1]).sum(-1, keepdims=True)
             following = (following * then.weights[1:]).sum(-1, keepdims=True)
@@ -237,7 +238,22 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
             config.lam,
         )
         targets = jax.lax.stop_gradient(targets)
-        return total_head.loss(total, targets), usable(batch).astype(jnp.float32), total, targets
+        losses, weight = total_head.loss(total, targets), usable(batch).astype(jnp.float32)
+        if predictor is not None:
+            lag = jax.lax.stop_gradient(_mean((total - targets)[..., 0], weight))
+            losses += level_correction(params["mixer"], quantiles, now.weights[:-1], batch, states[:-1], lag)
+        return losses, weight, total, targets
+
+    def level_correction(mixer_params, quantiles, weights, batch: Sequences, states, lag: jax.Array) -> jax.Array:
+        """RMIX: [T, E] zeros, whose gradient takes the batch's mean error `lag` out of what the level learns from.
+
+        While values as a whole still fall (or rise) towards what they will be, the level would run to its end after
+        them, where every utility is lower (or higher): it is to tell steps apart. At the end of learning lag is 0.
+        """
+        mixer_params, quantiles = jax.lax.stop_gradient((mixer_params, quantiles))
+        utilities = jnp.where(batch.active[..., None], (quantiles * weights).sum(-1, keepdims=True), 0.0)
+        by_level = mixed(mixer_params, utilities, states)[..., 0]
+        return -lag / config.value_scale**2 * (by_level - jax.lax.stop_gradient(by_level))
 
     def own_loss(batch: Sequences, predicted, following):
         """Each agent's prediction against its own targets: (loss [T, E, A], weight, prediction, target)."""
@@ -253,11 +269,22 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
         return head.loss(predicted, targets), weight, predicted, targets
 
     def distribution_loss(batch: Sequences, predicted, following, then: View):
-        """RMIX: quantile regression of each agent's own return on team reward + gamma times its next utility."""
-        utility = (following * then.weights[1:]).sum(-1)
-        targets = batch.rewards.mean(-1, keepdims=True) + config.gamma * (1.0 - batch.terminated) * utility
-        targets = jax.lax.stop_gradient(targets)[..., None]
-        return _mean(head.loss(predicted, targets), (batch.active & usable(batch)[..., None]).astype(jnp.float32))
+        """RMIX: quantile regression of each agent's return on the lambda-return of the team's reward and its utilities.
+
+        A mean over quantiles, so that `quantile_weight` weighs it against the one error of the team's value; and as far
+        ahead as that one. Summed, and one step ahead, it holds the agents to what they predicted a moment ago, and
+        little is learned from the team.
+        """
+        utility = (following * then.weights[1:]).sum(-1, keepdims=True)
+        targets = total_head.targets(
+            utility,
+            jnp.broadcast_to(batch.rewards.mean(-1, keepdims=True), batch.rewards.shape),
+            config.gamma * (1.0 - batch.terminated),
+            continues(batch).astype(jnp.float32),
+            config.lam,
+        )
+        losses = head.loss(predicted, jax.lax.stop_gradient(targets)) / config.num_quantiles
+        return _mean(losses, (batch.active & usable(batch)[..., None]).astype(jnp.float32))
 
     def loss(params, target, measure: RiskMeasure, batch: Sequences):
         first = jnp.concatenate([batch.first, jnp.zeros_like(batch.first[:1])])

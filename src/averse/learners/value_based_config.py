@@ -40,7 +40,8 @@ class ValueBasedConfig:
     risk_levels: int = 10
     """RMIX: the levels 1/K, 2/K ... 1 that its predictor mixes."""
     quantile_weight: float = 0.1
-    """RMIX: weight of the quantile regression of the agents' distributions beside the team's temporal difference."""
+    """RMIX: weight of the quantile regression of the agents' distributions, a mean over quantiles, beside the team's
+    temporal difference."""
 
     num_quantiles: int = 32
     """Quantiles, or atoms of a categorical head."""
