@@ -50,7 +50,7 @@ BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
+def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "sumo") -> dict[str, Summary]:
     """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
 
     steps: of training per method; 6e5 in the twin and 1e5 in the simulator where not given.

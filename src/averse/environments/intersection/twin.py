@@ -189,14 +189,14 @@ class Intersection(IntersectionEnvironment):
         after = state.scene
         gap = smallest_gaps(jnp, self, road, before, after)
         tally = update_tally(jnp, self, state.tally, before, after, gap, hit)
-        over = any_of(status < Status.ARRIVED)
+        under_way = any_of(status < Status.ARRIVED)
         return StepResult(
             state=state._replace(tally=tally),
             observations=self._observe(numbers, after, self._poses(after)),
             rewards=rewards(jnp, self, road, before, after),
             costs=costs(jnp, self, before, after, gap),
             terminated=terminated(jnp, self, after),
-            truncated=(after.elapsed >= self.horizon) & over,
+            truncated=(after.elapsed >= self.horizon) & under_way,
             info=metrics(jnp, self, tally, after),
         )
 
