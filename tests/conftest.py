@@ -16,7 +16,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 @pytest.fixture
 def quick_compilation():
-    """XLA without its optimisations: for tests that compile much and compute little, up to half of the time."""
+    """XLA without its optimisations: for tests that compile much and compute little, up to half of the time.
+
+    Such programs are not written to the cache: XLA crashed once in serialising one.
+    """
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least)

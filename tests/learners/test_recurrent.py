@@ -190,7 +190,8 @@ def test_gradients_go_back_through_time():
     assert (broken[:, 3:] > 0).all()
 
 
-@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
 def test_unrolling_is_stepping(shared):
     generator = np.random.default_rng(0)
     inputs = jnp.asarray(generator.normal(size=(3, 7, 2, 4)), jnp.float32)

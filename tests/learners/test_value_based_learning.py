@@ -141,6 +141,7 @@ def test_no_risk_level_is_ever_out_of_reach(size):
     assert jax.vmap(lambda p: predictor.probabilities(p, current, past))(params).min() > 1e-5
 
 
+@SLOW
 @QUICK
 @pytest.mark.timeout(600)
 def test_rmix_raises_its_level_where_caution_cannot_be_right():
@@ -163,7 +164,7 @@ def test_rmix_raises_its_level_where_caution_cannot_be_right():
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("method", ["c51", "qr-dqn"])
+@pytest.mark.parametrize("method", [pytest.param("c51", marks=SLOW), "qr-dqn"])
 def test_the_return_distribution_of_a_markov_reward_process(method):
     """Three coins of 0 or 1 at discount .9: eight equally likely returns, from 0 to 2.71.
 
