@@ -66,7 +66,7 @@ RISKY = {"rollout_steps": 10, "support": (-20.0, 15.0)}
     ("method", "settings", "share"),
     [
         ("dqn", {}, 1.0),
-        pytest.param("c51", {}, 1.0, marks=SLOW),
+        ("c51", {}, 1.0),
         pytest.param("c51", {"measure": "cvar:0.2"}, 0.0, marks=SLOW),
         pytest.param("qr-dqn", {"measure": "cvar:0.2"}, 0.0, marks=SLOW),
         pytest.param("riskq", {"measure": "mean"}, 1.0, marks=SLOW),
