@@ -213,9 +213,10 @@ def curve(path: Path, indices: Sequence[int], beta: float) -> tuple[Floats, Floa
 
 
 def draw(found: Mapping[str, Learned], references: Mapping[str, float], path: Path, title: str) -> None:
-    """The curves of all methods with the references as lines; what lies far below these is cut off."""
+    """The curves of all methods with the references as lines; what lies far below these and the ends is cut off."""
     curves = {method: (result.steps, result.objective) for method, result in found.items()}
-    low, high = min(references.values()), max(references.values())
+    ends = [float(np.median(objective[:, -1])) for _, objective in curves.values()]
+    low, high = min(*references.values(), *ends), max(references.values())
     top = max(high, *(float(objective.max()) for _, objective in curves.values()))
     span = max(top - low, 1e-3)
     plot_learning_curves(
