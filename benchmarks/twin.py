@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from averse.environments import make
-from averse.environments.protocol import Environment, HostVector
+from averse.environments.protocol import Environment, HostEnvironment, HostVector
 from averse.environments.vectorised import reset_batch, step_batch
 from averse.training import configure
 from averse.training.compiled import CompiledGroup
@@ -63,7 +63,9 @@ def _stepping(num_agents: int, **parameters: float) -> tuple[Callable[[], int], 
             jax.block_until_ready(run(next(keys)))
         return 4 * TWIN_ENVS * TWIN_STEPS
 
-    vector = make("sumo-intersection", num_agents=num_agents, **parameters).vector(SUMO_ENVS)  # type: ignore[attr-defined]
+    simulator = make("sumo-intersection", num_agents=num_agents, **parameters)
+    assert isinstance(simulator, HostEnvironment)
+    vector = simulator.vector(SUMO_ENVS)
     state = {"step": vector.reset_endless(0)}
     generator = np.random.default_rng(0)
 
@@ -101,18 +103,20 @@ def twin() -> None:
     fast = configure("intersection", "rqe-mappo", steps=1e6)
     environment = fast.build_environment()
     learner = fast.build_learner(environment)
-    compiled = CompiledGroup(environment, learner, fast.runs)  # type: ignore[arg-type]
+    assert isinstance(environment, Environment)
+    compiled = CompiledGroup(environment, learner, fast.runs)
     compiled.start()
     slow = configure("sumo-intersection", "rqe-mappo", steps=1e6)
     simulator = slow.build_environment()
+    assert isinstance(simulator, HostEnvironment)
     pupil = slow.build_learner(simulator)
 
     def train_twin() -> int:
         compiled.advance(TWIN_UPDATES)
         return TWIN_UPDATES * learner.num_envs * learner.rollout_steps
 
-    with simulator.vector(pupil.num_envs) as vector:  # type: ignore[attr-defined]
-        host = HostGroup(simulator, pupil, slow.runs, vector)  # type: ignore[arg-type]
+    with simulator.vector(pupil.num_envs) as vector:
+        host = HostGroup(simulator, pupil, slow.runs, vector)
         host.start()
 
         def train_sumo() -> int:

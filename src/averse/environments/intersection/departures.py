@@ -183,7 +183,7 @@ def admit(
     newcomers = Newcomers(
         cars=enters,
         factor=jnp.concatenate([jnp.ones_like(speed), of_arm(temper.factor)]),
-        reckless=jnp.concatenate([departs & False, any_of(taken & temper.reckless, 1)]),
+        reckless=jnp.concatenate([jnp.zeros_like(departs), any_of(taken & temper.reckless, 1)]),
         arrivals=arrivals + jnp.where(came, who.gap, 0.0),
     )
     return scene, newcomers
