@@ -1,5 +1,6 @@
 """A compilation cache that the test processes share: most of the suite's time would be compiling the same programs."""
 
+import gc
 import os
 
 import jax
@@ -12,6 +13,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unload_programs():
+    """Programs of earlier modules leave the process: each holds memory mappings, of which Linux allows 65,530.
+
+    A worker with more crashes wherever it happens to compile next.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

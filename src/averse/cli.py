@@ -160,6 +160,12 @@ def _equilibrium() -> tuple[type, Callable[[Any], None]]:
     return EquilibriumArguments, run
 
 
+def _drivers() -> tuple[type, Callable[[Any], None]]:
+    from averse.experiments.drivers import DriversArguments, run
+
+    return DriversArguments, run
+
+
 def _microgrids() -> tuple[type, Callable[[Any], None]]:
     from averse.experiments.microgrids.command import MicrogridsArguments, run
 
@@ -172,6 +178,7 @@ COMMANDS: dict[str, Callable[[], tuple[type, Callable[[Any], None]]]] = {
     "train": lambda: (TrainArguments, train),
     "evaluate": lambda: (EvaluateArguments, evaluate),
     "demo": lambda: (DemoArguments, demo),
+    "drivers": _drivers,
     "equilibrium": _equilibrium,
     "microgrids": _microgrids,
 }

@@ -13,20 +13,19 @@ from rich.console import Console
 from averse.environments.intersection.recording import Recording
 from averse.environments.protocol import TimeStep
 from averse.environments.registry import make
-from averse.environments.sumo.baselines import baseline
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import record_episode
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Summary, summarise
-from averse.evaluation.evaluator import FIRST_SEED, episode_table, evaluate
-from averse.evaluation.play import HostPolicy, learned_host_policy, play_host
+from averse.evaluation.evaluator import FIRST_SEED, evaluate
+from averse.evaluation.play import HostPolicy, learned_host_policy
+from averse.experiments.drivers import drive, driver
 from averse.files import write_text
 from averse.report.animation import animate
 from averse.report.plots import plot_returns
 from averse.report.tables import markdown_table, rich_table
 from averse.training import configure, describe, run_training
 from averse.training.run import Run
-from averse.training.train import HOST_ENVS
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 # The same for both methods, for a training of a minute. A simulator's few steps: frequent small updates. The twin's
@@ -73,7 +72,7 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "s
         tables[method] = evaluate(runs[method], episodes, environment=SIMULATOR, progress=True).episodes
     for name in BASELINES:
         console.print(f"driving {episodes} episodes with {name}")
-        tables[name] = drive_baseline(environment, name, np.arange(FIRST_SEED, FIRST_SEED + episodes))
+        tables[name] = drive(*driver(name, environment), np.arange(FIRST_SEED, FIRST_SEED + episodes))
         tables[name].write_parquet(out / f"{name}.parquet")
     summaries = {name: summarise(table, environment.metrics) for name, table in tables.items()}
     console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
@@ -86,18 +85,6 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "s
     film(environment, runs, tables, out / "episode.gif")
     console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
     return summaries
-
-
-def drive_baseline(environment: SumoIntersection, name: str, seeds: np.ndarray) -> Episodes:
-    """The episodes of a driver that has learnt nothing."""
-    world, policy = baseline(name, environment)
-
-    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, carry: object):
-        return policy(step), carry
-
-    with world.vector(HOST_ENVS) as vector:
-        played = play_host(vector, act, seeds, world.horizon, gamma=1.0)
-    return episode_table(played, {}, world.metrics)
 
 
 def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, Episodes], path: Path) -> None:

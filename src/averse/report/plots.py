@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError
+from averse.errors import AverseError, unknown_name
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
 from averse.evaluation.statistics import (
@@ -145,29 +145,49 @@ def plot_learning_curves(
     _save(figure, path)
 
 
-def plot_tradeoff(
-    summaries: Mapping[str, Summary], path: str | os.PathLike, title: str = "", connect: bool = False
-) -> None:
-    """Mean return against worst-5% return, a cross of 95% intervals per policy: what safety costs.
+AXES = {"mean": "mean return", "cvar_05": "mean of the worst 5% of returns", "collision_rate": "collision rate"}
 
-    Up and right is better. `connect` joins the policies in the order of the mapping (a sweep of tau).
+
+def plot_tradeoff(
+    summaries: Mapping[str, Summary],
+    path: str | os.PathLike,
+    title: str = "",
+    connect: Sequence[Sequence[str]] = (),
+    x: str = "mean",
+    y: str = "cvar_05",
+) -> None:
+    """One figure against another, a cross of 95% intervals per policy: what safety costs.
+
+    connect: groups of policies to join by a line, each in its order (a sweep of tau).
+    x, y: `mean`, `cvar_05`, `collision_rate` or a metric's name.
+
+    Raises AverseError for a figure that a summary does not have.
     """
     if not summaries:
         raise AverseError("no summary to plot")
     figure, (axes,) = _figure(title, height=4.4)
-    points = {name: (summary.mean, summary.cvar_05) for name, summary in summaries.items()}
-    if connect:
-        axes.plot(*np.array([(x.value, y.value) for x, y in points.values()]).T, color=FAINT, linewidth=1, zorder=1)
+    points = {name: (_estimate(summary, x), _estimate(summary, y)) for name, summary in summaries.items()}
+    for group in connect:
+        if group:
+            line = np.array([[estimate.value for estimate in points[name]] for name in group])
+            axes.plot(*line.T, color=FAINT, linewidth=1, zorder=1)
     markers = cycle("osD^vP*X<>")
     for name, style in _styles(points).items():
-        x, y = points[name]
-        axes.errorbar(x.value, y.value, xerr=_arms(x), yerr=_arms(y), color=style["color"], marker=next(markers),
-                      linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white", markeredgewidth=0.8,
-                      label=name, zorder=3)  # fmt: skip
-    axes.set(xlabel="mean return", ylabel="mean of the worst 5% of returns")
+        across, up = points[name]
+        axes.errorbar(across.value, up.value, xerr=_arms(across), yerr=_arms(up), color=style["color"],
+                      marker=next(markers), linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
+                      markeredgewidth=0.8, label=name, zorder=3)  # fmt: skip
+    axes.set(xlabel=AXES.get(x, x.replace("_", " ")), ylabel=AXES.get(y, y.replace("_", " ")))
     axes.margins(0.08)
     _legend_above(axes)
     _save(figure, path)
+
+
+def _estimate(summary: Summary, name: str) -> Estimate:
+    estimate = getattr(summary, name) if name in AXES else getattr(summary.metrics.get(name), "mean", None)
+    if estimate is None:
+        raise unknown_name("figure", name, [*AXES, *summary.metrics])
+    return estimate
 
 
 def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.PathLike, title: str = "") -> None:

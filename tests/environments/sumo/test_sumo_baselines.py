@@ -1,56 +1,52 @@
 """Untrained drivers: what they cause is the environment's difficulty. And recordings of what they do."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("libsumo")
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
+from averse.environments.intersection.drivers import full_speed
 from averse.environments.intersection.recording import Recording
-from averse.environments.sumo.baselines import NAMES, baseline, full_speed
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import record_episode
-from averse.errors import AverseError
-from sumo_baselines import play
+from averse.evaluation import Episodes
+from averse.experiments.drivers import NAMES, drive, driver
+
+
+def drive_in_sumo(name: str, episodes: int, **parameters) -> Episodes:
+    return drive(*driver(name, SumoIntersection(**parameters)), np.arange(episodes))
 
 
 @pytest.fixture(scope="module")
 def figures() -> dict:
-    return {name: play(*baseline(name, SumoIntersection()), 60, 4) for name in NAMES}
+    return {name: drive_in_sumo(name, 60) for name in NAMES}
 
 
 def test_rushing_is_fast_and_dangerous_and_care_costs_time(figures):
-    collision = {name: f["collision"].mean() for name, f in figures.items()}
-    seconds = {name: np.nanmean(f["crossing_time"]) for name, f in figures.items()}
+    collision = {name: f.metrics["collision"].mean() for name, f in figures.items()}
+    seconds = {name: np.nanmean(f.metrics["crossing_time"]) for name, f in figures.items()}
+    returns = {name: f.agent_returns.mean() for name, f in figures.items()}
     assert 0.2 < collision["rush"] < 0.55
     assert collision["full-speed"] > collision["rush"]
-    assert collision["reservation"] < 0.15
+    assert collision["reservation"] < 0.06
     assert collision["sumo-drivers"] < 0.1
     assert seconds["full-speed"] < seconds["rush"] < seconds["reservation"] < seconds["sumo-drivers"]
-    assert figures["reservation"]["arrival"].mean() > 0.9
-    assert figures["reservation"]["return"].mean() > figures["rush"]["return"].mean()
-    assert all(-15 < f["return"].mean() < 5 for f in figures.values())
+    assert figures["reservation"].metrics["arrival"].mean() > 0.95
+    assert returns["reservation"] > returns["rush"]
+    assert all(-15 < value < 5 for value in returns.values())
 
 
-def test_unknown_baselines_are_errors_with_the_nearest_name():
-    with pytest.raises(AverseError, match="rush"):
-        baseline("rsh", SumoIntersection())
-
-
-def test_agents_with_reservations_do_not_crash_into_each_other():
-    f = play(*baseline("reservation", SumoIntersection(human_rate=0.0)), 60, 4)
-    assert f["collisions"].sum() == 0
-    assert f["arrival"].mean() > 0.98
+@pytest.mark.parametrize("num_agents", [4, 16])
+def test_agents_with_reservations_do_not_crash_into_each_other(num_agents):
+    f = drive_in_sumo("reservation", 240 // num_agents, human_rate=0.0, num_agents=num_agents)
+    assert f.metrics["collisions"].sum() == 0
+    assert f.metrics["arrival"].mean() > 0.98
 
 
 def test_sixteen_cars_of_sumo_drivers_get_across_without_agents_crashing():
-    f = play(*baseline("sumo-drivers", SumoIntersection(num_agents=16, human_rate=0.0)), 4, 2)
-    assert f["collisions"].sum() == 0
-    assert f["arrival"].mean() > 0.9
+    f = drive_in_sumo("sumo-drivers", 4, num_agents=16, human_rate=0.0)
+    assert f.metrics["collisions"].sum() == 0
+    assert f.metrics["arrival"].mean() > 0.9
 
 
 def test_a_recording_shows_every_car_moving_smoothly_and_wrecks_for_two_seconds():

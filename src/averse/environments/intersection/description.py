@@ -1,7 +1,7 @@
 """What `intersection` and `sumo-intersection` say of themselves alike: sizes, bounds and parameters."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from averse.environments.intersection.geometry import geometry
 from averse.environments.intersection.observations import global_state_size, observation_size
@@ -17,6 +17,8 @@ class IntersectionEnvironment(IntersectionTask):
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
     `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
     """
+
+    name: ClassVar[str]
 
     @property
     def action_space(self) -> ActionSpace:

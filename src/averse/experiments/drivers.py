@@ -1,0 +1,179 @@
+"""`averse drivers`: hand-written drivers at the intersection, in SUMO or in its compiled twin."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from math import inf, isnan
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from averse.environments.hosted import HostedVector
+from averse.environments.intersection.description import IntersectionEnvironment
+from averse.environments.intersection.drivers import Policy, Reservation, Rush, constant_speed, full_speed
+from averse.environments.intersection.task import IntersectionTask
+from averse.environments.protocol import Environment, TimeStep
+from averse.environments.registry import environment_class, make
+from averse.errors import AverseError, unknown_name
+from averse.evaluation import Episodes, summarise
+from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
+from averse.evaluation.play import play_host
+from averse.files import write_text
+from averse.report.plots import plot_tradeoff
+from averse.report.tables import markdown_table, rich_table
+from averse.training.metrics import progress_bar
+from averse.training.run import read_config
+from averse.training.train import HOST_ENVS
+
+NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
+COMPILED_ENVS = 250
+COLUMNS = ("arrival", "crossing_time", "near_miss", "hard_braking")
+
+
+@dataclass(frozen=True)
+class DriversArguments:
+    """Play the intersection's hand-written drivers on the evaluation seeds: what safety costs without learning.
+
+    constant-speed and full-speed ignore everybody, rush all but the car ahead; reservation is first come, first served
+    with an accepted gap in seconds (reservation:1.5; 0 where not given; -inf for none); sumo-drivers are SUMO's own.
+    """
+
+    drivers: tyro.conf.Positional[tuple[str, ...]] = ("constant-speed", "rush", "reservation")
+    """Which; a whole trade-off: rush reservation:-inf reservation:-2 reservation:-1 reservation:0 reservation:1."""
+    env: str = "sumo-intersection"
+    """sumo-intersection or its compiled twin, intersection."""
+    episodes: int = 1000
+    """Episodes per driver."""
+    num_agents: int = 4
+    """Cars driven, 1 to 16."""
+    human_rate: float = 0.2
+    """Other drivers arriving per second."""
+    reckless_fraction: float = 0.2
+    """Fraction of those who ignore the right of way."""
+    beside: tuple[Path, ...] = ()
+    """Run directories of learned policies to show beside them, evaluated already by averse evaluate RUN --env ENV."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Directory to create, for the table, a picture of collision rate against crossing time, and all episodes."""
+    json: bool = False
+    """Print JSON for machines."""
+
+
+def run(arguments: DriversArguments) -> None:
+    """The command. Raises AverseError for bad input before anything is played."""
+    if arguments.episodes < 1:
+        raise AverseError(f"episodes must be at least 1, not {arguments.episodes}")
+    if arguments.out is not None and arguments.out.exists() and any(arguments.out.iterdir()):
+        raise AverseError(f"{arguments.out} exists already; choose another --out or remove it")
+    if not issubclass(environment_class(arguments.env), IntersectionEnvironment):
+        raise AverseError(f"drivers drive in sumo-intersection or intersection, not in {arguments.env}")
+    given = {name: getattr(arguments, name) for name in ("num_agents", "human_rate", "reckless_fraction")}
+    environment = make(arguments.env, **given)
+    assert isinstance(environment, IntersectionEnvironment)
+    chosen = {name: driver(name, environment) for name in arguments.drivers}
+    learned = {name: table for path in arguments.beside for name, table in evaluated(path, environment).items()}
+    seeds = np.arange(FIRST_SEED, FIRST_SEED + arguments.episodes)
+    tables = {}
+    with progress_bar(disable=arguments.json) as bar:
+        task = bar.add_task("drive", total=arguments.episodes * len(chosen), figures="")
+        for name, (world, policy) in chosen.items():
+            bar.update(task, figures=name)
+            tables[name] = drive(world, policy, seeds, lambda n: bar.advance(task, n))
+    shown = {**tables, **learned}
+    summaries = {name: summarise(table, environment.metrics) for name, table in shown.items()}
+    figures = json.dumps({name: summary.to_dict() for name, summary in summaries.items()}, indent=2)
+    if arguments.json:
+        print(figures)
+    else:
+        title = f"{arguments.env}, {arguments.num_agents} agents"
+        Console().print(rich_table(summaries, COLUMNS, title=title, first="driver"))
+    if arguments.out is not None:
+        for name, table in tables.items():
+            table.write_parquet(arguments.out / f"{name.replace(':', '-')}.parquet")
+        plot_tradeoff(
+            summaries,
+            arguments.out / "tradeoff.png",
+            title=f"What safety costs: {arguments.num_agents} cars, {arguments.env}",
+            connect=[[name for name in tables if name.startswith("reservation")], list(learned)],
+            x="crossing_time",
+            y="collision_rate",
+        )
+        write_text(arguments.out / "table.md", markdown_table(summaries, COLUMNS))
+        write_text(arguments.out / "table.json", figures + "\n")
+
+
+def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Episodes]:
+    """The episodes that the policies of a run were evaluated on, by the directory's name and what was swept over.
+
+    Raises AverseError where the run was not evaluated in this environment, or in one with other parameters.
+    """
+    config = read_config(path)
+    if not issubclass(environment_class(config.environment), IntersectionEnvironment):
+        raise AverseError(f"{path} was trained in {config.environment}, not at the intersection")
+    here, there = environment.parameters(), config.environment_parameters
+    differ = [field.name for field in fields(IntersectionTask) if here[field.name] != there[field.name]]
+    if differ:
+        raise AverseError(f"{path} was trained with another {', '.join(differ)} than the drivers are to drive with")
+    suffix = "" if config.environment == environment.name else f"-{environment.name}"
+    file = path / f"episodes{suffix}.parquet"
+    if not file.is_file():
+        raise AverseError(f"no {file}; make it with: averse evaluate {path} --env {environment.name}")
+    table = Episodes.read_parquet(file)
+    labels = np.array([label_of({k: v[i] for k, v in table.settings.items()}) for i in range(len(table))])
+    return {f"{path.name} {label}".strip(): table.select(labels == label) for label in dict.fromkeys(labels)}
+
+
+def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Policy]:
+    """The environment to drive in and the policy to drive with; only `sumo-drivers` changes the environment.
+
+    Raises AverseError for a name that is not known, with the nearest one, and for a gap that is no number.
+    """
+    kind, _, number = name.partition(":")
+    simple: dict[str, Callable[[], Policy]] = {
+        "constant-speed": lambda: constant_speed,
+        "full-speed": lambda: full_speed,
+        "rush": lambda: Rush(environment),
+        "reservation": lambda: Reservation(environment, _gap(name, number or "0")),
+        "sumo-drivers": lambda: constant_speed,
+    }
+    if kind not in simple or (number and kind != "reservation"):
+        raise unknown_name("driver", name, NAMES)
+    if kind == "sumo-drivers":
+        if isinstance(environment, Environment):
+            raise AverseError("sumo-drivers drive in sumo-intersection only")
+        changed: Any = environment
+        return replace(changed, drivers="sumo"), constant_speed
+    return environment, simple[kind]()
+
+
+def _gap(name: str, number: str) -> float:
+    try:
+        gap = float(number)
+    except ValueError:
+        gap = float("nan")
+    if isnan(gap) or gap == inf:
+        raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r}")
+    return gap
+
+
+def drive(
+    environment: IntersectionEnvironment,
+    policy: Policy,
+    seeds: np.ndarray,
+    on_progress: Callable[[int], None] = lambda episodes: None,
+) -> Episodes:
+    """Episodes of a driver that has learnt nothing, in SUMO or in the twin."""
+
+    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, carry: object):
+        return policy(step), carry
+
+    world: Any = environment
+    if isinstance(environment, Environment):
+        vector = HostedVector(environment, min(COMPILED_ENVS, len(seeds)))
+    else:
+        vector = world.vector(min(HOST_ENVS, len(seeds)))
+    with vector:
+        played = play_host(vector, act, seeds, environment.horizon, gamma=1.0, on_progress=on_progress)
+    return episode_table(played, {}, environment.metrics)
