@@ -41,6 +41,18 @@ FIGURES = [
 ]
 
 
+def test_a_tradeoff_of_any_two_figures_with_its_sweep_joined(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    plots.plot_tradeoff(SUMMARIES, tmp_path / "x.png", connect=[["averse", "neutral"], []], x="std", y="mean")
+    (axes,) = drawn[0].axes
+    assert axes.get_ylabel() == "mean return"
+    expected = [[SUMMARIES[name].std.value, SUMMARIES[name].mean.value] for name in ("averse", "neutral")]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), expected)
+    with pytest.raises(AverseError, match="collision_rate"):
+        plots.plot_tradeoff(SUMMARIES, tmp_path / "x.png", y="colision_rate")
+
+
 @pytest.mark.parametrize(("plot", "data"), FIGURES)
 def test_writes_png_and_svg_whole(plot, data, tmp_path):
     plot(data, tmp_path / "new" / "figure.png", title="Title")

@@ -145,7 +145,13 @@ def plot_learning_curves(
     _save(figure, path)
 
 
-AXES = {"mean": "mean return", "cvar_05": "mean of the worst 5% of returns", "collision_rate": "collision rate"}
+AXES = {
+    "mean": "mean return",
+    "std": "standard deviation of the return",
+    "cvar_05": "mean of the worst 5% of returns",
+    "collision_rate": "collision rate",
+    "length": "episode length",
+}
 
 
 def plot_tradeoff(
@@ -159,7 +165,7 @@ def plot_tradeoff(
     """One figure against another, a cross of 95% intervals per policy: what safety costs.
 
     connect: groups of policies to join by a line, each in its order (a sweep of tau).
-    x, y: `mean`, `cvar_05`, `collision_rate` or a metric's name.
+    x, y: `mean`, `std`, `cvar_05`, `collision_rate`, `length` or a metric's name.
 
     Raises AverseError for a figure that a summary does not have.
     """
