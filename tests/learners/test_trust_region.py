@@ -124,7 +124,7 @@ def linear_problem(seed, scale=1.0):
 
 def test_an_accepted_step_keeps_the_true_divergence_and_gains_what_it_reports():
     accepted = 0
-    for seed in range(8):
+    for seed in range(30):
         for max_kl in (1e-3, 0.01, 0.3):
             params, gradient, product, evaluate = linear_problem(seed, scale=10.0)
             step = trust_region_step(
@@ -140,7 +140,7 @@ def test_an_accepted_step_keeps_the_true_divergence_and_gains_what_it_reports():
             else:
                 np.testing.assert_array_equal(step.params, params)
                 assert step.kl == step.gain == 0
-    assert accepted > 16
+    assert accepted > 60
 
 
 def test_the_first_length_is_where_the_quadratic_model_meets_the_bound():

@@ -130,22 +130,18 @@ def driver(name: str, environment: IntersectionEnvironment) -> tuple[Intersectio
 
     Raises AverseError for a name that is not known, with the nearest one, and for a gap that is no number.
     """
-    kind, _, number = name.partition(":")
-    simple: dict[str, Callable[[], Policy]] = {
-        "constant-speed": lambda: constant_speed,
-        "full-speed": lambda: full_speed,
-        "rush": lambda: Rush(environment),
-        "reservation": lambda: Reservation(environment, _gap(name, number or "0")),
-        "sumo-drivers": lambda: constant_speed,
-    }
-    if kind not in simple or (number and kind != "reservation"):
-        raise unknown_name("driver", name, NAMES)
-    if kind == "sumo-drivers":
+    if name == "sumo-drivers":
         if isinstance(environment, Environment):
             raise AverseError("sumo-drivers drive in sumo-intersection only")
         changed: Any = environment
         return replace(changed, drivers="sumo"), constant_speed
-    return environment, simple[kind]()
+    kind, _, number = name.partition(":")
+    if kind == "reservation":
+        return environment, Reservation(environment, _gap(name, number or "0"))
+    simple = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
+    if name not in simple:
+        raise unknown_name("driver", name, NAMES)
+    return environment, simple[name]
 
 
 def _gap(name: str, number: str) -> float:
