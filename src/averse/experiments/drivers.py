@@ -138,7 +138,7 @@ def driver(name: str, environment: IntersectionEnvironment) -> tuple[Intersectio
     kind, _, number = name.partition(":")
     if kind == "reservation":
         return environment, Reservation(environment, _gap(name, number or "0"))
-    simple = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
+    simple: dict[str, Policy] = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
     if name not in simple:
         raise unknown_name("driver", name, NAMES)
     return environment, simple[name]
