@@ -1,19 +1,22 @@
 """The compiled intersection against SUMO: environment steps, and steps of training, per second of processor time.
 
-Processor time of all processes, as the simulator works in many. Both are measured in turns, with random actions that
-are the same number of decisions for the same number of cars.
+Processor time of all processes, as the simulator works in many, all of them on one core: of two cores that share a
+program each does less in its second. Both are measured in turns, with random actions that are the same number of
+decisions for the same number of cars.
 """
 
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
 
+from averse.compilation import jit
 from averse.environments import make
 from averse.environments.protocol import Environment, HostEnvironment, HostVector
 from averse.environments.vectorised import reset_batch, step_batch
@@ -44,17 +47,17 @@ def _stepping(num_agents: int, **parameters: float) -> tuple[Callable[[], int], 
     twin = make("intersection", num_agents=num_agents, **parameters)
     assert isinstance(twin, Environment)
 
-    @jax.jit
-    def run(key):
-        def step(carry, key):
+    def play(key):
+        def step(carry, preferences):
             batch, available = carry
-            actions = jax.random.categorical(key, jnp.where(available, 0.0, -jnp.inf))
-            batch, seen = step_batch(twin, batch, actions)
+            batch, seen = step_batch(twin, batch, (preferences * available).argmax(-1))
             return (batch, seen.available), (seen.observations.sum(), seen.global_state.sum(), seen.rewards.sum())
 
         batch, first = reset_batch(twin, key, TWIN_ENVS)
-        return jax.lax.scan(step, (batch, first.available), jax.random.split(key, TWIN_STEPS))[1]
+        preferences = jax.random.uniform(key, (TWIN_STEPS, *first.available.shape))
+        return jax.lax.scan(step, (batch, first.available), preferences)[1]
 
+    run = jit(play)
     jax.block_until_ready(run(jax.random.key(0)))
     keys = iter(jax.random.split(jax.random.key(1), 1000))
 
@@ -90,7 +93,14 @@ def _report(what: str, twin: list[float], simulator: list[float]) -> None:
 
 def twin() -> None:
     """Environment steps at 4, 8 and 16 cars, and whole training of rqe-mappo at 4, in both."""
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    me = psutil.Process()
+    cores = me.cpu_affinity()
+    if len(cores) > 1:  # a process keeps to one core only if it does so from its start
+        me.cpu_affinity(cores[:1])
+        subprocess.run([sys.executable, "-m", "benchmarks", "twin"], check=True)
+        me.cpu_affinity(cores)
+        return
+    print(f"1 of {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     cases: list[tuple[int, dict[str, float]]] = [(4, {"human_rate": 0.0}), (4, {}), (8, {}), (16, {})]
     for num_agents, parameters in cases:
         began = time.perf_counter()

@@ -85,10 +85,10 @@ class DemoArguments:
 
     out: Path = Path("runs/demo")
     """Directory to create."""
-    trained_in: Annotated[Literal["sumo", "twin"], tyro.conf.arg(name="in")] = "sumo"
-    """Train in the simulator, or in the intersection's compiled twin; all figures are measured in SUMO."""
+    trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
+    """Train in the intersection's compiled twin, or in the simulator; all figures are measured in SUMO."""
     steps: float | None = None
-    """Environment steps (of 4 cars each) that each method is trained for; 6e5 in the twin, 1e5 in sumo."""
+    """Environment steps (of 4 cars each) that each method is trained for; 1e6 in the twin, 1e5 in sumo."""
     episodes: int = 1000
     """Evaluation episodes per policy."""
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.compilation import jit
 from averse.environments.protocol import Environment, HostVector, TimeStep
 from averse.learners.contract import Learner
 
@@ -136,7 +137,7 @@ def _only(batch: Any) -> Any:
 def compiled_player(environment: Environment, learner: Learner, explore: bool) -> Callable[[Any, np.ndarray], Played]:
     """A function (policy state, seeds [E]) -> Played that is compiled once for all policies of a learner."""
     one = partial(_play_one, environment, learner, explore)
-    batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    batch = jit(jax.vmap(one, in_axes=(None, 0, 0)))
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
         size = min(BATCH, len(seeds))

@@ -1,11 +1,13 @@
 """The demo: two learned policies and the simple drivers on the SUMO intersection, with a table and pictures.
 
-The policies are trained in the simulator, or in the intersection's compiled twin and then driven through SUMO as they
-are; every figure is measured in SUMO.
+The policies are trained in the intersection's compiled twin and then driven through SUMO as they are, or trained in the
+simulator; every figure is measured in SUMO.
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +27,8 @@ from averse.report.animation import animate
 from averse.report.plots import plot_returns
 from averse.report.tables import markdown_table, rich_table
 from averse.training import configure, describe, run_training
+from averse.training.config import TrainingConfig
+from averse.training.metrics import progress_bar
 from averse.training.run import Run
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
@@ -43,16 +47,16 @@ COMMON: dict[str, dict[str, float]] = {
 }
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
-STEPS = {"twin": 6e5, "sumo": 1e5}
+STEPS = {"twin": 1e6, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, float]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "sumo") -> dict[str, Summary]:
+def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
     """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
 
-    steps: of training per method; 6e5 in the twin and 1e5 in the simulator where not given.
+    steps: of training per method; 1e6 in the twin and 1e5 in the simulator where not given.
     trained_in: `sumo` or `twin`; the evaluation is in SUMO in any case.
 
     Raises AverseError if `out` is taken or SUMO is missing.
@@ -62,14 +66,18 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "s
     console = Console()
     environment = make(SIMULATOR)
     assert isinstance(environment, SumoIntersection)
-    runs, tables = {}, {}
-    for method, settings in SETTINGS.items():
-        world = TRAINED_IN[trained_in]
-        budget = STEPS[trained_in] if steps is None else steps
-        config = configure(world, method, budget, **COMMON[trained_in], **settings)
+    budget = STEPS[trained_in] if steps is None else steps
+    configs = {
+        method: configure(TRAINED_IN[trained_in], method, budget, **COMMON[trained_in], **settings)
+        for method, settings in SETTINGS.items()
+    }
+    for config in configs.values():
         console.print(describe(config), highlight=False)
-        runs[method] = run_training(config, out / method, progress=True)
-        tables[method] = evaluate(runs[method], episodes, environment=SIMULATOR, progress=True).episodes
+    # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
+    runs = train_all(configs, out, at_once=len(configs) if trained_in == "twin" else 1)
+    tables = {
+        name: evaluate(run, episodes, environment=SIMULATOR, progress=True).episodes for name, run in runs.items()
+    }
     for name in BASELINES:
         console.print(f"driving {episodes} episodes with {name}")
         tables[name] = drive(*driver(name, environment), np.arange(FIRST_SEED, FIRST_SEED + episodes))
@@ -85,6 +93,22 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "s
     film(environment, runs, tables, out / "episode.gif")
     console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
     return summaries
+
+
+def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> dict[str, Run]:
+    """The runs of some configurations, so many at once, each in the folder of its name; all end if one fails."""
+    stop = Event()
+    with progress_bar(disable=False) as bar, ThreadPoolExecutor(at_once) as threads:
+        futures = {
+            name: threads.submit(run_training, config, out / name, progress=bar, stop=stop)
+            for name, config in configs.items()
+        }
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            stop.set()
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, Episodes], path: Path) -> None:

@@ -5,7 +5,6 @@ steps (Schulman et al. 2017) and critic regression on minibatches. What makes th
 (design of the estimators: `averse.risk.advantages`), not the measure inside a baseline.
 """
 
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -46,12 +45,12 @@ class MAPPOState(NamedTuple):
 
 
 class _Minibatch(NamedTuple):
-    """N sequences of L consecutive steps, leading axes [N, L] (but for the memory)."""
+    """N sequences of L consecutive steps, leading axes [N, L]."""
 
-    memory: Memory  # of the actor before the first step, [N, A, H]
+    memory: Memory  # of the actor before each step
     first: jax.Array
     observations: jax.Array
-    critic_inputs: jax.Array
+    global_state: jax.Array
     available: jax.Array
     actions: jax.Array
     log_prob: jax.Array
@@ -104,7 +103,6 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         ),
         config.shared,
     )
-    seen_by_critic = partial(critic_inputs, centralised=config.centralised)
     optimiser = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
     def init(key: jax.Array, **swept: jax.Array) -> MAPPOState:
@@ -138,9 +136,10 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
     def action_probabilities(state: MAPPOState, observations, available, carry=()):
         return probabilities(state.actor, observations, available, carry)
 
-    def raw_predictions(params: Any, inputs: jax.Array) -> jax.Array:
+    def raw_predictions(params: Any, observations: jax.Array, global_state: jax.Array, memory: Memory) -> jax.Array:
         """Critic outputs [..., A, outputs], or [..., A, n, outputs] for a critic per action."""
-        raw = critic_apply(params, inputs)
+        seen = critic_inputs(observations, global_state, memory, centralised=config.centralised)
+        raw = critic_apply(params, *seen)
         return raw.reshape(*raw.shape[:-1], num_heads, critic.outputs) if per_action else raw
 
     def act(state: MAPPOState, observations, available, key, carry=(), explore: bool = True):
@@ -149,7 +148,7 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         return actions, {"log_prob": choice.log_prob(actions), "carry": carry}
 
     def predict_returns(state: MAPPOState, observations, global_state, available, carry=()):
-        raw = raw_predictions(state.critic, seen_by_critic(observations, global_state, carry))
+        raw = raw_predictions(state.critic, observations, global_state, carry)
         if per_action:
             raw = distributional.raw_of(probabilities(state.actor, observations, available, carry), raw)
         return distributional.distribution(raw)
@@ -159,8 +158,6 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         risk_fraction = jnp.minimum(1.0, progress / config.risk_warmup) if config.risk_warmup else jnp.float32(1.0)
         measure = state.measure.relaxed(risk_fraction)
         memory, next_memory = trajectory.carry, trajectory.extras["carry"]
-        inputs = seen_by_critic(trajectory.observations, trajectory.global_state, memory)
-        next_inputs = seen_by_critic(trajectory.next_observations, trajectory.next_global_state, next_memory)
         transitions = _transitions(trajectory, config.gamma, config.shaping)
         mixtures = None
         if per_action:
@@ -172,8 +169,8 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
             config.advantage,
             critic,
             measure,
-            raw_predictions(state.critic, inputs),
-            raw_predictions(state.critic, next_inputs),
+            raw_predictions(state.critic, trajectory.observations, trajectory.global_state, memory),
+            raw_predictions(state.critic, trajectory.next_observations, trajectory.next_global_state, next_memory),
             transitions,
             config.lam,
             exponent_clip=config.exponent_clip,
@@ -185,15 +182,15 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
         if config.normalise_advantages:
             advantages = _normalise(advantages, active)
         batch = _Minibatch(
-            memory, trajectory.first, trajectory.observations, inputs, trajectory.available, trajectory.actions,
-            trajectory.extras["log_prob"], advantages, estimates.targets, active,
+            memory, trajectory.first, trajectory.observations, trajectory.global_state, trajectory.available,
+            trajectory.actions, trajectory.extras["log_prob"], advantages, estimates.targets, active,
         )  # fmt: skip
         batch = jax.tree.map(lambda x: _segments(x, config.segment_length), batch)
-        batch = batch._replace(memory=jax.tree.map(lambda x: x[:, 0], batch.memory))
         step_size = state.learning_rate * (1.0 - 0.9 * progress)
 
         def actor_loss(params, data: _Minibatch):
-            outputs = actor_network.unroll(params, data.memory, data.observations, data.first)
+            memory = jax.tree.map(lambda x: x[:, 0], data.memory)
+            outputs = actor_network.unroll(params, memory, data.observations, data.first)
             choice = policy(space, outputs, data.available)
             log_ratio = choice.log_prob(data.actions) - data.log_prob
             ratio = jnp.exp(log_ratio)
@@ -208,7 +205,7 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
             return -_mean(gain, data.active) - state.epsilon * entropy, metrics
 
         def critic_loss(params, data: _Minibatch):
-            raw = raw_predictions(params, data.critic_inputs)
+            raw = raw_predictions(params, data.observations, data.global_state, data.memory)
             if per_action:
                 raw = (raw * jax.nn.one_hot(data.actions, num_heads)[..., None]).sum(-2)
             return config.critic_weight * _mean(critic.loss(raw, data.targets), data.active)

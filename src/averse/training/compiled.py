@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.compilation import jit
 from averse.environments.protocol import Environment
 from averse.environments.vectorised import BatchState, reset_batch, step_batch, where_done
 from averse.learners.contract import Learner, Trajectory
@@ -143,7 +144,7 @@ class CompiledGroup:
                 return jax.lax.scan(partial(_update, self.environment, self.learner), state, None, length=num_updates)
 
             # Compiled here once, before the threads could each do so.
-            self._programs[num_updates] = jax.jit(jax.vmap(chunk), donate_argnums=0).lower(self._parts[0]).compile()
+            self._programs[num_updates] = jit(jax.vmap(chunk), donate_argnums=0).lower(self._parts[0]).compile()
         program = self._programs[num_updates]
         with ThreadPoolExecutor(self._num_parts) as threads:
             results = list(threads.map(lambda part: jax.block_until_ready(program(part)), self._parts))

@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.progress import Progress
 
 from averse import environments, learners
 from averse.environments import is_compiled
@@ -145,13 +147,16 @@ def run_training(
     path: Path | None,
     *,
     resuming: bool = False,
-    progress: bool = False,
+    progress: bool | Progress = False,
+    stop: Event | None = None,
     tensorboard: bool = False,
     measure: Measure | None = None,
 ) -> Run:
     """Carry out a configuration, in a fresh run directory or (`resuming`) in an existing one.
 
     Args:
+      progress: whether to show a bar, or the display to add one to.
+      stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
       measure: what else to write down of each run whenever metrics are written, such as an exact score.
     """
     environment = config.build_environment()
@@ -171,7 +176,7 @@ def run_training(
                 path.mkdir(parents=True, exist_ok=True)
                 write_text(path / "config.json", config.to_json())
             disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
-        bar = stack.enter_context(progress_bar(disable=not progress))
+        bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.runs), figures="compiling")
         states = []
         for number, group in enumerate(groups):
@@ -187,6 +192,8 @@ def run_training(
             bar.advance(task, done * len(group))
             for updates, speed, figures in _advance(config, trainee, group, done, number, disk, measure):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
+                if stop is not None and stop.is_set():
+                    raise KeyboardInterrupt
             states.append(trainee.learner_states())
     learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
     return Run(config, path, learner_states, (config.total_updates,) * len(config.runs))

@@ -238,10 +238,10 @@ class Intersection(IntersectionEnvironment):
             uniform, step = numbers
             position, speed, present, entered, waited, hits = motion
             _, agents_speed = agent_motion(jnp, position[:n], speed[:n], acceleration)
-            driven = speed.at[:n].set(agents_speed)
+            driven = agents_speed
             if cars > n:
                 desired, safe = limits(jnp, view, position, speed, present, entered, waited)
-                driven = driven.at[n:].set(next_speed(jnp, speed[n:], desired, safe, uniform))
+                driven = jnp.concatenate([driven, next_speed(jnp, speed[n:], desired, safe, uniform)])
             speed = jnp.where(present, driven, speed)
             position = jnp.where(present, position + speed * STEP_SECONDS, position)
             now_in = (entered == _NEVER) & present & (position > lanes.entry)
