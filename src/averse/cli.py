@@ -243,7 +243,7 @@ def _with_own_settings(arguments: list[str]) -> type:
     peek.add_argument("--method", default=TrainArguments.method)
     chosen, _ = peek.parse_known_args(arguments)
     environment = environments.environment_class(chosen.env)
-    settings = learners.preset(chosen.method, **training.default_settings(environment()))
+    settings = learners.preset(chosen.method, **training.default_settings(environment(), chosen.method))
     flat = tyro.conf.arg(name="", prefix_name=False)
     return dataclasses.make_dataclass(
         "TrainArguments",

@@ -9,7 +9,7 @@ from averse.evaluation import Episodes, Summary, summarise
 from averse.report.tables import caption, columns_of, markdown_table, rich_table
 
 
-def make_summary(seeds=3, episodes=400, collision=True, offset=0.0, failed=0) -> Summary:
+def make_summary(seeds=3, episodes=400, collision=True, offset=0.0, failed=0, learnt=True) -> Summary:
     generator = np.random.default_rng(0)
     n = seeds * episodes
     metrics = {"crossing_time": generator.normal(12, 1, n), "near_miss": np.full(n, np.nan)}
@@ -20,7 +20,7 @@ def make_summary(seeds=3, episodes=400, collision=True, offset=0.0, failed=0) ->
         np.repeat(np.arange(seeds), episodes), np.arange(n), returns, np.ones(n), np.arange(n) < failed, metrics
     )
     words = {"collision": "1 if any, else 0", "crossing_time": "mean time to cross, s", "near_miss": "smallest gap (m)"}
-    return summarise(table, {name: words[name] for name in metrics}, resamples=100)
+    return summarise(table, {name: words[name] for name in metrics}, resamples=100, learnt=learnt)
 
 
 SUMMARIES = {"mappo": make_summary(), "rqe-mappo [tau=4]": make_summary(offset=-1.0, failed=2)}
@@ -78,6 +78,9 @@ def test_caption_tells_the_basis_and_the_warnings():
     words = caption({"a": make_summary(seeds=1, episodes=50), "b": make_summary()})
     assert "50-1,200 episodes, 1-3 training seeds each" in words
     assert "Warning (a): only 50 episodes" in words
+    mixed = caption({"by hand": make_summary(seeds=1, episodes=1200, learnt=False), "b": make_summary()})
+    assert "1,200 episodes each, 3 training seeds of what was trained." in mixed
+    assert "Warning" not in mixed
 
 
 def test_bad_input():

@@ -45,6 +45,12 @@ def test_a_critic_of_another_kind_begins_anew(trained):
     assert same(run.state(1).actor, load(trained).state(1).actor)
 
 
+def test_a_critic_in_other_units_begins_anew(trained):
+    run = begin(trained, value_scale=5.0)
+    assert same(run.state(1).actor, load(trained).state(1).actor)
+    assert not same(run.state(1).critic, load(trained).state(1).critic)
+
+
 def test_what_does_not_fit_is_one_clear_line(trained):
     with pytest.raises(AverseError, match="another network"):
         begin(trained, hidden=(16,))

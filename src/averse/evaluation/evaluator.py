@@ -20,9 +20,9 @@ from averse.evaluation.summary import Summary, summarise
 from averse.files import write_text
 from averse.learners.fixed import fixed
 from averse.risk import Categorical, Distribution
+from averse.training.defaults import HOST_ENVS
 from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
-from averse.training.train import HOST_ENVS
 
 EPISODES = 1000  # per policy, by default
 FIRST_SEED = 1_000_000  # evaluation seeds; tuning that looks at episodes should use others

@@ -108,13 +108,16 @@ def summarise(
     confidence: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    *,
+    learnt: bool = True,
 ) -> Summary:
     """Means, tails and rates of a table of episodes, with two-level intervals (training seeds, then their episodes).
 
     `metrics` maps the names of the environment's metrics to their meaning and unit (`env.metrics`); by default every
     metric of the table, without words. Failed episodes are counted but enter no figure. `collision_rate` is the
     fraction of episodes with at least one collision; its interval is the hull of the two-level and Wilson's interval,
-    as a bootstrap of no collision at all would claim certainty.
+    as a bootstrap of no collision at all would claim certainty. `learnt`: whether the policy is the outcome of
+    training; one that is not has no training seed.
     """
     if metrics is None:
         metrics = dict.fromkeys(episodes.metrics, "")
@@ -165,9 +168,9 @@ def summarise(
         },
         episodes=len(done),
         failed_episodes=len(episodes) - len(done),
-        training_seeds=len(groups),
+        training_seeds=len(groups) if learnt else 0,
         confidence=confidence,
-        warning=_warning(len(done), len(groups)),
+        warning=_warning(len(done), len(groups) if learnt else 0),
     )
 
 

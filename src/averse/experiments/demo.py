@@ -32,19 +32,6 @@ from averse.training.metrics import progress_bar
 from averse.training.run import Run
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
-# The same for both methods, for a training of a minute. A simulator's few steps: frequent small updates. The twin's
-# many: large batches, as crashes are rare, and long steps.
-COMMON: dict[str, dict[str, float]] = {
-    "twin": {
-        "num_envs": 256,
-        "rollout_steps": 32,
-        "learning_rate": 6e-3,
-        "max_gradient_norm": 5.0,
-        "epsilon": 0.001,
-        "value_scale": 5.0,
-    },
-    "sumo": {"rollout_steps": 32, "learning_rate": 2e-3, "epsilon": 0.003},
-}
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1e6, "sumo": 1e5}
@@ -68,8 +55,7 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "t
     assert isinstance(environment, SumoIntersection)
     budget = STEPS[trained_in] if steps is None else steps
     configs = {
-        method: configure(TRAINED_IN[trained_in], method, budget, **COMMON[trained_in], **settings)
-        for method, settings in SETTINGS.items()
+        method: configure(TRAINED_IN[trained_in], method, budget, **settings) for method, settings in SETTINGS.items()
     }
     for config in configs.values():
         console.print(describe(config), highlight=False)
@@ -82,7 +68,7 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "t
         console.print(f"driving {episodes} episodes with {name}")
         tables[name] = drive(*driver(name, environment), np.arange(FIRST_SEED, FIRST_SEED + episodes))
         tables[name].write_parquet(out / f"{name}.parquet")
-    summaries = {name: summarise(table, environment.metrics) for name, table in tables.items()}
+    summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
     console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
     write_text(out / "table.md", markdown_table(summaries, COLUMNS))
     figures = {name: summary.to_dict() for name, summary in summaries.items()}

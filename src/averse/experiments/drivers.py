@@ -24,9 +24,9 @@ from averse.evaluation.play import play_host
 from averse.files import write_text
 from averse.report.plots import plot_tradeoff
 from averse.report.tables import markdown_table, rich_table
+from averse.training.defaults import HOST_ENVS
 from averse.training.metrics import progress_bar
 from averse.training.run import read_config
-from averse.training.train import HOST_ENVS
 
 NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
 COMPILED_ENVS = 250
@@ -82,7 +82,7 @@ def run(arguments: DriversArguments) -> None:
             bar.update(task, figures=name)
             tables[name] = drive(world, policy, seeds, lambda n: bar.advance(task, n))
     shown = {**tables, **learned}
-    summaries = {name: summarise(table, environment.metrics) for name, table in shown.items()}
+    summaries = {name: summarise(table, environment.metrics, learnt=name in learned) for name, table in shown.items()}
     figures = json.dumps({name: summary.to_dict() for name, summary in summaries.items()}, indent=2)
     if arguments.json:
         print(figures)

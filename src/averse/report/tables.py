@@ -87,10 +87,14 @@ def caption(summaries: Mapping[str, Summary]) -> str:
     """What the figures rest on: episodes, training seeds, failures and warnings."""
     confidence = {f"{summary.confidence:.0%}" for summary in summaries.values()}
     episodes = _range(summary.episodes for summary in summaries.values())
-    seeds = _range(summary.training_seeds for summary in summaries.values())
-    text = f"{' / '.join(sorted(confidence))} intervals in brackets; {episodes} episodes, {seeds} training seed"
-    text += "" if seeds == "1" else "s"
-    text += " each." if len(summaries) > 1 else "."
+    text = f"{' / '.join(sorted(confidence))} intervals in brackets; {episodes} episodes"
+    each = " each" if len(summaries) > 1 else ""
+    learnt = [summary.training_seeds for summary in summaries.values() if summary.training_seeds]
+    seeds = f"{_range(learnt)} training seed{'s' if max(learnt) > 1 else ''}" if learnt else ""
+    if 0 < len(learnt) < len(summaries):
+        text += f"{each}, {seeds} of what was trained."
+    else:
+        text += f", {seeds}{each}." if learnt else f"{each}."
     failed = {name: summary.failed_episodes for name, summary in summaries.items() if summary.failed_episodes}
     if failed:
         text += " Failed episodes, left out: " + ", ".join(f"{name} {count}" for name, count in failed.items()) + "."

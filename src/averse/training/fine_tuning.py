@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from averse.errors import AverseError
+from averse.training.config import TrainingConfig
 from averse.training.run import Run, load
 
 NETWORKS = ("actor", "critic")
 
 
-def take_over(fresh: Any, states: Any, runs: list[int], source: Run) -> Any:
+def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: TrainingConfig) -> Any:
     """Learner states whose networks are those of `source`.
 
     Args:
@@ -23,8 +24,9 @@ def take_over(fresh: Any, states: Any, runs: list[int], source: Run) -> Any:
       states: those of `source`, leading axis: its runs. The k-th run of the new training begins with the k-th of them;
         a single one serves all.
       runs: which runs of the new training these are, [R].
+      config: of the new training.
 
-    A critic of another kind or size is not taken over (a scalar one says nothing to a distributional one). Raises
+    A critic of another kind, size, support or scale is not taken over: its numbers mean something else. Raises
     AverseError if the actors differ, or there are neither one nor enough policies.
     """
     available = len(source.config.runs)
@@ -39,7 +41,8 @@ def take_over(fresh: Any, states: Any, runs: list[int], source: Run) -> Any:
             raise AverseError(
                 f"cannot begin with the networks of {source.config.method}: only actor-critic methods can"
             )
-        if _shapes(old) == _shapes(new):
+        same = _shapes(old) == _shapes(new)
+        if same and (name == "actor" or _meaning(config) == _meaning(source.config)):
             fresh = fresh._replace(**{name: jax.tree.map(lambda x: x[chosen], old)})
         elif name == "actor":
             raise AverseError(
@@ -53,11 +56,21 @@ def _shapes(networks: Any) -> Any:
     return structure, [leaf.shape[1:] for leaf in leaves]
 
 
-def begin_with(trainee: Any, runs: list[int], path: Path) -> None:
+def _meaning(config: TrainingConfig) -> list[Any]:
+    """What a critic's outputs stand for."""
+    settings = config.learner
+    meaning = [settings.get(name) for name in ("critic", "advantage", "shaping", "gamma", "value_scale")]
+    if settings.get("critic") == "categorical":
+        support = settings["support"] or config.build_environment().return_bounds(settings["gamma"])
+        meaning += [float(end) for end in support]
+    return meaning
+
+
+def begin_with(trainee: Any, runs: list[int], path: Path, config: TrainingConfig) -> None:
     """Give a `CompiledGroup` or `HostGroup` that has just started the networks of the run in `path`."""
     source = load(path)
     snapshot = trainee.snapshot()
-    learner = take_over(trainee.learner_states(), source.learner_states, runs, source)
+    learner = take_over(trainee.learner_states(), source.learner_states, runs, source, config)
     trainee.restore(
         {**snapshot, "learner": learner} if isinstance(snapshot, dict) else snapshot._replace(learner=learner)
     )

@@ -23,6 +23,7 @@ from averse.learners.contract import Learner
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
+from averse.training.defaults import default_settings
 from averse.training.fine_tuning import begin_with
 from averse.training.host import HostGroup
 from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text, require_tensorboard
@@ -30,7 +31,6 @@ from averse.training.run import Run, abstract_snapshot, checkpoint_folder, group
 
 logger = logging.getLogger(__name__)
 
-HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
 CLAMPED_MASS = 0.1  # fraction of the targets' mass beyond the support that deserves a warning
 REPORTS = 100  # lines of metrics that a run writes, at most
 
@@ -65,7 +65,7 @@ def configure(
     built = environments.make(environment, **parameters)
     sequences = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
     fixed = {name: value for name, value in settings.items() if name not in sequences}
-    fixed = {**default_settings(built), **fixed}
+    fixed = {**default_settings(built, method), **fixed}
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
     config = TrainingConfig(
         environment=environment,
@@ -83,11 +83,6 @@ def configure(
     if fine_tune is not None:
         read_config(Path(fine_tune))
     return config
-
-
-def default_settings(environment: Description) -> dict[str, Any]:
-    """The learner's settings that suit a kind of environment: simulators run in fewer copies, costlier to step."""
-    return {} if is_compiled(environment) else {"num_envs": HOST_ENVS, "rollout_steps": 64}
 
 
 def train(
@@ -188,7 +183,7 @@ def run_training(
             else:
                 trainee.start()
                 if config.fine_tune is not None:
-                    begin_with(trainee, group, Path(config.fine_tune))
+                    begin_with(trainee, group, Path(config.fine_tune), config)
             bar.advance(task, done * len(group))
             for updates, speed, figures in _advance(config, trainee, group, done, number, disk, measure):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
