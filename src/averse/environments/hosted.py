@@ -27,9 +27,6 @@ class HostedVector:
     def __init__(self, environment: Environment, num_envs: int):
         self.environment, self.num_envs = environment, num_envs
         self._seeds: np.ndarray | None = None
-        self._begin = jax.jit(jax.vmap(partial(_begin, environment)))
-        self._advance = jax.jit(jax.vmap(partial(_advance, environment)))
-        self._look = jax.jit(jax.vmap(partial(_look, environment)))
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
         """See `HostVector.reset`; seeds uint32 [B, K]."""
@@ -44,8 +41,8 @@ class HostedVector:
 
     def _start(self) -> TimeStep:
         self._round = np.zeros(self.num_envs, int)
-        self._rows = self._begin(self._next_seeds())
-        observations, state, available = jax.device_get(self._look(self._rows))
+        self._rows = _begin(self.environment, self._next_seeds())
+        observations, state, available = jax.device_get(_look(self.environment, self._rows))
         agents = (self.num_envs, self.environment.num_agents)
         return TimeStep(
             observations=observations,
@@ -69,17 +66,17 @@ class HostedVector:
 
     def step(self, actions: np.ndarray) -> TimeStep:
         """See `HostVector.step`."""
-        self._rows, result = self._advance(self._rows, jnp.asarray(actions))
+        self._rows, result = _advance(self.environment, self._rows, jnp.asarray(actions))
         idle = np.zeros(self.num_envs, bool) if self._seeds is None else self._round >= self._seeds.shape[1]
-        following = jax.device_get(self._look(self._rows))
+        following = jax.device_get(_look(self.environment, self._rows))
         observations, state, available = following
         terminated, truncated = np.asarray(result.terminated), np.asarray(result.truncated)
         done = (terminated.all(-1) | truncated) & ~idle
         if done.any():
             self._round += done
-            fresh = self._begin(self._next_seeds())
+            fresh = _begin(self.environment, self._next_seeds())
             self._rows = jax.tree.map(partial(_where, done), fresh, self._rows)
-            observations, state, available = jax.device_get(self._look(self._rows))
+            observations, state, available = jax.device_get(_look(self.environment, self._rows))
         return TimeStep(
             observations=observations,
             global_state=state,
@@ -108,17 +105,26 @@ def _where(done: np.ndarray, fresh: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
 
 
+# Compiled once for all vectors of an environment.
+
+
+@partial(jax.jit, static_argnums=0)
+@partial(jax.vmap, in_axes=(None, 0))
 def _begin(environment: Environment, seed: jax.Array) -> _Row:
     key, reset_key = jax.random.split(jax.random.key(seed))
     state, observations = environment.reset(reset_key)
     return _Row(state, key, observations)
 
 
+@partial(jax.jit, static_argnums=0)
+@partial(jax.vmap, in_axes=(None, 0, 0))
 def _advance(environment: Environment, row: _Row, actions: jax.Array) -> tuple[_Row, Any]:
     key, step_key = jax.random.split(row.key)
     result = environment.step(step_key, row.state, actions)
     return _Row(result.state, key, result.observations), result
 
 
+@partial(jax.jit, static_argnums=0)
+@partial(jax.vmap, in_axes=(None, 0))
 def _look(environment: Environment, row: _Row) -> tuple[jax.Array, jax.Array, jax.Array]:
     return row.observations, environment.global_state(row.state), environment.available_actions(row.state)

@@ -146,7 +146,7 @@ def test_a_crash_ends_the_episode_of_all_it_hits_and_tells_the_impact():
 
 def test_numpy_drivers_meet_the_same_episodes_as_compiled_ones():
     """The vector for numpy policies: deterministic by seed, one episode per seed, then idle."""
-    env = Intersection(num_agents=2, horizon=60)
+    env = Intersection(num_agents=2, max_humans=2, horizon=60)
     seeds = np.arange(6, dtype=np.uint32).reshape(3, 2)
 
     def play(seeds):
