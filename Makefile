@@ -1,4 +1,5 @@
-# Targets: demo (the main job on real SUMO, under 5 minutes on 2 cores), test, lint, bench.
+# Targets: demo (the main job on real SUMO, under 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test,
+# lint, bench.
 PYTHON ?= python3
 BIN := .venv/bin
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
@@ -12,7 +13,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 
 demo: .venv/ready
 	rm -rf runs/demo
-	$(BIN)/averse demo --out runs/demo
+	$(BIN)/averse demo --out runs/demo $(DEMO)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2

@@ -18,7 +18,7 @@ from averse.environments.registry import make
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import record_episode
 from averse.errors import AverseError
-from averse.evaluation import Episodes, Summary, summarise
+from averse.evaluation import Episodes, Evaluation, Summary, summarise
 from averse.evaluation.evaluator import FIRST_SEED, evaluate
 from averse.evaluation.play import HostPolicy, learned_host_policy
 from averse.experiments.drivers import drive, driver
@@ -61,13 +61,7 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "t
         console.print(describe(config), highlight=False)
     # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
     runs = train_all(configs, out, at_once=len(configs) if trained_in == "twin" else 1)
-    tables = {
-        name: evaluate(run, episodes, environment=SIMULATOR, progress=True).episodes for name, run in runs.items()
-    }
-    for name in BASELINES:
-        console.print(f"driving {episodes} episodes with {name}")
-        tables[name] = drive(*driver(name, environment), np.arange(FIRST_SEED, FIRST_SEED + episodes))
-        tables[name].write_parquet(out / f"{name}.parquet")
+    tables = drive_all(environment, runs, episodes, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
     console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
     write_text(out / "table.md", markdown_table(summaries, COLUMNS))
@@ -93,6 +87,34 @@ def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> di
             return {name: future.result() for name, future in futures.items()}
         except BaseException:
             stop.set()
+            threads.shutdown(cancel_futures=True)
+            raise
+
+
+def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int, out: Path) -> dict[str, Episodes]:
+    """The episodes of the learned policies and of the simple drivers in SUMO, on the same seeds.
+
+    Two at a time: while one vector's workers simulate, this process encodes what the other's have seen.
+    """
+    seeds = np.arange(FIRST_SEED, FIRST_SEED + episodes)
+
+    def learned(run: Run) -> Episodes:
+        evaluation = evaluate(run, episodes, environment=SIMULATOR, progress=bar)
+        assert isinstance(evaluation, Evaluation)
+        return evaluation.episodes
+
+    def by_hand(name: str) -> Episodes:
+        task = bar.add_task(name, total=episodes, figures="")
+        table = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))
+        table.write_parquet(out / f"{name}.parquet")
+        return table
+
+    with progress_bar(disable=False) as bar, ThreadPoolExecutor(2) as threads:
+        futures = {name: threads.submit(learned, run) for name, run in runs.items()}
+        futures |= {name: threads.submit(by_hand, name) for name in BASELINES}
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:
             threads.shutdown(cancel_futures=True)
             raise
 
