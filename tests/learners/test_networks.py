@@ -18,6 +18,14 @@ def plain(params, inputs):
     return inputs
 
 
+def of_agent(params, agent):
+    return jax.tree.map(lambda leaf: leaf[agent], params)
+
+
+def gradient_of_squares(function, params):
+    return jax.grad(lambda p: (function(p) ** 2).sum())(params)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_parts_and_whole(shared):
     init, apply = agent_networks(MLP((8, 6), 5, 0.1), AGENTS, SHARED + OWN, shared)
@@ -28,8 +36,7 @@ def test_parts_and_whole(shared):
     def whole(params):
         inputs = jnp.concatenate([jnp.broadcast_to(seen_by_all, (2, 9, AGENTS, SHARED)), own], -1)
         if not shared:
-            of = [jax.tree.map(lambda leaf: leaf[a], params) for a in range(AGENTS)]  # noqa: B023
-            return jnp.stack([plain(of[a], inputs[:, :, a]) for a in range(AGENTS)], -2)
+            return jnp.stack([plain(of_agent(params, a), inputs[:, :, a]) for a in range(AGENTS)], -2)
         identity = jnp.broadcast_to(jnp.eye(AGENTS), (2, 9, AGENTS, AGENTS))
         return plain(params, jnp.concatenate([inputs, identity], -1))
 
@@ -37,5 +44,5 @@ def test_parts_and_whole(shared):
         return apply(params, seen_by_all, own)
 
     np.testing.assert_allclose(in_parts(params), whole(params), rtol=1e-5, atol=1e-6)
-    gradients = [jax.grad(lambda p: (f(p) ** 2).sum())(params) for f in (in_parts, whole)]  # noqa: B023
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *gradients)
+    gradient, expected = (gradient_of_squares(function, params) for function in (in_parts, whole))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, expected)

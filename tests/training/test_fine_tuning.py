@@ -45,8 +45,9 @@ def test_a_critic_of_another_kind_begins_anew(trained):
     assert same(run.state(1).actor, load(trained).state(1).actor)
 
 
-def test_a_critic_in_other_units_begins_anew(trained):
+def test_a_critic_in_other_units_begins_anew(trained, caplog):
     run = begin(trained, value_scale=5.0)
+    assert "a new one begins" in caplog.text
     assert same(run.state(1).actor, load(trained).state(1).actor)
     assert not same(run.state(1).critic, load(trained).state(1).critic)
 

@@ -3,6 +3,7 @@
 Only networks are taken over. Optimisers, schedules and the risk measure begin anew, as their settings say.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 from averse.errors import AverseError
 from averse.training.config import TrainingConfig
 from averse.training.run import Run, load
+
+logger = logging.getLogger(__name__)
 
 NETWORKS = ("actor", "critic")
 
@@ -48,6 +51,8 @@ def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: Tra
             raise AverseError(
                 f"the actor of {source.path} is another network; give the same environment parameters and --hidden"
             )
+        else:
+            logger.warning("the critic of %s predicts something else; a new one begins", source.path)
     return fresh
 
 
@@ -59,7 +64,7 @@ def _shapes(networks: Any) -> Any:
 def _meaning(config: TrainingConfig) -> list[Any]:
     """What a critic's outputs stand for."""
     settings = config.learner
-    meaning = [settings.get(name) for name in ("critic", "advantage", "shaping", "gamma", "value_scale")]
+    meaning = [settings.get(name) for name in ("critic", "shaping", "gamma", "value_scale")]
     if settings.get("critic") == "categorical":
         support = settings["support"] or config.build_environment().return_bounds(settings["gamma"])
         meaning += [float(end) for end in support]
