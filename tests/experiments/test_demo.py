@@ -29,5 +29,6 @@ def test_one_that_fails_ends_the_others(tmp_path):
     (tmp_path / "fails" / "something").touch()
     with pytest.raises(AverseError, match="exists already"):
         train_all(configs, tmp_path, at_once=2)
-    rows = [json.loads(line) for line in (tmp_path / "long" / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["update"] < long.total_updates
+    metrics = tmp_path / "long" / "metrics.jsonl"  # missing if it was ended before its first update
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    assert all(row["update"] < long.total_updates for row in rows)
