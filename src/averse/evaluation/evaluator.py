@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.progress import Progress
 
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError
@@ -22,7 +21,7 @@ from averse.files import write_text
 from averse.learners.fixed import fixed
 from averse.risk import Categorical, Distribution
 from averse.training.defaults import HOST_ENVS
-from averse.training.metrics import shown
+from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
 
 EPISODES = 1000  # per policy, by default
@@ -83,7 +82,7 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     greedy: bool = False,
     num_envs: int | None = None,
-    progress: bool | Progress = False,
+    progress: bool = False,
     save: bool = True,
 ) -> Evaluation | LongRunEvaluation:
     """Play fresh episodes (where an environment never ends: long runs) with each policy of a run and summarise them.
@@ -101,7 +100,6 @@ def evaluate(
       beta: price of variance in J, in 1/reward; that of the run where not given.
       greedy: the most likely action instead of a draw from the policy; always so where exploration is mere noise.
       num_envs: worker processes of a host environment; as in training where not given.
-      progress: whether to show a bar, or the display to add one to.
 
     Raises AverseError for bad input or a run that cannot be read.
     """
@@ -128,7 +126,7 @@ def evaluate(
         return np.arange(start, start + episodes)
 
     explore = not greedy and not run.learner.explores_by_noise
-    with shown(progress) as bar:
+    with progress_bar(disable=not progress) as bar:
         task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(run.config.runs), figures="")
         for settings, played in zip(
             run.config.runs, _play_all(run, seeds_of, explore, num_envs, lambda n: bar.advance(task, n))

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import Progress
 
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
@@ -34,7 +33,7 @@ from averse.evaluation.statistics import Estimate, mean, stratified_bootstrap_in
 from averse.files import write_text, written_whole
 from averse.learners.contract import Learner
 from averse.planning import MeanVarianceValue
-from averse.training.metrics import shown
+from averse.training.metrics import progress_bar
 from averse.training.run import Run
 
 CHAINS = 250
@@ -182,7 +181,7 @@ def evaluate_long_run(
     beta: float | None = None,
     first_seed: int,
     greedy: bool = False,
-    progress: bool | Progress = False,
+    progress: bool = False,
     save: bool = True,
 ) -> LongRunEvaluation:
     """Play about `steps` steps (burn-in not counted) with each policy of a run.
@@ -208,7 +207,7 @@ def evaluate_long_run(
     play = chain_player(environment, run.learner, not greedy, length)
     game = solvable_game(environment)
     found = []
-    with shown(progress) as bar:
+    with progress_bar(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=len(run.config.runs), figures="")
         for index, settings in enumerate(run.config.runs):
             start = first_seed + run.config.seeds.index(int(settings["seed"])) * CHAINS

@@ -92,31 +92,19 @@ def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> di
 
 
 def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int, out: Path) -> dict[str, Episodes]:
-    """The episodes of the learned policies and of the simple drivers in SUMO, on the same seeds.
-
-    Two at a time: while one vector's workers simulate, this process encodes what the other's have seen.
-    """
+    """The episodes of the learned policies and of the simple drivers in SUMO, on the same seeds."""
     seeds = np.arange(FIRST_SEED, FIRST_SEED + episodes)
-
-    def learned(run: Run) -> Episodes:
-        evaluation = evaluate(run, episodes, environment=SIMULATOR, progress=bar)
+    tables = {}
+    for name, run in runs.items():
+        evaluation = evaluate(run, episodes, environment=SIMULATOR, progress=True)
         assert isinstance(evaluation, Evaluation)
-        return evaluation.episodes
-
-    def by_hand(name: str) -> Episodes:
-        task = bar.add_task(name, total=episodes, figures="")
-        table = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))
-        table.write_parquet(out / f"{name}.parquet")
-        return table
-
-    with progress_bar(disable=False) as bar, ThreadPoolExecutor(2) as threads:
-        futures = {name: threads.submit(learned, run) for name, run in runs.items()}
-        futures |= {name: threads.submit(by_hand, name) for name in BASELINES}
-        try:
-            return {name: future.result() for name, future in futures.items()}
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
+        tables[name] = evaluation.episodes
+    with progress_bar(disable=False) as bar:
+        for name in BASELINES:
+            task = bar.add_task(name, total=episodes, figures="")
+            tables[name] = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))  # noqa: B023
+            tables[name].write_parquet(out / f"{name}.parquet")
+    return tables
 
 
 def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, Episodes], path: Path) -> None:

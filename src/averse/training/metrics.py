@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +78,6 @@ class MetricsLog:
         self._file.close()
         for writer in self._writers.values():
             writer.close()
-
-
-@contextmanager
-def shown(progress: bool | Progress) -> Iterator[Progress]:
-    """The display itself, or one of its own (an invisible one if not `progress`)."""
-    if isinstance(progress, Progress):
-        yield progress
-    else:
-        with progress_bar(disable=not progress) as bar:
-            yield bar
 
 
 def progress_bar(disable: bool) -> Progress:

@@ -26,7 +26,7 @@ from averse.training.config import TrainingConfig
 from averse.training.defaults import default_settings
 from averse.training.fine_tuning import begin_with
 from averse.training.host import HostGroup
-from averse.training.metrics import MetricsLog, episode_figures, progress_text, require_tensorboard, shown
+from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text, require_tensorboard
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def run_training(
                 path.mkdir(parents=True, exist_ok=True)
                 write_text(path / "config.json", config.to_json())
             disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
-        bar = stack.enter_context(shown(progress))
+        bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.runs), figures="compiling")
         states = []
         for number, group in enumerate(groups):
