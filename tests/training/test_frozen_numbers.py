@@ -1,0 +1,38 @@
+"""Learning is what it was: a few updates from given parameters end at the numbers of `frozen.json`.
+
+A change that is meant to change learning makes them anew: `python tests/training/frozen.py`.
+"""
+
+import json
+
+import pytest
+from frozen import CASES, FILE, RUNS, distance, measured, measured_run
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+QUICK = {"mappo", "rqe", "action-value", "recurrent", "qr-dqn", "rmix", "mv-matrpo", "mv-ippo"}
+# Other processors add up in another order, and a few updates make more of it.
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    return json.loads(FILE.read_text())
+
+
+def test_every_case_is_frozen(frozen):
+    assert set(frozen) == {*CASES, *RUNS}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_a_few_updates(name, frozen):
+    assert distance(frozen[name]["trained"], measured(CASES[name])["trained"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["run-compiled", "run-host", pytest.param("run-endless", marks=pytest.mark.slow)])
+def test_a_whole_run_and_its_evaluation(name, frozen):
+    new = measured_run(*RUNS[name])
+    for part in ("trained", "evaluated"):
+        assert distance(frozen[name][part], new[part]) < TOLERANCE
