@@ -18,7 +18,7 @@ def sumo() -> None:
     learner = config.build_learner(environment)
     generator = np.random.default_rng(0)
     with environment.vector(learner.num_envs) as vector:  # type: ignore[attr-defined]
-        group = HostGroup(environment, learner, config.runs, vector)  # type: ignore[arg-type]
+        group = HostGroup(environment, learner, config.trials, vector)  # type: ignore[arg-type]
         group.start()
         group.advance(2)
         group.snapshot()  # so that each measurement begins with fresh episodes

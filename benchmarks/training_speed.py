@@ -13,7 +13,7 @@ def group(method: str, seeds: int, **settings) -> CompiledGroup:
     """Runs on risky-cartpole: 64 environments x 128 steps, 4 epochs, 4 minibatches, two 64-unit layers, 51 atoms."""
     config = configure("risky-cartpole", method, steps=1e7, seeds=seeds, **settings)
     environment = config.build_environment()
-    runs = CompiledGroup(environment, config.build_learner(environment), config.runs)  # type: ignore[arg-type]
+    runs = CompiledGroup(environment, config.build_learner(environment), config.trials)  # type: ignore[arg-type]
     runs.start()
     return runs
 

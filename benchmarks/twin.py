@@ -18,8 +18,8 @@ import psutil
 
 from averse.compilation import jit
 from averse.environments import make
+from averse.environments.batch import reset_batch, step_batch
 from averse.environments.protocol import Environment, HostEnvironment, HostVector
-from averse.environments.vectorised import reset_batch, step_batch
 from averse.training import configure
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
@@ -114,7 +114,7 @@ def twin() -> None:
     environment = fast.build_environment()
     learner = fast.build_learner(environment)
     assert isinstance(environment, Environment)
-    compiled = CompiledGroup(environment, learner, fast.runs)
+    compiled = CompiledGroup(environment, learner, fast.trials)
     compiled.start()
     slow = configure("sumo-intersection", "rqe-mappo", steps=1e6)
     simulator = slow.build_environment()
@@ -126,7 +126,7 @@ def twin() -> None:
         return TWIN_UPDATES * learner.num_envs * learner.rollout_steps
 
     with simulator.vector(pupil.num_envs) as vector:
-        host = HostGroup(simulator, pupil, slow.runs, vector)
+        host = HostGroup(simulator, pupil, slow.trials, vector)
         host.start()
 
         def train_sumo() -> int:

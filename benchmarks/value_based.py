@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from averse import learners
 from averse.environments.protocol import Discrete, StepResult, all_available
 from averse.environments.registry import make
-from averse.learners.replay import size_in_bytes
+from averse.learners.parts.replay import size_in_bytes
 from averse.training.compiled import CompiledGroup
 from benchmarks.timing import paired
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from averse.errors import AverseError
+from averse.version import __version__
 
 if TYPE_CHECKING:
     from averse.environments import make
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from averse.learners import learner
     from averse.training import Run, load, resume
     from averse.training.train import train
-
-__version__ = "0.1.0"
 
 # Imported when first used, so that `import averse` and a simulator's worker process stay light.
 _WHERE = {

@@ -155,7 +155,7 @@ def demo(arguments: DemoArguments) -> None:
 
 
 def _equilibrium() -> tuple[type, Callable[[Any], None]]:
-    from averse.games.command import EquilibriumArguments, run
+    from averse.experiments.equilibrium import EquilibriumArguments, run
 
     return EquilibriumArguments, run
 
@@ -209,7 +209,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from averse import __version__
+        from averse.version import __version__
 
         print(__version__)
         return 0

@@ -16,15 +16,15 @@ from averse.environments.car_following import (
 from averse.evaluation import summarise
 from averse.evaluation.evaluator import play_scripted
 from averse.evaluation.play import compiled_player
-from averse.evaluation.statistics import cvar
 from averse.learners.fixed import fixed
+from averse.statistics import cvar
 
 ENV = CarFollowing()
 EPISODES = 4_000
 
 
 def play(policy, episodes=EPISODES):
-    return compiled_player(ENV, fixed(policy), explore=False)((), np.arange(episodes))
+    return compiled_player(ENV, fixed(policy), greedy=True)((), np.arange(episodes))
 
 
 def state_of(position, speed, arrived=(False, False), time=0):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from averse import AverseError, environments
+from averse.environments.batch import reset_batch, step_batch
 from averse.environments.protocol import Box, Discrete, Environment, num_available
-from averse.environments.vectorised import reset_batch, step_batch
 
 COMPILED = [
     ("corridor", {}),

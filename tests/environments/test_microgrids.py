@@ -8,9 +8,9 @@ from scipy.stats import chi2
 
 import averse
 from averse import AverseError
+from averse.environments.batch import reset_batch, step_batch
 from averse.environments.microgrids.environment import Microgrids, MicrogridsState
 from averse.environments.microgrids.tables import local_model, tables
-from averse.environments.vectorised import reset_batch, step_batch
 
 CASES = [{"scenario": 1}, {"scenario": 2}, {"scenario": 2, "wind_levels": 3, "load_levels": 2, "battery_levels": 4}]
 

@@ -1,13 +1,12 @@
 """Evaluation where nothing ever ends: eta, zeta and J of known policies, their intervals, and what is written."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from random_team import RandomTeam
 
 import averse
 from averse import AverseError
@@ -16,9 +15,6 @@ from averse.environments import registry
 from averse.evaluation.known_models import exact_mean_variance
 from averse.evaluation.long_run import BATCHES, CHAINS, Batches, chain_player, summarise_long_run
 from averse.planning import mean_variance
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "learners"))
-from random_team import RandomTeam
 
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
 
@@ -51,7 +47,7 @@ def test_figures_agree_with_exact_planning(run):
     """Every policy's eta, zeta and J within three times the half-width of its interval; most within once."""
     evaluation = averse.evaluate(run, steps=4e5, save=False)
     inside = []
-    for index, settings in enumerate(run.config.runs):
+    for index, settings in enumerate(run.config.trials):
         exact = mean_variance(run.environment.team_game(), tables(run, index), settings["beta"])
         batches = evaluation.batches[index]
         assert batches.exact == pytest.approx(exact, abs=1e-6)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from averse.errors import AverseError
+from averse.experiments.equilibrium import EquilibriumArguments, run
 from averse.games import NormalForm, from_gambit, read_game, to_nfg
-from averse.games.command import EquilibriumArguments, run
 
 
 def test_json_round_trip(tmp_path):

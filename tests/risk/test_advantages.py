@@ -22,7 +22,7 @@ from averse.risk import (
     gae,
     influence_advantage,
     lambda_returns,
-    mean_variance,
+    mean_variance_advantage,
     second_moment_targets,
 )
 
@@ -185,7 +185,7 @@ def test_mean_variance_without_weight_is_gae_and_targets_are_second_moments():
     values, next_values, rewards, discounts, continues = rollout(4)
     moments, next_moments = values**2 + 1, next_values**2 + 1
     arrays = (rewards, discounts, continues)
-    found = mean_variance(values, next_values, moments, next_moments, *arrays, 0.9, 0.0)
+    found = mean_variance_advantage(values, next_values, moments, next_moments, *arrays, 0.9, 0.0)
     np.testing.assert_allclose(found, gae(values, next_values, *arrays, 0.9), atol=1e-6)
     targets = second_moment_targets(moments, next_values, next_moments, *arrays, 0.0)
     expected = rewards**2 + 2 * rewards * discounts * next_values + discounts**2 * next_moments
@@ -196,7 +196,7 @@ def test_mean_variance_of_one_step_is_the_influence():
     """A bandit: A = (r - mean) - w ((r - mean)^2 - var)."""
     rewards = jnp.array([[0.0, 1.0, 5.0]])
     zeros, mean, second = jnp.zeros((1, 3)), jnp.full((1, 3), 2.0), jnp.full((1, 3), 26 / 3)
-    found = mean_variance(mean, zeros, second, zeros, rewards, zeros, zeros, 0.95, 0.3)
+    found = mean_variance_advantage(mean, zeros, second, zeros, rewards, zeros, zeros, 0.95, 0.3)
     distribution = Categorical(rewards[0], jnp.full(3, 1 / 3))
     np.testing.assert_allclose(found[0], MeanVariance(0.3).influence(distribution, rewards[0]), atol=1e-5)
 

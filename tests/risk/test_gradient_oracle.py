@@ -19,7 +19,7 @@ from averse.risk import (
     episode_influence_advantage,
     gae,
     influence_advantage,
-    mean_variance,
+    mean_variance_advantage,
 )
 
 from . import finite_mdp as mdps
@@ -27,7 +27,7 @@ from . import references
 
 pytestmark = pytest.mark.usefixtures("float64")
 jit_gae, jit_entropic, jit_weights = jax.jit(gae), jax.jit(entropic), jax.jit(entropic_weights)
-jit_mean_variance, jit_action_value = jax.jit(mean_variance), jax.jit(action_value)
+jit_mean_variance, jit_action_value = jax.jit(mean_variance_advantage), jax.jit(action_value)
 jit_influence, jit_episode_influence = jax.jit(influence_advantage), jax.jit(episode_influence_advantage)
 NEUTRAL = float("inf")
 

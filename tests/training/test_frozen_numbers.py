@@ -1,6 +1,6 @@
 """Learning is what it was: a few updates from given parameters end at the numbers of `frozen.json`.
 
-A change that is meant to change learning makes them anew: `python tests/training/frozen.py`.
+A change that is meant to change learning makes them anew: `python tests/helpers/frozen.py`.
 """
 
 import json

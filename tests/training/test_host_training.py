@@ -51,7 +51,7 @@ def test_interrupt_resume_and_evaluate(tmp_path, monkeypatch):
 def test_episodes_do_not_depend_on_the_number_of_workers():
     """The same policy and seeds give the same episodes, in whatever company they are played."""
     run = averse.train("sumo-intersection", "mappo", steps=32, **SMALL)
-    policy = learned_host_policy(run.learner, explore=True)(run.state(0))
+    policy = learned_host_policy(run.learner, greedy=False)(run.state(0))
     seeds = np.arange(7)
     played = []
     for num_envs in (1, 3):

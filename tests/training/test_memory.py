@@ -112,8 +112,8 @@ class HostWorld(Description):
 def counter() -> Learner:
     """Plays how many steps it remembers; its state is the last trajectory."""
 
-    def act(state, observations, available, key, carry=(), explore=True):
-        return carry["steps"].astype(jnp.int32), {"carry": {"steps": carry["steps"] + 1}}
+    def act(state, observations, available, key, memory=(), greedy=False):
+        return memory["steps"].astype(jnp.int32), {"memory": {"steps": memory["steps"] + 1}}
 
     def update(state, trajectory):
         return trajectory, {}
@@ -127,10 +127,10 @@ def counter() -> Learner:
         return Trajectory(
             observations=jnp.zeros((*agents, 2)), global_state=jnp.zeros((*lead, 2)),
             available=jnp.zeros((*agents, HORIZON), bool), actions=jnp.zeros(agents, jnp.int32),
-            extras={"carry": memory}, rewards=jnp.zeros(agents), costs=jnp.zeros(agents),
+            extras={"memory": memory}, rewards=jnp.zeros(agents), costs=jnp.zeros(agents),
             terminated=jnp.zeros(agents, bool), truncated=jnp.zeros(lead, bool), active=jnp.zeros(agents, bool),
             first=jnp.zeros(lead, bool), next_observations=jnp.zeros((*agents, 2)),
-            next_global_state=jnp.zeros((*lead, 2)), next_available=jnp.zeros((*agents, HORIZON), bool), carry=memory,
+            next_global_state=jnp.zeros((*lead, 2)), next_available=jnp.zeros((*agents, HORIZON), bool), memory=memory,
         )  # fmt: skip
 
     return Learner(
@@ -138,7 +138,7 @@ def counter() -> Learner:
         act=act,
         update=update,
         predict_returns=None,
-        initial_carry=lambda num_envs: {"steps": jnp.zeros((num_envs, AGENTS))},
+        initial_memory=lambda num_envs: {"steps": jnp.zeros((num_envs, AGENTS))},
         sweepable=frozenset(),
         rollout_steps=STEPS,
         num_envs=ENVS,
@@ -149,14 +149,14 @@ def counter() -> Learner:
 def check(trajectory, began_before):
     """The memory in a trajectory is the number of steps since the episode began; returns that at its end."""
     steps = np.array(began_before)
-    first, carry = np.asarray(trajectory.first), np.asarray(trajectory.carry["steps"])
-    after = np.asarray(trajectory.extras["carry"]["steps"])
+    first, memory = np.asarray(trajectory.first), np.asarray(trajectory.memory["steps"])
+    after = np.asarray(trajectory.extras["memory"]["steps"])
     for t in range(STEPS):
         steps = np.where(first[t], 0, steps)
-        np.testing.assert_array_equal(carry[t], np.repeat(steps[:, None], AGENTS, 1))
-        np.testing.assert_array_equal(carry[t], np.asarray(trajectory.observations)[t, ..., 1])
-        np.testing.assert_array_equal(after[t], carry[t] + 1)
-        np.testing.assert_array_equal(trajectory.actions[t], carry[t])
+        np.testing.assert_array_equal(memory[t], np.repeat(steps[:, None], AGENTS, 1))
+        np.testing.assert_array_equal(memory[t], np.asarray(trajectory.observations)[t, ..., 1])
+        np.testing.assert_array_equal(after[t], memory[t] + 1)
+        np.testing.assert_array_equal(trajectory.actions[t], memory[t])
         steps = steps + 1
     return steps
 
@@ -193,20 +193,20 @@ def sums(lengths):
 
 
 def test_compiled_evaluation():
-    played = compiled_player(CompiledWorld(), counter(), explore=True)((), np.arange(40))
+    played = compiled_player(CompiledWorld(), counter(), greedy=False)((), np.arange(40))
     assert set(played.length) == {2, 3, 4}
     np.testing.assert_array_equal(played.returns, sums(played.length))
     seen = played.probe.active[:, 0]
     assert seen.any()
-    np.testing.assert_array_equal(played.probe.carry["steps"][seen, 0], played.probe.time[seen])
+    np.testing.assert_array_equal(played.probe.memory["steps"][seen, 0], played.probe.time[seen])
 
 
 def test_host_evaluation():
     learner = counter()
-    policy = learned_host_policy(learner, explore=True)(())
+    policy = learned_host_policy(learner, greedy=False)(())
     seeds = np.arange(20)
-    played = play_host(HostWorld(), policy, seeds, HORIZON, 1.0, learner.initial_carry)
+    played = play_host(HostWorld(), policy, seeds, HORIZON, 1.0, learner.initial_memory)
     np.testing.assert_array_equal(played.length, length_of(seeds))
     np.testing.assert_array_equal(played.returns, sums(played.length))
     seen = played.probe.active[:, 0]
-    np.testing.assert_array_equal(played.probe.carry["steps"][seen, 0], played.probe.time[seen])
+    np.testing.assert_array_equal(played.probe.memory["steps"][seen, 0], played.probe.time[seen])

@@ -1,7 +1,8 @@
 """Returns to honest figures: tails, intervals, the table of evaluation episodes, calibration of the critic."""
 
 from averse.evaluation.episodes import Episodes, concatenate
-from averse.evaluation.statistics import (
+from averse.evaluation.summary import MetricSummary, Summary, summarise
+from averse.statistics import (
     Estimate,
     bootstrap_interval,
     cvar,
@@ -12,7 +13,6 @@ from averse.evaluation.statistics import (
     proportion_interval,
     stratified_bootstrap_interval,
 )
-from averse.evaluation.summary import MetricSummary, Summary, summarise
 
 __all__ = [
     "Episodes",

@@ -19,9 +19,9 @@ from averse.evaluation.play import Played, Probe, compiled_player, learned_host_
 from averse.evaluation.summary import Summary, summarise
 from averse.files import write_text
 from averse.learners.fixed import fixed
+from averse.progress import progress_bar
 from averse.risk import Categorical, Distribution
 from averse.training.defaults import HOST_ENVS
-from averse.training.metrics import progress_bar
 from averse.training.run import Run, load
 
 EPISODES = 1000  # per policy, by default
@@ -53,7 +53,7 @@ class Evaluation:
     def __str__(self) -> str:
         from rich.console import Console
 
-        from averse.report.tables import rich_table
+        from averse.evaluation.tables import rich_table
 
         console = Console(file=io.StringIO(), width=120)
         console.print(rich_table({label or self.method: summary for label, summary in self.summaries.items()}))
@@ -125,17 +125,17 @@ def evaluate(
         start = first_seed + run.config.seeds.index(int(settings["seed"])) * episodes
         return np.arange(start, start + episodes)
 
-    explore = not greedy and not run.learner.explores_by_noise
+    greedy = greedy or run.learner.explores_by_noise
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(run.config.runs), figures="")
+        task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(run.config.trials), figures="")
         for settings, played in zip(
-            run.config.runs, _play_all(run, seeds_of, explore, num_envs, lambda n: bar.advance(task, n))
+            run.config.trials, _play_all(run, seeds_of, greedy, num_envs, lambda n: bar.advance(task, n))
         ):
             tables.append(episode_table(played, settings, run.environment.metrics))
             probes.append((played.probe, played.truncated))
     table = concatenate(tables)
     by_label: dict[str, list[int]] = {}
-    for index, settings in enumerate(run.config.runs):
+    for index, settings in enumerate(run.config.trials):
         by_label.setdefault(label_of(settings), []).append(index)
     evaluation = Evaluation(
         environment=run.config.environment,
@@ -174,35 +174,33 @@ def play_scripted(
     """
     if not isinstance(environment, Environment):
         raise AverseError(f"{environment.name} is not compiled; drive its baselines with play_host")
-    played = compiled_player(environment, fixed(policy), explore=False)(
-        (), np.arange(first_seed, first_seed + episodes)
-    )
+    played = compiled_player(environment, fixed(policy), greedy=True)((), np.arange(first_seed, first_seed + episodes))
     return episode_table(played, {}, environment.metrics)
 
 
 def _play_all(
     run: Run,
     seeds_of: Callable[[Mapping[str, float]], np.ndarray],
-    explore: bool,
+    greedy: bool,
     num_envs: int | None,
     advance: Callable[[int], None],
 ) -> Iterator[Played]:
     """The episodes of each policy of a run in turn."""
     environment, learner = run.environment, run.learner
     if isinstance(environment, Environment):
-        play = compiled_player(environment, learner, explore)
-        for index, settings in enumerate(run.config.runs):
+        play = compiled_player(environment, learner, greedy)
+        for index, settings in enumerate(run.config.trials):
             seeds = seeds_of(settings)
             yield play(run.state(index), seeds)
             advance(len(seeds))
         return
-    bind = learned_host_policy(learner, explore)
+    bind = learned_host_policy(learner, greedy)
     assert isinstance(environment, HostEnvironment)
     with environment.vector(num_envs or min(learner.num_envs, HOST_ENVS)) as vector:
-        for index, settings in enumerate(run.config.runs):
+        for index, settings in enumerate(run.config.trials):
             policy = bind(run.state(index))
             yield play_host(
-                vector, policy, seeds_of(settings), environment.horizon, learner.gamma, learner.initial_carry, advance
+                vector, policy, seeds_of(settings), environment.horizon, learner.gamma, learner.initial_memory, advance
             )
 
 
@@ -232,7 +230,7 @@ def _calibrate(run: Run, indices: list[int], probes: list[tuple[Probe, np.ndarra
     for index, (probe, truncated) in zip(indices, probes):
         predictions.append(
             jax.device_get(
-                predict(run.state(index), probe.observations, probe.global_state, probe.available, carry=probe.carry)
+                predict(run.state(index), probe.observations, probe.global_state, probe.available, memory=probe.memory)
             )
         )
         # A return that a time limit cut short is not what the critic predicts.

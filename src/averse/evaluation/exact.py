@@ -24,7 +24,7 @@ def exact_scores(run: Run | str | Path, tau: ArrayLike = np.inf, greedy: bool = 
       tau: risk tolerance of the score, in units of reward; inf is risk-neutral.
       greedy: the most likely actions instead of the policy's probabilities.
 
-    Returns one score per entry of `run.config.runs`.
+    Returns one score per entry of `run.config.trials`.
 
     Raises AverseError if the environment is not known as a Markov game, or the policy is not a function of the
     current observation that tells its probabilities (recurrent and value-based ones with `greedy=False`).
@@ -34,13 +34,13 @@ def exact_scores(run: Run | str | Path, tau: ArrayLike = np.inf, greedy: bool = 
         raise AverseError(f"{run.config.environment} is not known as a Markov game; cliff-walk is")
     game = cliff_walk(**run.environment.parameters())
     policy = _probabilities(run.learner, greedy)
-    states = [run.state(index) for index in range(len(run.config.runs))]
+    states = [run.state(index) for index in range(len(run.config.trials))]
     return [score(game, cliff_walk_strategies(run.environment, policy, state), tau) for state in states]
 
 
 def _probabilities(learner: Learner, greedy: bool) -> Callable[..., jax.Array]:
     """A function (state, observations [B, A, O], available [B, A, n]) -> probabilities [B, A, n]."""
-    if jax.tree.leaves(learner.initial_carry(1)):
+    if jax.tree.leaves(learner.initial_memory(1)):
         raise AverseError(
             "a policy with memory is not a strategy of the Markov game: it depends on more than the state"
         )
@@ -50,7 +50,7 @@ def _probabilities(learner: Learner, greedy: bool) -> Callable[..., jax.Array]:
         return learner.action_probabilities
 
     def one_hot(state: Any, observations: jax.Array, available: jax.Array) -> jax.Array:
-        actions, _ = learner.act(state, observations, available, jax.random.key(0), explore=False)
+        actions, _ = learner.act(state, observations, available, jax.random.key(0), greedy=True)
         return jax.nn.one_hot(actions, available.shape[-1])
 
     return one_hot

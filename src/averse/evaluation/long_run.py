@@ -29,11 +29,11 @@ from averse.environments.protocol import Environment
 from averse.errors import AverseError
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
 from averse.evaluation.play import SALT
-from averse.evaluation.statistics import Estimate, mean, stratified_bootstrap_interval
 from averse.files import write_text, written_whole
 from averse.learners.contract import Learner
 from averse.planning import MeanVarianceValue
-from averse.training.metrics import progress_bar
+from averse.progress import progress_bar
+from averse.statistics import Estimate, mean, stratified_bootstrap_interval
 from averse.training.run import Run
 
 CHAINS = 250
@@ -208,8 +208,8 @@ def evaluate_long_run(
     game = solvable_game(environment)
     found = []
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task("evaluate", total=len(run.config.runs), figures="")
-        for index, settings in enumerate(run.config.runs):
+        task = bar.add_task("evaluate", total=len(run.config.trials), figures="")
+        for index, settings in enumerate(run.config.trials):
             start = first_seed + run.config.seeds.index(int(settings["seed"])) * CHAINS
             played = play(run.state(index), np.arange(start, start + CHAINS, dtype=np.uint32))
             swept = {name: value for name, value in settings.items() if name != "seed"}
@@ -297,13 +297,13 @@ class _Chains(NamedTuple):
 class _Walk(NamedTuple):
     state: Any
     observations: jax.Array
-    carry: Any
+    memory: Any
     key: jax.Array
     info: dict[str, jax.Array]
 
 
 def chain_player(
-    environment: Environment, learner: Learner, explore: bool, length: int
+    environment: Environment, learner: Learner, greedy: bool, length: int
 ) -> Callable[[Any, np.ndarray], _Chains]:
     """A function (policy state, seeds [C]) -> batch means of the team's reward, compiled once for all policies.
 
@@ -315,10 +315,10 @@ def chain_player(
         key, act_key, step_key = jax.random.split(walk.key, 3)
         available = environment.available_actions(walk.state)
         actions, extras = learner.act(
-            policy, walk.observations[None], available[None], act_key, carry=walk.carry, explore=explore
+            policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
         )
         result = environment.step(step_key, walk.state, actions[0])
-        walk = _Walk(result.state, result.observations, extras.get("carry", ()), key, dict(result.info))
+        walk = _Walk(result.state, result.observations, extras.get("memory", ()), key, dict(result.info))
         return walk, result.rewards.mean()
 
     def batch(policy: Any, walk: _Walk, _: None):
@@ -329,7 +329,7 @@ def chain_player(
         key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
         state, observations = environment.reset(reset_key)
         info = {name: jnp.float32(0.0) for name in environment.metrics}
-        walk = _Walk(state, observations, learner.initial_carry(1), key, info)
+        walk = _Walk(state, observations, learner.initial_memory(1), key, info)
         walk, (means, squares) = jax.lax.scan(partial(batch, policy), walk, None, length=BATCHES)
         return _Chains(means, squares, walk.info)
 

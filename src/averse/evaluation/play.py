@@ -29,7 +29,7 @@ class Probe(NamedTuple):
     global_state: Any  # [E, G]
     available: Any  # [E, A, n]
     active: Any  # bool [E, A]; False if the agent's episode, or the whole, was over before
-    carry: Any  # a recurrent policy's memory before acting, leaves [E, ...]; () where there is none
+    memory: Any  # a recurrent policy's memory before acting, leaves [E, ...]; () where there is none
     discounted_return: Any  # float32 [E, A], realised from there on
     weight_left: Any  # float32 [E], discount that the episode's end was seen with: gamma^(length - time)
 
@@ -59,7 +59,7 @@ class _Episode(NamedTuple):
     state: Any
     observations: jax.Array
     active: jax.Array
-    carry: Any
+    memory: Any
     time: jax.Array
     returns: jax.Array
     done: jax.Array
@@ -70,20 +70,20 @@ class _Episode(NamedTuple):
 
 
 def _play_one(
-    environment: Environment, learner: Learner, explore: bool, policy: Any, seed: jax.Array, probe_time: jax.Array
+    environment: Environment, learner: Learner, greedy: bool, policy: Any, seed: jax.Array, probe_time: jax.Array
 ):
     """One episode from its seed."""
     key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
     state, observations = environment.reset(reset_key)
     agents = jnp.zeros(environment.num_agents)
-    blank = learner.initial_carry(1)
+    blank = learner.initial_memory(1)
     probe = Probe(
         time=probe_time,
         observations=observations,
         global_state=environment.global_state(state),
         available=environment.available_actions(state),
         active=agents > 0,
-        carry=_only(blank),
+        memory=_only(blank),
         discounted_return=agents,
         weight_left=jnp.float32(1.0),
     )
@@ -94,11 +94,11 @@ def _play_one(
         here = episode.time == probe_time
         seen = Probe(
             probe_time, episode.observations, environment.global_state(episode.state), available, episode.active,
-            _only(episode.carry), jnp.zeros_like(agents), jnp.float32(1.0),
+            _only(episode.memory), jnp.zeros_like(agents), jnp.float32(1.0),
         )  # fmt: skip
         probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
         actions, extras = learner.act(
-            policy, episode.observations[None], available[None], act_key, carry=episode.carry, explore=explore
+            policy, episode.observations[None], available[None], act_key, memory=episode.memory, greedy=greedy
         )
         result = environment.step(step_key, episode.state, actions[0])
         counted = episode.time >= probe_time
@@ -110,7 +110,7 @@ def _play_one(
             state=result.state,
             observations=result.observations,
             active=~result.terminated,
-            carry=extras.get("carry", ()),
+            memory=extras.get("memory", ()),
             time=episode.time + 1,
             returns=episode.returns + result.rewards,
             done=result.terminated.all() | result.truncated,
@@ -134,9 +134,9 @@ def _only(batch: Any) -> Any:
     return jax.tree.map(lambda x: x[0], batch)
 
 
-def compiled_player(environment: Environment, learner: Learner, explore: bool) -> Callable[[Any, np.ndarray], Played]:
+def compiled_player(environment: Environment, learner: Learner, greedy: bool) -> Callable[[Any, np.ndarray], Played]:
     """A function (policy state, seeds [E]) -> Played that is compiled once for all policies of a learner."""
-    one = partial(_play_one, environment, learner, explore)
+    one = partial(_play_one, environment, learner, greedy)
     batch = jit(jax.vmap(one, in_axes=(None, 0, 0)))
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
@@ -154,25 +154,25 @@ def compiled_player(environment: Environment, learner: Learner, explore: bool) -
 
 # --- host -------------------------------------------------------------------------------------------------------------
 
-# (time step, seeds of the running episodes [B], steps so far [B], carry) -> (actions [B, A, ...], carry)
+# (time step, seeds of the running episodes [B], steps so far [B], memory) -> (actions [B, A, ...], memory)
 HostPolicy = Callable[[TimeStep, np.ndarray, np.ndarray, Any], tuple[np.ndarray, Any]]
 
 
-def learned_host_policy(learner: Learner, explore: bool) -> Callable[[Any], HostPolicy]:
+def learned_host_policy(learner: Learner, greedy: bool) -> Callable[[Any], HostPolicy]:
     """From a learner to a function that turns a policy state into a `HostPolicy`; compiled once for all states."""
 
-    def one(policy, observations, available, seed, time, carry):
+    def one(policy, observations, available, seed, time, memory):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SALT), seed), time)
-        single = jax.tree.map(lambda x: x[None], (observations, available, carry))
-        actions, extras = learner.act(policy, *single[:2], key, carry=single[2], explore=explore)
-        return actions[0], _only(extras.get("carry", ()))
+        single = jax.tree.map(lambda x: x[None], (observations, available, memory))
+        actions, extras = learner.act(policy, *single[:2], key, memory=single[2], greedy=greedy)
+        return actions[0], _only(extras.get("memory", ()))
 
     batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0)))
 
     def bind(policy: Any) -> HostPolicy:
-        def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, carry: Any):
-            actions, carry = batch(policy, step.observations, step.available, seeds, times, carry)
-            return np.asarray(actions), carry
+        def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, memory: Any):
+            actions, memory = batch(policy, step.observations, step.available, seeds, times, memory)
+            return np.asarray(actions), memory
 
         return act
 
@@ -189,7 +189,7 @@ def play_host(
     seeds: Sequence[int] | np.ndarray,
     horizon: int,
     gamma: float,
-    initial_carry: Callable[[int], Any] = lambda num_envs: (),
+    initial_memory: Callable[[int], Any] = lambda num_envs: (),
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Played:
     """Play one episode per seed, spread over the vector's environments."""
@@ -206,8 +206,8 @@ def play_host(
     time = np.zeros(num_envs, np.int32)
     returns = np.zeros((num_envs, num_agents))
     active = np.ones((num_envs, num_agents), bool)
-    fresh = initial_carry(num_envs)
-    carry = fresh
+    fresh = initial_memory(num_envs)
+    memory = fresh
     probes: list[list[Any]] = [[None] * rounds for _ in rows]
     discounted = np.zeros((num_envs, num_agents))
     weight = np.ones(num_envs)
@@ -216,9 +216,9 @@ def play_host(
         playing = episode < rounds
         index = np.minimum(episode, rounds - 1)
         for b in np.flatnonzero(playing & (time == times[rows, index])):
-            now = (step.observations, step.global_state, step.available, active, carry)
+            now = (step.observations, step.global_state, step.available, active, memory)
             probes[b][episode[b]] = jax.tree.map(lambda x: np.array(x[b]), now)  # noqa: B023
-        actions, carry = policy(step, schedule[rows, index], time, carry)
+        actions, memory = policy(step, schedule[rows, index], time, memory)
         step = vector.step(actions)
         counted = playing & (time >= times[rows, index])
         discounted += np.where(counted, weight, 0.0)[:, None] * step.rewards
@@ -229,8 +229,8 @@ def play_host(
         for row in np.flatnonzero(done).tolist():
             k = int(episode[row])
             never = [np.zeros_like(x[row]) for x in (step.observations, step.global_state)]
-            memory = jax.tree.map(lambda x: np.array(x[row]), fresh)  # noqa: B023
-            seen = probes[row][k] or [*never, np.ones_like(step.available[row]), np.zeros(num_agents, bool), memory]
+            blank = jax.tree.map(lambda x: np.array(x[row]), fresh)  # noqa: B023
+            seen = probes[row][k] or [*never, np.ones_like(step.available[row]), np.zeros(num_agents, bool), blank]
             info = {name: float(values[row]) for name, values in step.info.items()}
             finished[row, k] = Played(
                 seeds=schedule[row, k],
@@ -248,6 +248,6 @@ def play_host(
         returns = np.where(done[:, None], 0.0, returns)
         discounted = np.where(done[:, None], 0.0, discounted)
         weight = np.where(done, 1.0, weight)
-        carry = jax.tree.map(partial(_where_done, done), fresh, carry)
+        memory = jax.tree.map(partial(_where_done, done), fresh, memory)
     ordered = [finished[b, k] for k in range(rounds) for b in range(num_envs)][: len(seeds)]
     return jax.tree.map(lambda *x: np.stack(x), *ordered)

@@ -9,7 +9,7 @@ import numpy as np
 
 from averse.errors import AverseError
 from averse.evaluation.episodes import Episodes
-from averse.evaluation.statistics import (
+from averse.statistics import (
     RESAMPLES,
     Estimate,
     cvar_curve_intervals,

@@ -21,14 +21,14 @@ from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation, Summary, summarise
 from averse.evaluation.evaluator import FIRST_SEED, evaluate
 from averse.evaluation.play import HostPolicy, learned_host_policy
+from averse.evaluation.tables import markdown_table, rich_table
 from averse.experiments.drivers import drive, driver
 from averse.files import write_text
+from averse.progress import progress_bar
 from averse.report.animation import animate
 from averse.report.plots import plot_returns
-from averse.report.tables import markdown_table, rich_table
 from averse.training import configure, describe, run_training
 from averse.training.config import TrainingConfig
-from averse.training.metrics import progress_bar
 from averse.training.run import Run
 
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
@@ -116,12 +116,12 @@ def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, 
 
 def record(environment: SumoIntersection, run: Run, seed: int, title: str) -> Recording:
     """The evaluation episode of a policy on a seed, step for step as it was evaluated."""
-    act: HostPolicy = learned_host_policy(run.learner, explore=True)(run.state(0))
-    time, carry = 0, run.learner.initial_carry(1)
+    act: HostPolicy = learned_host_policy(run.learner, greedy=False)(run.state(0))
+    time, memory = 0, run.learner.initial_memory(1)
 
     def policy(step: TimeStep) -> np.ndarray:
-        nonlocal time, carry
-        actions, carry = act(step, np.array([seed], np.uint32), np.array([time], np.int32), carry)
+        nonlocal time, memory
+        actions, memory = act(step, np.array([seed], np.uint32), np.array([time], np.int32), memory)
         time += 1
         return actions
 

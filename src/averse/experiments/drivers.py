@@ -11,9 +11,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from averse.environments.hosted import HostedVector
+from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
-from averse.environments.intersection.drivers import Policy, Reservation, Rush, constant_speed, full_speed
+from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
 from averse.environments.intersection.task import IntersectionTask
 from averse.environments.protocol import Environment, TimeStep
 from averse.environments.registry import environment_class, make
@@ -21,11 +21,11 @@ from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
 from averse.evaluation.play import play_host
+from averse.evaluation.tables import markdown_table, rich_table
 from averse.files import write_text
+from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
-from averse.report.tables import markdown_table, rich_table
 from averse.training.defaults import HOST_ENVS
-from averse.training.metrics import progress_bar
 from averse.training.run import read_config
 
 NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
@@ -125,7 +125,7 @@ def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Epi
     return {f"{path.name} {label}".strip(): table.select(labels == label) for label in dict.fromkeys(labels)}
 
 
-def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Policy]:
+def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Driver]:
     """The environment to drive in and the policy to drive with; only `sumo-drivers` changes the environment.
 
     Raises AverseError for a name that is not known, with the nearest one, and for a gap that is no number.
@@ -138,7 +138,7 @@ def driver(name: str, environment: IntersectionEnvironment) -> tuple[Intersectio
     kind, _, number = name.partition(":")
     if kind == "reservation":
         return environment, Reservation(environment, _gap(name, number or "0"))
-    simple: dict[str, Policy] = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
+    simple: dict[str, Driver] = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
     if name not in simple:
         raise unknown_name("driver", name, NAMES)
     return environment, simple[name]
@@ -156,14 +156,14 @@ def _gap(name: str, number: str) -> float:
 
 def drive(
     environment: IntersectionEnvironment,
-    policy: Policy,
+    policy: Driver,
     seeds: np.ndarray,
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Episodes:
     """Episodes of a driver that has learnt nothing, in SUMO or in the twin."""
 
-    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, carry: object):
-        return policy(step), carry
+    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, memory: object):
+        return policy(step), memory
 
     world: Any = environment
     if isinstance(environment, Environment):

@@ -2,8 +2,8 @@
 
 One training loop drives every learner under compiled and host environments alike, and `vmap` over the learner's state
 trains many seeds and risk levels at once. On-policy learners use a trajectory and forget it; replay learners keep their
-buffer inside their state and sample from it in `update`; recurrent learners carry memory from one `act` to the next
-in `extras["carry"]`.
+buffer inside their state and sample from it in `update`; recurrent learners memory memory from one `act` to the next
+in `extras["memory"]`.
 
 Axes: T time, B environments, A agents, O observation, G global state, n actions.
 """
@@ -33,7 +33,7 @@ class Trajectory(NamedTuple):
     next_observations: jax.Array  # float32 [T, B, A, O], what the action led to, before any automatic reset
     next_global_state: jax.Array  # float32 [T, B, G]
     next_available: jax.Array  # bool [T, B, A, n]
-    carry: Any = ()  # memory before acting, leaves [T, B, ...], blank where `first`; `extras["carry"]` is the one after
+    memory: Any = ()  # before acting, leaves [T, B, ...], blank where `first`; `extras["memory"]` is the one after
 
 
 LearnerState = Any
@@ -46,17 +46,17 @@ class Learner(NamedTuple):
     init: Callable[..., LearnerState]
     """`init(key, **swept) -> state`. The keywords named in `sweepable` replace configured numbers and may be traced."""
     act: Callable[..., tuple[jax.Array, dict[str, Any]]]
-    """`act(state, observations [B, A, O], available [B, A, n], key, carry=(), explore=True) -> (actions, extras)`.
+    """`act(state, observations [B, A, O], available [B, A, n], key, memory=(), greedy=False) -> (actions, extras)`.
 
-    `explore=False` is the policy at its most likely. Recurrent learners return their memory after acting in
-    `extras["carry"]`; whoever calls sets it to `initial_carry` where an episode has ended."""
+    `greedy=True` is the policy at its most likely. Recurrent learners return their memory after acting in
+    `extras["memory"]`; whoever calls sets it to `initial_memory` where an episode has ended."""
     update: Callable[[LearnerState, Trajectory], tuple[LearnerState, Metrics]]
     """`update(state, trajectory) -> (state, metrics)`, metrics being scalars."""
     predict_returns: Callable[..., Distribution] | None
-    """`predict_returns(state, observations [B, A, O], global_state [B, G], available [B, A, n], carry=()) ->
+    """`predict_returns(state, observations [B, A, O], global_state [B, G], available [B, A, n], memory=()) ->
     Distribution [B, A]` of the discounted return from here on, for calibration; None where the learner has none."""
-    initial_carry: Callable[[int], Any]
-    """`initial_carry(num_envs)`: a recurrent policy's memory at the start of an episode; () where there is none."""
+    initial_memory: Callable[[int], Any]
+    """`initial_memory(num_envs)`: a recurrent policy's memory at the start of an episode; () where there is none."""
     sweepable: frozenset[str]
     """Settings that `init` takes as numbers, so that one program trains a whole sweep over them."""
     rollout_steps: int
@@ -66,7 +66,7 @@ class Learner(NamedTuple):
     gamma: float
     """Discount of the returns that `predict_returns` speaks of; 1 for learners of the average reward."""
     action_probabilities: Callable[..., jax.Array] | None = None
-    """`action_probabilities(state, observations [B, A, O], available [B, A, n], carry=()) -> [B, A, n]`, what `act`
+    """`action_probabilities(state, observations [B, A, O], available [B, A, n], memory=()) -> [B, A, n]`, what `act`
     draws from, for exact planning with a learned policy; None where a learner does not offer it."""
     explores_by_noise: bool = False
-    """What `explore` adds is noise for training only (epsilon-greedy): evaluation always leaves it out."""
+    """What a policy that is not `greedy` adds is noise for training only (epsilon-greedy): evaluation leaves it out."""

@@ -13,8 +13,8 @@ def fixed(policy: Callable[[jax.Array], jax.Array], gamma: float = 1.0) -> Learn
     Its state is the empty tuple and its update does nothing.
     """
 
-    def act(state, observations, available, key, carry=(), explore: bool = True):
-        del state, available, key, carry, explore
+    def act(state, observations, available, key, memory=(), greedy: bool = False):
+        del state, available, key, memory, greedy
         return policy(observations), {}
 
     return Learner(
@@ -22,7 +22,7 @@ def fixed(policy: Callable[[jax.Array], jax.Array], gamma: float = 1.0) -> Learn
         act=act,
         update=lambda state, trajectory: (state, {}),
         predict_returns=None,
-        initial_carry=lambda num_envs: (),
+        initial_memory=lambda num_envs: (),
         sweepable=frozenset(),
         rollout_steps=1,
         num_envs=1,

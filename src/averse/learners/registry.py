@@ -6,15 +6,15 @@ from typing import Any
 
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
-from averse.learners.average_reward_config import MATRPOConfig, MVIPPOConfig
+from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
 from averse.learners.contract import Learner
-from averse.learners.mappo_config import MAPPOConfig
-from averse.learners.value_based_config import ValueBasedConfig
+from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.value_based.config import ValueBasedConfig
 
 # method -> (configuration, family); a family is the function (config, environment, total_updates) -> Learner.
-_MAPPO = "averse.learners.mappo:mappo"
-_MATRPO = "averse.learners.matrpo:matrpo"
-_VALUE_BASED = "averse.learners.value_based:value_based"
+_MAPPO = "averse.learners.policy_gradient.mappo:mappo"
+_MATRPO = "averse.learners.average_reward.matrpo:matrpo"
+_VALUE_BASED = "averse.learners.value_based.learner:value_based"
 _PRESETS: dict[str, tuple[Any, str]] = {
     "ppo": (MAPPOConfig(centralised=False), _MAPPO),
     "mappo": (MAPPOConfig(), _MAPPO),
@@ -27,7 +27,7 @@ _PRESETS: dict[str, tuple[Any, str]] = {
     "rqe-mappo": (MAPPOConfig(critic="categorical", measure="entropic:1", advantage="entropic"), _MAPPO),
     "mv-matrpo": (MATRPOConfig(), _MATRPO),
     "matrpo": (MATRPOConfig(beta=0.0), _MATRPO),
-    "mv-ippo": (MVIPPOConfig(), "averse.learners.mv_ippo:mv_ippo"),
+    "mv-ippo": (MVIPPOConfig(), "averse.learners.average_reward.ippo:mv_ippo"),
     "dqn": (ValueBasedConfig(recurrent=False, rollout_steps=16), _VALUE_BASED),
     "c51": (ValueBasedConfig(head="categorical", num_quantiles=51, recurrent=False, rollout_steps=16), _VALUE_BASED),
     "qr-dqn": (ValueBasedConfig(head="quantile", recurrent=False, rollout_steps=16), _VALUE_BASED),

@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike
 from averse.errors import AverseError, unknown_name
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
-from averse.evaluation.statistics import (
+from averse.evaluation.summary import Summary
+from averse.files import written_whole
+from averse.statistics import (
     Estimate,
     cvar_curve_intervals,
     integrated_quantile,
@@ -30,8 +32,6 @@ from averse.evaluation.statistics import (
     stratified_bootstrap_interval,
     worst,
 )
-from averse.evaluation.summary import Summary
-from averse.files import written_whole
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 

@@ -11,7 +11,7 @@ from averse.risk.advantages import (
     episode_influence_advantage,
     gae,
     influence_advantage,
-    mean_variance,
+    mean_variance_advantage,
     second_moment_targets,
 )
 from averse.risk.bellman import (
@@ -71,7 +71,7 @@ __all__ = [
     "gae",
     "influence_advantage",
     "lambda_returns",
-    "mean_variance",
+    "mean_variance_advantage",
     "names",
     "parse",
     "project",

@@ -6,8 +6,8 @@ delta_t = r_t + discount_t V(s_{t+1}) - V(s_t).
 
 Beware of V = rho(Z), a risk-adjusted critic, in plain `gae` (the advantage "risk-value" of some published methods). A
 risk measure that enters through V alone is almost only a baseline: at lam = 1 the expected policy gradient is exactly
-the risk-neutral one, whatever the measure. `entropic`, `action_value`, `influence_advantage` and `mean_variance` put
-the risk where the action is.
+the risk-neutral one, whatever the measure. `entropic`, `action_value`, `influence_advantage` and
+`mean_variance_advantage` put the risk where the action is.
 
 Axes: T time, N atoms, n actions; `...` batch axes. Nothing here stops gradients; learners do.
 """
@@ -219,7 +219,7 @@ def episode_influence_advantage(
     return worth(target) - worth(distribution)
 
 
-def mean_variance(
+def mean_variance_advantage(
     values: ArrayLike,
     next_values: ArrayLike,
     second_moments: ArrayLike,
@@ -275,7 +275,7 @@ def second_moment_targets(
 ) -> Array:
     """Targets [T, ...] of the second-moment critic: M(s_t) plus the GAE of r^2 + 2 gamma r V' + gamma^2 M'.
 
-    Arguments as in `mean_variance`.
+    Arguments as in `mean_variance_advantage`.
     """
     next_moments, rewards, discounts, lams = _aligned(next_second_moments, rewards, discounts, continues, lam)
     squares = jnp.square(rewards) + 2 * rewards * discounts * jnp.asarray(next_values)

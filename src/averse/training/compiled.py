@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.compilation import jit
+from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
 from averse.environments.protocol import Environment
-from averse.environments.vectorised import BatchState, reset_batch, step_batch, where_done
 from averse.learners.contract import Learner, Trajectory
 
 
@@ -25,7 +25,7 @@ class LoopState(NamedTuple):
     available: jax.Array  # [B, A, n]
     active: jax.Array  # bool [B, A]
     first: jax.Array  # bool [B]
-    carry: Any
+    memory: Any
     returns: jax.Array  # float32 [B], return of the running episode, mean over agents
     lengths: jax.Array  # int32 [B], its steps so far
     key: jax.Array
@@ -51,7 +51,7 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
         available=step.available,
         active=jnp.ones((learner.num_envs, environment.num_agents), bool),
         first=jnp.ones(learner.num_envs, bool),
-        carry=learner.initial_carry(learner.num_envs),
+        memory=learner.initial_memory(learner.num_envs),
         returns=jnp.zeros(learner.num_envs),
         lengths=jnp.zeros(learner.num_envs, jnp.int32),
         key=key,
@@ -60,7 +60,7 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
 
 def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
     key, act_key = jax.random.split(state.key)
-    actions, extras = learner.act(state.learner, state.observations, state.available, act_key, carry=state.carry)
+    actions, extras = learner.act(state.learner, state.observations, state.available, act_key, memory=state.memory)
     batch, step = step_batch(environment, state.environment, actions)
     done = step.done
     returns = state.returns + step.rewards.mean(-1)
@@ -80,7 +80,7 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         next_observations=step.next_observations,
         next_global_state=step.next_global_state,
         next_available=step.next_available,
-        carry=state.carry,
+        memory=state.memory,
     )
     record = EpisodeRecord(
         jnp.where(done, returns, jnp.nan),
@@ -95,7 +95,7 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         available=step.available,
         active=~step.terminated | done[:, None],
         first=done,
-        carry=where_done(done, learner.initial_carry(learner.num_envs), extras.get("carry", ())),
+        memory=where_done(done, learner.initial_memory(learner.num_envs), extras.get("memory", ())),
         returns=jnp.where(done, 0.0, returns),
         lengths=jnp.where(done, 0, lengths),
         key=key,
@@ -123,7 +123,7 @@ class CompiledGroup:
     """
 
     def __init__(self, environment: Environment, learner: Learner, runs: list[dict[str, float]]):
-        self.environment, self.learner, self.runs = environment, learner, runs
+        self.environment, self.learner, self.trials = environment, learner, runs
         cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         self._per_part = -(-len(runs) // min(cores, len(runs)))
         self._num_parts = -(-len(runs) // self._per_part)
@@ -132,8 +132,8 @@ class CompiledGroup:
 
     def start(self) -> None:
         """Begin at update 0."""
-        seeds = jnp.array([run["seed"] for run in self.runs], jnp.uint32)
-        swept = {name: jnp.array([run[name] for run in self.runs]) for name in self.runs[0] if name != "seed"}
+        seeds = jnp.array([run["seed"] for run in self.trials], jnp.uint32)
+        swept = {name: jnp.array([run[name] for run in self.trials]) for name in self.trials[0] if name != "seed"}
         self.restore(jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept))
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
@@ -153,18 +153,18 @@ class CompiledGroup:
         records: list[EpisodeRecord] = []
         for _, outputs in results:
             part_metrics, part_records = jax.device_get(outputs)
-            for i in range(min(self._per_part, len(self.runs) - len(metrics))):
+            for i in range(min(self._per_part, len(self.trials) - len(metrics))):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
                 records.append(jax.tree.map(lambda x: x[i].ravel(), part_records))  # noqa: B023
         return metrics, records
 
     def snapshot(self) -> LoopState:
         """What a checkpoint must hold for training to go on bit for bit; leading axis: runs."""
-        return jax.tree.map(lambda *x: jnp.concatenate(x)[: len(self.runs)], *self._parts)
+        return jax.tree.map(lambda *x: jnp.concatenate(x)[: len(self.trials)], *self._parts)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""
-        runs = np.minimum(np.arange(self._num_parts * self._per_part), len(self.runs) - 1)
+        runs = np.minimum(np.arange(self._num_parts * self._per_part), len(self.trials) - 1)
         self._parts = [
             jax.tree.map(lambda x: x[part], snapshot)  # noqa: B023
             for part in runs.reshape(self._num_parts, self._per_part)

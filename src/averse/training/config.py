@@ -66,7 +66,7 @@ class TrainingConfig:
         return math.ceil(self.steps / (config.num_envs * config.rollout_steps))
 
     @property
-    def runs(self) -> list[dict[str, float]]:
+    def trials(self) -> list[dict[str, float]]:
         """Every combination of swept values and seed: `{"seed": 0, "tau": 1.0}` and so on."""
         names = list(self.sweep)
         return [
@@ -76,7 +76,7 @@ class TrainingConfig:
         ]
 
     def to_json(self) -> str:
-        from averse import __version__
+        from averse.version import __version__
 
         content = {"format": FORMAT, "averse": __version__, **dataclasses.asdict(self)}
         return json.dumps(_finite(content), indent=2) + "\n"

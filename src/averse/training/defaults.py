@@ -5,7 +5,7 @@ from typing import Any
 from averse import learners
 from averse.environments import is_compiled
 from averse.environments.protocol import Description
-from averse.learners.mappo_config import MAPPOConfig
+from averse.learners.policy_gradient.config import MAPPOConfig
 
 HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
 

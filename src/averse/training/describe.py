@@ -5,10 +5,10 @@ import jax
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
 from averse.games import tractability_margin
-from averse.learners.average_reward_config import AverageRewardConfig, MATRPOConfig
-from averse.learners.mappo_config import MAPPOConfig, risk_measure
-from averse.learners.replay import size_in_bytes
-from averse.learners.value_based_config import ValueBasedConfig
+from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
+from averse.learners.parts.replay import size_in_bytes
+from averse.learners.policy_gradient.config import MAPPOConfig, risk_measure
+from averse.learners.value_based.config import ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
 
@@ -24,7 +24,7 @@ def describe(config: TrainingConfig) -> str:
     lines = [
         f"{config.method} on {config.environment} ({where}; {environment.num_agents} agents, {actions}, "
         f"horizon {environment.horizon})",
-        f"  {len(config.runs)} runs x {config.total_updates} updates x {per_update:,} steps",
+        f"  {len(config.trials)} runs x {config.total_updates} updates x {per_update:,} steps",
     ]
     for name, values in config.sweep.items():
         lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
@@ -51,14 +51,14 @@ def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environ
     else:
         risk = str(risk_measure(settings))
     state = jax.eval_shape(config.build_learner(environment).init, jax.random.key(0))
-    size = size_in_bytes(state.replay) * len(config.runs)
+    size = size_in_bytes(state.replay) * len(config.trials)
     fresh = settings.num_envs / (settings.batch_size * settings.gradient_steps)
     return [
         f"  head {settings.head}, mixer {settings.mixer}, measure {risk}",
         f"  {settings.gradient_steps} gradient steps of {settings.batch_size} sequences per {settings.num_envs} new"
         f" ones: each is learned from {1 / fresh:.2g} times",
-        f"  memory of the replay buffers: {size / 1e6:.1f} MB ({len(config.runs)} x {settings.buffer_size:,} sequences"
-        f" of {settings.rollout_steps} steps)",
+        f"  memory of the replay buffers: {size / 1e6:.1f} MB ({len(config.trials)} x {settings.buffer_size:,} "
+        f"sequences of {settings.rollout_steps} steps)",
     ]
 
 

@@ -32,7 +32,7 @@ def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: Tra
     A critic of another kind, size, support or scale is not taken over: its numbers mean something else. Raises
     AverseError if the actors differ, or there are neither one nor enough policies.
     """
-    available = len(source.config.runs)
+    available = len(source.config.trials)
     if available > 1 and max(runs) >= available:
         raise AverseError(
             f"{source.path} has {available} policies, too few for {max(runs) + 1} runs; or use one of one"

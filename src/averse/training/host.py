@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.environments.batch import where_done
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
-from averse.environments.vectorised import where_done
 from averse.learners.contract import Learner, Trajectory
 from averse.training.compiled import EpisodeRecord
 
@@ -23,7 +23,7 @@ class HostGroup:
         self, environment: HostEnvironment, learner: Learner, runs: list[dict[str, float]], vector: HostVector
     ):
         assert len(runs) == 1
-        self.environment, self.learner, self.runs, self.vector = environment, learner, runs, vector
+        self.environment, self.learner, self.trials, self.vector = environment, learner, runs, vector
         self._act = jax.jit(self._act_at)
         self._update = jax.jit(learner.update, donate_argnums=0)
         self._key = jax.random.key(int(runs[0]["seed"]))
@@ -31,24 +31,24 @@ class HostGroup:
         self.updates = 0
         self._step: TimeStep | None = None
 
-    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, observations, available, carry, first):
+    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, observations, available, memory, first):
         """Actions, extras and the memory before acting, which is blank where an episode begins."""
         # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
         key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
-        carry = where_done(first, self.learner.initial_carry(self.learner.num_envs), carry)
-        return *self.learner.act(state, observations, available, key, carry=carry), carry
+        memory = where_done(first, self.learner.initial_memory(self.learner.num_envs), memory)
+        return *self.learner.act(state, observations, available, key, memory=memory), memory
 
     def start(self) -> None:
-        swept = {name: jnp.float32(value) for name, value in self.runs[0].items() if name != "seed"}
+        swept = {name: jnp.float32(value) for name, value in self.trials[0].items() if name != "seed"}
         self.state = self.learner.init(jax.random.fold_in(self._key, 0), **swept)
         self.updates = 0
         self._step = None
 
     def _begin_episodes(self) -> None:
-        seed = np.random.SeedSequence([int(self.runs[0]["seed"]), self.updates]).generate_state(1)[0]
+        seed = np.random.SeedSequence([int(self.trials[0]["seed"]), self.updates]).generate_state(1)[0]
         self._step = self.vector.reset_endless(int(seed))
         num_envs, num_agents = self.learner.num_envs, self.environment.num_agents
-        self._carry = self.learner.initial_carry(num_envs)
+        self._carry = self.learner.initial_memory(num_envs)
         self._active = np.ones((num_envs, num_agents), bool)
         self._first = np.ones(num_envs, bool)
         self._returns = np.zeros(num_envs)
@@ -75,7 +75,7 @@ class HostGroup:
         for t in range(self.learner.rollout_steps):
             before = self._step
             assert before is not None
-            actions, extras, carry = self._act(
+            actions, extras, memory = self._act(
                 self.state, self._key, self.updates, t, before.observations, before.available, self._carry, self._first
             )
             after = self.vector.step(np.asarray(actions))
@@ -86,7 +86,7 @@ class HostGroup:
             transition = [
                 before.observations, before.global_state, before.available, actions, extras, after.rewards, after.costs,
                 after.terminated, after.truncated, self._active, self._first,
-                after.next_observations, after.next_global_state, after.next_available, carry,
+                after.next_observations, after.next_global_state, after.next_available, memory,
             ]  # fmt: skip
             steps.append(Trajectory._make(transition))
             info = {name: np.where(done, value, np.nan) for name, value in after.info.items()}
@@ -95,7 +95,7 @@ class HostGroup:
             )
             self._active = ~after.terminated | done[:, None]
             self._first = done
-            self._carry = extras.get("carry", ())
+            self._carry = extras.get("memory", ())
             self._returns = np.where(done, 0.0, self._returns)
             self._lengths = np.where(done, 0, self._lengths)
             self._step = after

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, TensorBoard as an option, and a progress bar."""
+"""What a run tells while it trains: metrics.jsonl, and TensorBoard as an option."""
 
 import importlib.util
 import json
@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from averse.errors import AverseError
-from averse.evaluation.statistics import cvar
 from averse.files import write_text
+from averse.statistics import cvar
 from averse.training.compiled import EpisodeRecord
 
 TAIL = 0.05
@@ -78,30 +76,3 @@ class MetricsLog:
         self._file.close()
         for writer in self._writers.values():
             writer.close()
-
-
-def progress_bar(disable: bool) -> Progress:
-    """A bar with steps/s, return, worst-5 % return and the time left."""
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=disable,
-    )
-
-
-def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:
-    """The figures beside the bar: speed, and return and tail (or J, mean and variance) averaged over the runs."""
-
-    def average(name: str) -> str:
-        values = [row[name] for row in figures if name in row]
-        return f"{np.mean(values):.2f}" if values else "-"
-
-    speed = f"{steps_per_second:,.0f} steps/s"
-    if any("objective" in row for row in figures):  # a learner of the long-run mean and variance
-        return f"{speed}  J {average('objective')}  mean {average('eta')}  variance {average('zeta')}"
-    return f"{speed}  return {average('return')}  worst-5% {average('cvar_05')}"

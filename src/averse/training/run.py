@@ -21,8 +21,8 @@ from averse.training.config import TrainingConfig
 
 
 def groups_of(config: TrainingConfig, compiled: bool) -> list[list[int]]:
-    """Which runs (indices into `config.runs`) are trained together: all of them, or one after another."""
-    indices = list(range(len(config.runs)))
+    """Which runs (indices into `config.trials`) are trained together: all of them, or one after another."""
+    indices = list(range(len(config.trials)))
     return [indices] if compiled and config.seeds_as == "vmap" else [[index] for index in indices]
 
 
@@ -44,7 +44,7 @@ def abstract_snapshot(config: TrainingConfig, environment: Description, learner:
 class Run:
     """What `averse.train` returns and `averse.load` reads: the configuration and the newest policies.
 
-    `learner_states` has a leading axis over `config.runs`; `updates` says how far each has come.
+    `learner_states` has a leading axis over `config.trials`; `updates` says how far each has come.
     """
 
     config: TrainingConfig
@@ -64,9 +64,9 @@ class Run:
         """The learner's state of one run."""
         return jax.tree.map(lambda x: x[index], self.learner_states)
 
-    def policy(self, index: int = 0, explore: bool = True) -> "PolicyFunction":
+    def policy(self, index: int = 0, greedy: bool = False) -> "Policy":
         """A callable from observations to actions, for your own code: `actions = run.policy()(observations)`."""
-        return PolicyFunction(self.learner, self.state(index), self.environment, explore)
+        return Policy(self.learner, self.state(index), self.environment, greedy)
 
     def moved_to(self, environment: str) -> "Run":
         """The same policies in another environment that looks alike to them, such as a simulator's compiled twin.
@@ -91,21 +91,21 @@ class Run:
         return all(done >= self.config.total_updates for done in self.updates)
 
 
-class PolicyFunction:
+class Policy:
     """`policy(observations [A, O] or [B, A, O], available=None) -> actions`, with its own random key."""
 
-    def __init__(self, learner: Learner, state: Any, environment: Description, explore: bool, seed: int = 0):
+    def __init__(self, learner: Learner, state: Any, environment: Description, greedy: bool, seed: int = 0):
         from averse.environments.protocol import num_available
 
         self._learner, self._state = learner, state
-        self._act = jax.jit(functools.partial(learner.act, explore=explore and not learner.explores_by_noise))
+        self._act = jax.jit(functools.partial(learner.act, greedy=greedy and not learner.explores_by_noise))
         self._key = jax.random.key(seed)
         self._num_available = num_available(environment.action_space)
-        self._carry: Any = None
+        self._memory: Any = None
 
     def reset(self) -> None:
         """Forget the memory of a recurrent policy, at the start of an episode."""
-        self._carry = None
+        self._memory = None
 
     def __call__(self, observations: Any, available: Any = None) -> np.ndarray:
         observations = np.asarray(observations, np.float32)
@@ -115,11 +115,11 @@ class PolicyFunction:
             available = None if available is None else np.asarray(available)[None]
         if available is None:
             available = np.ones((*observations.shape[:2], self._num_available), bool)
-        if self._carry is None:
-            self._carry = self._learner.initial_carry(observations.shape[0])
+        if self._memory is None:
+            self._memory = self._learner.initial_memory(observations.shape[0])
         self._key, key = jax.random.split(self._key)
-        actions, extras = self._act(self._state, observations, available, key, carry=self._carry)
-        self._carry = extras.get("carry", ())
+        actions, extras = self._act(self._state, observations, available, key, memory=self._memory)
+        self._memory = extras.get("memory", ())
         return np.asarray(actions[0] if single else actions)
 
 

@@ -20,13 +20,14 @@ from averse.environments.protocol import Description, Environment, HostEnvironme
 from averse.errors import AverseError
 from averse.files import write_text
 from averse.learners.contract import Learner
+from averse.progress import progress_bar, progress_text
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
 from averse.training.defaults import default_settings
 from averse.training.fine_tuning import begin_with
 from averse.training.host import HostGroup
-from averse.training.metrics import MetricsLog, episode_figures, progress_bar, progress_text, require_tensorboard
+from averse.training.metrics import MetricsLog, episode_figures, require_tensorboard
 from averse.training.run import Run, abstract_snapshot, checkpoint_folder, groups_of, read_config
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def run_training(
                 write_text(path / "config.json", config.to_json())
             disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
         bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
-        task = bar.add_task(config.method, total=config.total_updates * len(config.runs), figures="compiling")
+        task = bar.add_task(config.method, total=config.total_updates * len(config.trials), figures="compiling")
         states = []
         for number, group in enumerate(groups):
             trainee = _trainee(config, environment, learner, group, vector)
@@ -191,13 +192,13 @@ def run_training(
                     raise KeyboardInterrupt
             states.append(trainee.learner_states())
     learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
-    return Run(config, path, learner_states, (config.total_updates,) * len(config.runs))
+    return Run(config, path, learner_states, (config.total_updates,) * len(config.trials))
 
 
 def _trainee(
     config: TrainingConfig, environment: Description, learner: Learner, group: list[int], vector: HostVector | None
 ) -> CompiledGroup | HostGroup:
-    runs = [config.runs[index] for index in group]
+    runs = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
         return CompiledGroup(environment, learner, runs)
     assert isinstance(environment, HostEnvironment)
@@ -236,7 +237,7 @@ def _advance(
         if disk is not None:
             for i, index in enumerate(group):
                 row = {**figures[i], "steps_per_second": speed}
-                disk.log.write(index, trainee.runs[i], done, done * steps_per_update, row)
+                disk.log.write(index, trainee.trials[i], done, done * steps_per_update, row)
         if store is not None and (done % every == 0 or done == total):
             store.save(done, trainee.snapshot())
         yield count, speed, figures
@@ -252,7 +253,7 @@ def _advance(
 def _stop_if_diverged(trainee: Any, metrics: list[dict[str, float]], done: int, store: Checkpoints | None) -> None:
     if all(np.isfinite(value) for row in metrics for value in row.values()) and not any_nan(trainee.learner_states()):
         return
-    bad = [trainee.runs[i] for i, row in enumerate(metrics) if not all(np.isfinite(v) for v in row.values())]
+    bad = [trainee.trials[i] for i, row in enumerate(metrics) if not all(np.isfinite(v) for v in row.values())]
     which = ", ".join(str(run) for run in bad) or "some run"
     kept = (
         f"the checkpoint after update {store.latest()} is kept"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from averse.environments.hosted import HostedVector
+from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.crashes import crash_exactly, crash_table
 from averse.environments.intersection.departures import EARLY_HUMANS, early_humans, gaps_between, tempers
 from averse.environments.intersection.following import next_speed, stopping_speed

@@ -27,7 +27,7 @@ from averse.environments.intersection.task import (
 )
 from averse.environments.protocol import TimeStep
 
-Policy = Callable[[TimeStep], np.ndarray]
+Driver = Callable[[TimeStep], np.ndarray]
 
 STOP_BEFORE = 0.5  # m; agents stop this far before the line or a conflict zone
 STANDING = 1.0  # m/s; a human slower than this at the line is taken to wait

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from averse.environments.host import Batch, WorkerPool, WorkerVector
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.geometry import Geometry, Pose, gaps, geometry, poses_at
 from averse.environments.intersection.observations import (
@@ -42,7 +41,9 @@ from averse.environments.intersection.task import (
 )
 from averse.environments.protocol import TimeStep
 from averse.environments.sumo.simulation import Simulation
-from averse.environments.worker import Layout
+from averse.environments.workers.pool import Batch, WorkerPool
+from averse.environments.workers.process import Layout
+from averse.environments.workers.vector import WorkerVector
 from averse.errors import AverseError
 
 _DRIVERS = ("agents", "sumo")

@@ -10,7 +10,7 @@ from averse.environments.intersection.recording import Car, Recording
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, STEP_SECONDS, Status
 from averse.environments.protocol import TimeStep
 from averse.environments.sumo.environment import SumoIntersection, TrafficEncoder
-from averse.environments.worker import Episodes
+from averse.environments.workers.process import Assignment
 from averse.errors import AverseError
 
 CRASH_SECONDS = 2.0  # how long a crashed car stays visible
@@ -29,7 +29,7 @@ def record_episode(
     pool = environment.pool(1, trace=True)
     try:
         encoder = TrafficEncoder(environment)
-        batch = pool.reset([Episodes((seed,))])
+        batch = pool.reset([Assignment((seed,))])
         time_step = encoder.begin(batch)
         frames.append(_cars(batch.now["cars"][0].T, batch.now["who"][0]))
         while not time_step.done[0]:

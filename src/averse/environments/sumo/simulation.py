@@ -34,7 +34,7 @@ from averse.environments.intersection.task import (
     IntersectionTask,
     Status,
 )
-from averse.environments.worker import WorkerStep
+from averse.environments.workers.process import WorkerStep
 from averse.errors import AverseError
 
 # Each of these is needed for crashes to happen and to be seen; tests/environments/sumo/test_sumo_facts.py shows why.

@@ -24,7 +24,7 @@ from averse.planning import (
     mv_mapi,
     random_policies,
 )
-from averse.planning.team_games.game import Policy
+from averse.planning.team_games.game import Tables
 
 BETAS = (0.0, 0.3, 1.0)
 POLICY_SEED, START_SEED = 0, 1
@@ -79,7 +79,7 @@ def no_management(environment: Microgrids, game: FactoredTeamGame) -> tuple[floa
     return mean_variance(game, policy, 0.0, initial=start)[:2]
 
 
-def idle_policy(environment: Microgrids, game: FactoredTeamGame) -> Policy:
+def idle_policy(environment: Microgrids, game: FactoredTeamGame) -> Tables:
     """Batteries rest, no wind is thrown away."""
     return [np.tile(np.eye(n)[action], (game.num_states, 1)) for n, action in zip(game.num_actions, environment.idle)]
 
@@ -123,7 +123,7 @@ def starts(scale: Scale, tick: Tick) -> Data:
     """MV-MAPI at beta = 1 from several initial policies in both orders of the agents."""
     _, game = microgrids_game()
     beta = BETAS[-1]
-    policies: Iterator[Policy] = itertools.chain(
+    policies: Iterator[Tables] = itertools.chain(
         [game.uniform_policy()], random_policies(game, scale.curves, START_SEED)
     )
     runs = []

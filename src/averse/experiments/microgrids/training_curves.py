@@ -170,7 +170,7 @@ def trained(
         "microgrids", method, budget.steps, budget.seeds,
         environment_parameters={"scenario": scenario, "horizon": HORIZON}, beta=list(betas), **settings,
     )  # fmt: skip
-    console.print(f"{method}: {len(config.runs)} runs of {budget.steps:,.0f} hours", highlight=False)
+    console.print(f"{method}: {len(config.trials)} runs of {budget.steps:,.0f} hours", highlight=False)
     environment = config.build_environment()
     game = solvable_game(environment)
 
@@ -189,7 +189,7 @@ def trained(
 def learned(run: Run, policies: Sequence[Batches], trained_for: float, beta: float) -> Learned:
     """What the runs of a sweep that were trained for one price of variance came to, judged at the price `beta`."""
     assert run.path is not None
-    indices = [i for i, settings in enumerate(run.config.runs) if settings["beta"] == trained_for]
+    indices = [i for i, settings in enumerate(run.config.trials) if settings["beta"] == trained_for]
     final = summarise_long_run([policies[i].at_price(beta) for i in indices])
     return Learned(*curve(run.path, indices, beta), final)
 

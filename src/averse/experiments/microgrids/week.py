@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from averse.environments.microgrids.environment import Microgrids
-from averse.planning.team_games.game import Policy
+from averse.planning.team_games.game import Tables
 
 HOURS = 168
 SEED = 0
 
 
-def one_week(environment: Microgrids, policies: Mapping[str, Policy], hours: int = HOURS, seed: int = SEED) -> dict:
+def one_week(environment: Microgrids, policies: Mapping[str, Tables], hours: int = HOURS, seed: int = SEED) -> dict:
     """Plays deterministic policies on the exact local models, wind and load drawn once for all of them.
 
     Wind and load start in steady state, batteries at a middle level, and the first week, which forgets that, is not

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from averse.errors import AverseError
 from averse.planning.mdp import Floats, distributions, numbers
 from averse.planning.team_games.chains import Chain, Classes, relative_values, steady_state
-from averse.planning.team_games.game import Game, Moments, Policy, checked_beta, checked_policy
+from averse.planning.team_games.game import Game, Moments, Tables, checked_beta, checked_policy
 
 
 class MeanVarianceValue(NamedTuple):
@@ -34,7 +34,7 @@ class PoissonSolution:
     """
 
     game: Game
-    policy: Policy
+    policy: Tables
     beta: float
     value: MeanVarianceValue
     steady_state: Floats
@@ -138,7 +138,7 @@ def value_of(moments: Moments, beta: float, steady: Floats) -> MeanVarianceValue
 
 def solved(
     game: Game,
-    policy: Policy,
+    policy: Tables,
     beta: float,
     chain: Chain | None = None,
     classes: Classes | None = None,

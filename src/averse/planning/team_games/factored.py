@@ -23,7 +23,7 @@ from scipy.sparse import csr_array, vstack
 
 from averse.errors import AverseError
 from averse.planning.mdp import Floats, Integers, distributions, numbers
-from averse.planning.team_games.game import Moments, Policy, availability, best_of, sure_actions
+from averse.planning.team_games.game import Moments, Tables, availability, best_of, sure_actions
 
 Mask = NDArray[np.bool_]
 _CHUNK = 4_000_000  # joint state-action pairs looked at in one go
@@ -139,7 +139,7 @@ class FactoredTeamGame:
         """x T: the distribution of the next state [S] from that of the joint row [D1 ... DN]."""
         return _along_each([rows.transposed for rows in self._rows], shares)
 
-    def reward_moments(self, policy: Policy) -> Moments:
+    def reward_moments(self, policy: Tables) -> Moments:
         parts = [self._own_moments(agent, table) for agent, table in enumerate(policy)]
         return Moments(np.sum([part.mean for part in parts], 0), np.sum([part.variance for part in parts], 0))
 
@@ -152,14 +152,14 @@ class FactoredTeamGame:
         mean = np.einsum("sa,sa->s", table, reward)
         return Moments(mean, np.einsum("sa,sa->s", table, np.square(reward - mean[:, None])))
 
-    def chain(self, policy: Policy) -> "FactoredChain":
+    def chain(self, policy: Tables) -> "FactoredChain":
         row, weight = self._drawn_rows(policy, range(self.num_agents))
         kept = weight > 0
         starts = np.concatenate([[0], np.cumsum(kept.sum(-1))])
         shape = (self.num_states, math.prod(self._row_counts))
         return FactoredChain(csr_array((weight[kept], row[kept], starts), shape=shape), self)
 
-    def _drawn_rows(self, policy: Policy, agents: Iterable[int]) -> tuple[Integers, Floats]:
+    def _drawn_rows(self, policy: Tables, agents: Iterable[int]) -> tuple[Integers, Floats]:
         """Which rows these agents choose together under a policy, as part of a joint row's number, and how likely.
 
         Both [S, K], K being the product of the numbers of rows that they can choose from.
@@ -181,7 +181,7 @@ class FactoredTeamGame:
         return row, weight
 
     def agent_values(
-        self, agent: int, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
+        self, agent: int, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
     ) -> Floats:
         rows, local = self._rows[agent], self.local_states[agent]
         others = [k for k in range(self.num_agents) if k != agent]
@@ -210,8 +210,8 @@ class FactoredTeamGame:
         return joint.reshape(self.num_states, *self.num_actions)
 
     def best_joint(
-        self, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
-    ) -> tuple[Floats, Policy]:
+        self, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
+    ) -> tuple[Floats, Tables]:
         after, chunk = self.after_rows(values), max(1, _CHUNK // math.prod(self.num_actions))
         best, tables = [], []
         for states in np.split(np.arange(self.num_states), range(chunk, self.num_states, chunk)):
@@ -233,7 +233,7 @@ class FactoredTeamGame:
         pseudo = scale * (reward - beta * np.square(reward - centre))
         return np.where(possible, pseudo + after[row], -np.inf)
 
-    def uniform_policy(self) -> Policy:
+    def uniform_policy(self) -> Tables:
         """Every available action of every agent with the same probability: a list of [S, Ai]."""
         return [mask / mask.sum(-1, keepdims=True) for mask in self.available]
 

@@ -16,7 +16,7 @@ from averse.planning.team_games.chains import Chain, MatrixChain
 TIE = 1e-9  # an action is kept unless another is better by more than this, in units of reward, or by rounding
 _ROUNDING = 1e-13  # relative
 
-Policy = list[Floats]
+Tables = list[Floats]
 """Per agent probabilities [S, Ai]."""
 
 
@@ -51,16 +51,16 @@ class Game(Protocol):
     @property
     def num_actions(self) -> tuple[int, ...]: ...
 
-    def reward_moments(self, policy: Policy) -> Moments:
+    def reward_moments(self, policy: Tables) -> Moments:
         """The reward's mean and variance in each state, given the state."""
         ...
 
-    def chain(self, policy: Policy) -> Chain:
+    def chain(self, policy: Tables) -> Chain:
         """The Markov chain under a policy."""
         ...
 
     def agent_values(
-        self, agent: int, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
+        self, agent: int, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
     ) -> Floats:
         """E[f + values'] of each action of an agent, the others following the policy: [S, Ai], -inf if unavailable."""
         ...
@@ -70,12 +70,12 @@ class Game(Protocol):
         ...
 
     def best_joint(
-        self, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
-    ) -> tuple[Floats, Policy]:
+        self, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
+    ) -> tuple[Floats, Tables]:
         """The largest joint value of each state [S], and the policy that attains it; ties keep the given one."""
         ...
 
-    def uniform_policy(self) -> Policy:
+    def uniform_policy(self) -> Tables:
         """Every available action of every agent with the same probability."""
         ...
 
@@ -135,12 +135,12 @@ class TeamGame:
         """The mean of values [S] of the next state after each joint action, [S, A1, ..., AN]."""
         return np.reshape(self.transition @ values, self.reward.shape)
 
-    def reward_moments(self, policy: Policy) -> Moments:
+    def reward_moments(self, policy: Tables) -> Moments:
         mean = average(self.reward, policy)
         deviation = self.reward - mean.reshape(-1, *[1] * self.num_agents)
         return Moments(mean, average(np.square(deviation), policy))
 
-    def chain(self, policy: Policy) -> MatrixChain:
+    def chain(self, policy: Tables) -> MatrixChain:
         joint = np.ones((self.num_states, 1))
         for table in policy:
             joint = (joint[:, :, None] * table[:, None, :]).reshape(self.num_states, -1)
@@ -157,7 +157,7 @@ class TeamGame:
         return scale * (self.reward - beta * np.square(self.reward - centre)) + self.expected_next(values)
 
     def agent_values(
-        self, agent: int, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
+        self, agent: int, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
     ) -> Floats:
         others = [None if k == agent else table for k, table in enumerate(policy)]
         joint = average(self._backup(beta, centre, values, scale), others)
@@ -167,11 +167,11 @@ class TeamGame:
         return np.where(self.possible, self._backup(beta, centre, values, scale), -np.inf)
 
     def best_joint(
-        self, policy: Policy, beta: float, centre: float, values: Floats, scale: float = 1.0
-    ) -> tuple[Floats, Policy]:
+        self, policy: Tables, beta: float, centre: float, values: Floats, scale: float = 1.0
+    ) -> tuple[Floats, Tables]:
         return best_of(self.joint_values(beta, centre, values, scale).reshape(self.num_states, -1), policy)
 
-    def uniform_policy(self) -> Policy:
+    def uniform_policy(self) -> Tables:
         """Every available action of every agent with the same probability: a list of [S, Ai]."""
         return [mask / mask.sum(-1, keepdims=True) for mask in self.available]
 
@@ -210,7 +210,7 @@ def improved(values: Floats, table: Floats) -> Floats:
     return deterministic(np.where(certain & kept, present, best), table.shape[1])
 
 
-def best_of(joint: Floats, policy: Policy) -> tuple[Floats, Policy]:
+def best_of(joint: Floats, policy: Tables) -> tuple[Floats, Tables]:
     """The largest of the joint values [S, A1 ... AN] in each state, and its actions; ties keep a certain policy."""
     sizes = [table.shape[1] for table in policy]
     present = np.ravel_multi_index([table.argmax(-1) for table in policy], sizes)
@@ -236,7 +236,7 @@ def availability(available: Any, shapes: Sequence[tuple[int, int]]) -> list[Any]
     return available
 
 
-def checked_policy(game: Game, policy: Sequence[ArrayLike]) -> Policy:
+def checked_policy(game: Game, policy: Sequence[ArrayLike]) -> Tables:
     """A policy as float64 arrays.
 
     Raises:

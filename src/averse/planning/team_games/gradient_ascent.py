@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from averse.errors import AverseError
 from averse.planning.mdp import Floats, number
 from averse.planning.team_games.evaluation import PoissonSolution, slopes, solved
-from averse.planning.team_games.game import Game, Policy, checked_beta, checked_policy
+from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class GradientAscent:
       converged: whether the slope is within the tolerance.
     """
 
-    policy: Policy
+    policy: Tables
     eta: float
     zeta: float
     objective: float

@@ -28,7 +28,7 @@ from averse.planning.team_games.chains import (
     steady_state,
 )
 from averse.planning.team_games.evaluation import MeanVarianceValue, PoissonSolution, value_of
-from averse.planning.team_games.game import Game, Policy, checked_beta, checked_policy, improved, tie
+from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, tie
 from averse.planning.team_games.recurrence import UnreachableError, advanced, certain, single_class
 
 _ITERATIONS = 1000
@@ -47,7 +47,7 @@ class CertifiedOptimum:
       scanned: lambda and g(lambda) of every average-reward problem solved [K, 2], by lambda.
     """
 
-    policy: Policy
+    policy: Tables
     actions: list[Integers]
     eta: float
     zeta: float
@@ -129,11 +129,11 @@ class _Problem:
     scale: float = 1.0
     allowed: NDArray[np.bool_] | None = None  # of the agent's actions [S, Ai]; None: all that are available
 
-    def reward(self, policy: Policy) -> Floats:
+    def reward(self, policy: Tables) -> Floats:
         moments = self.game.reward_moments(policy)
         return self.scale * (moments.mean - self.beta * moments.squared_deviation(self.centre))
 
-    def backup(self, policy: Policy, values: Floats, scale: float) -> tuple[Floats, Policy]:
+    def backup(self, policy: Tables, values: Floats, scale: float) -> tuple[Floats, Tables]:
         """The best E[scale f + values'] of each state [S], and the policy that attains it; ties keep the given one."""
         if self.agent is None:
             return self.game.best_joint(policy, self.beta, self.centre, values, scale)
@@ -148,21 +148,21 @@ class _Problem:
 class _AverageOptimum:
     gain: float  # of the policy
     upper: float  # no policy has a larger gain
-    policy: Policy
+    policy: Tables
     steady: Floats
 
 
-def _average_optimum(problem: _Problem, policy: Policy) -> _AverageOptimum:
+def _average_optimum(problem: _Problem, policy: Tables) -> _AverageOptimum:
     """Policy iteration (Howard 1960), from a policy, with the bound max(T V - V) on every policy's gain.
 
     Raises:
       AverseError: if the optimum depends on the start.
     """
 
-    def worth(policy: Policy, chain: Chain, members: NDArray[np.bool_]) -> float:
+    def worth(policy: Tables, chain: Chain, members: NDArray[np.bool_]) -> float:
         return float(class_share(chain, members) @ problem.reward(policy))
 
-    def reach(policy: Policy, values: Floats) -> tuple[Floats, Policy]:
+    def reach(policy: Tables, values: Floats) -> tuple[Floats, Tables]:
         return problem.backup(policy, values, 0.0)
 
     current, steady, values = single_class(problem.game, policy, worth, reach), None, None
@@ -189,10 +189,10 @@ def _average_optimum(problem: _Problem, policy: Policy) -> _AverageOptimum:
 class _Scan:
     """The average-reward problems solved so far, by lambda, and the best policy met on the way."""
 
-    def __init__(self, game: Game, agent: int | None, beta: float, policy: Policy):
+    def __init__(self, game: Game, agent: int | None, beta: float, policy: Tables):
         self.game, self.agent, self.beta = game, agent, beta
-        self.best: tuple[MeanVarianceValue, Policy] | None = None
-        self.points: list[tuple[float, float, Policy]] = []  # lambda, bound on g(lambda), policy
+        self.best: tuple[MeanVarianceValue, Tables] | None = None
+        self.points: list[tuple[float, float, Tables]] = []  # lambda, bound on g(lambda), policy
         if certain(policy if agent is None else [policy[agent]]):
             chain = game.chain(policy)
             classes = recurrent_classes(chain)
@@ -208,7 +208,7 @@ class _Scan:
         assert self.best is not None
         return self.best[0].objective
 
-    def _offer(self, policy: Policy, steady: Floats) -> None:
+    def _offer(self, policy: Tables, steady: Floats) -> None:
         value = value_of(self.game.reward_moments(policy), self.beta, steady)
         if self.best is None or value.objective > self.objective + 1e-12:
             self.best = (value, policy)
@@ -256,7 +256,7 @@ def largest_possible(
     return result
 
 
-def _scan(game: Game, policy: Policy, agent: int | None, beta: float, gap: float) -> CertifiedOptimum:
+def _scan(game: Game, policy: Tables, agent: int | None, beta: float, gap: float) -> CertifiedOptimum:
     if not gap > 1e-8:
         raise AverseError(f"gap must be larger than 1e-8, not {gap:g}")
     scan = _Scan(game, agent, beta, policy)

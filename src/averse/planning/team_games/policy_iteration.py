@@ -11,7 +11,7 @@ from averse.errors import AverseError, unknown_name
 from averse.planning.mdp import Floats, Integers
 from averse.planning.team_games.chains import Chain, class_share
 from averse.planning.team_games.evaluation import PoissonSolution, solved, value_of
-from averse.planning.team_games.game import Game, Policy, checked_beta, checked_policy, improved, tie
+from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, tie
 from averse.planning.team_games.optimum import best_response, tied_escape
 from averse.planning.team_games.recurrence import advanced, certain
 
@@ -33,7 +33,7 @@ class MeanVariancePlan:
       converged: False only for simultaneous updates that came back to an earlier policy and would go round for ever.
     """
 
-    policy: Policy
+    policy: Tables
     actions: list[Integers]
     eta: float
     zeta: float
@@ -114,7 +114,7 @@ def mv_mapi(
     raise AverseError(f"mv_mapi did not come to an end in {max_rounds} rounds; allow more")
 
 
-def replaced(policy: Policy, agent: int, table: Floats) -> Policy:
+def replaced(policy: Tables, agent: int, table: Floats) -> Tables:
     """The policy with one agent's table [S, Ai] exchanged."""
     return [table if k == agent else own for k, own in enumerate(policy)]
 
@@ -123,10 +123,10 @@ def _moved(solution: PoissonSolution, agent: int, table: Floats, advantage: Floa
     """After one agent has improved its table [S, Ai], by so much in each state [S], as far as one class remains."""
     game, beta = solution.game, solution.beta
 
-    def worth(policy: Policy, chain: Chain, members: NDArray[np.bool_]) -> float:
+    def worth(policy: Tables, chain: Chain, members: NDArray[np.bool_]) -> float:
         return value_of(game.reward_moments(policy), beta, class_share(chain, members)).objective
 
-    def reach(policy: Policy, values: Floats) -> tuple[Floats, Policy]:
+    def reach(policy: Tables, values: Floats) -> tuple[Floats, Tables]:
         chance = game.agent_values(agent, policy, beta, 0.0, values, scale=0.0)
         return chance.max(-1), replaced(policy, agent, improved(chance, policy[agent]))
 
@@ -153,7 +153,7 @@ def _escaped(solution: PoissonSolution, turns: Sequence[int], variant: Variant) 
     return None
 
 
-def _simultaneous(game: Game, beta: float, policy: Policy, max_rounds: int) -> MeanVariancePlan:
+def _simultaneous(game: Game, beta: float, policy: Tables, max_rounds: int) -> MeanVariancePlan:
     history: list[float] = []
     seen: set[bytes] = set()
     for rounds in range(1, max_rounds + 1):

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from averse.errors import AverseError
 from averse.planning.mdp import Floats
 from averse.planning.team_games.chains import Chain, Classes, recurrent_classes
-from averse.planning.team_games.game import Game, Policy, tie
+from averse.planning.team_games.game import Game, Tables, tie
 
-Backup = Callable[[Policy, Floats], tuple[Floats, Policy]]
+Backup = Callable[[Tables, Floats], tuple[Floats, Tables]]
 """From a policy and values [S]: the largest mean of the next state's value that those who choose can reach in each
 state [S], and the policy that reaches it."""
-Worth = Callable[[Policy, Chain, NDArray[np.bool_]], float]
+Worth = Callable[[Tables, Chain, NDArray[np.bool_]], float]
 """From a policy, its chain and one of its recurrent classes, bool [S]: the long-run value there."""
 
 
@@ -32,15 +32,15 @@ class UnreachableError(AverseError):
 class Single(NamedTuple):
     """A policy whose chain has one recurrent class."""
 
-    policy: Policy
+    policy: Tables
     chain: Chain
     classes: Classes
 
 
 def advanced(
     game: Game,
-    old: Policy,
-    better: Policy,
+    old: Tables,
+    better: Tables,
     advantage: Floats,
     present: float,
     settled: bool,
@@ -68,7 +68,7 @@ def advanced(
     return found if value is None or value > present + tie(present) else None
 
 
-def single_class(game: Game, policy: Policy, worth: Worth, backup: Backup) -> Single:
+def single_class(game: Game, policy: Tables, worth: Worth, backup: Backup) -> Single:
     """A policy with its best recurrent class kept, of those that can be reached from everywhere.
 
     Raises:
@@ -82,7 +82,7 @@ def certain(policy: Sequence[Floats]) -> bool:
     return all(bool((table.max(-1) == 1).all()) for table in policy)
 
 
-def _kept(game: Game, policy: Policy, worth: Worth, backup: Backup) -> tuple[Single, float | None]:
+def _kept(game: Game, policy: Tables, worth: Worth, backup: Backup) -> tuple[Single, float | None]:
     """The policy with one class, and what that is worth if there were several."""
     chain = game.chain(policy)
     classes = recurrent_classes(chain)
@@ -101,7 +101,7 @@ def _kept(game: Game, policy: Policy, worth: Worth, backup: Backup) -> tuple[Sin
     )
 
 
-def _sent_to(reached: Any, policy: Policy, backup: Backup) -> Policy | None:
+def _sent_to(reached: Any, policy: Tables, backup: Backup) -> Tables | None:
     """The policy that stays as it is in some states, bool [S], and elsewhere heads for them; None if it cannot."""
     tables = [table.copy() for table in policy]
     while not reached.all():

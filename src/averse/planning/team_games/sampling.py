@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from averse.planning.mdp import deterministic
-from averse.planning.team_games.game import Game, Policy
+from averse.planning.team_games.game import Game, Tables
 
 
-def random_policies(game: Game, count: int, seed: int = 0) -> Iterator[Policy]:
+def random_policies(game: Game, count: int, seed: int = 0) -> Iterator[Tables]:
     """Deterministic policies, each available action of each agent in each state with the same probability.
 
     The k-th policy depends on the seed and k alone.

@@ -1,0 +1,106 @@
+"""A `HostVector` of worker processes: a pool that steps them and an encoder that states what they answer."""
+
+from typing import Protocol
+
+import numpy as np
+
+from averse.environments.protocol import TimeStep
+from averse.environments.workers.pool import Batch, WorkerPool
+from averse.environments.workers.process import Assignment, Layout
+from averse.errors import AverseError
+
+
+class Encoder(Protocol):
+    """Turns a pool's batches into `TimeStep`s; may remember what it needs from one to the next."""
+
+    def begin(self, batch: Batch) -> TimeStep:
+        """The answer to a reset: rewards are zero, nothing has ended."""
+        ...
+
+    def advance(self, batch: Batch) -> TimeStep:
+        """The answer to a step. `info` has `worker_failed`; rows that were idle: zero rewards, nothing ended, NaN."""
+        ...
+
+
+class WorkerVector:
+    """A `HostVector` of environments in worker processes."""
+
+    def __init__(self, pool: WorkerPool, encoder: Encoder):
+        self.pool, self.num_envs, self._encoder = pool, pool.num_envs, encoder
+
+    def reset(self, seeds: np.ndarray) -> TimeStep:
+        """Start over for evaluation with seeds uint32 [B, K]: see `HostVector.reset`."""
+        seeds = np.asarray(seeds)
+        if seeds.ndim != 2 or len(seeds) != self.num_envs or seeds.dtype.kind not in "iu" or (seeds < 0).any():
+            raise AverseError(f"seeds must be whole numbers >= 0 of shape [{self.num_envs}, K], not {seeds.shape}")
+        return self._encoder.begin(self.pool.reset([Assignment(tuple(row)) for row in seeds.tolist()]))
+
+    def reset_endless(self, seed: int) -> TimeStep:
+        """Start over for training: see `HostVector.reset_endless`."""
+        if seed < 0:
+            raise AverseError(f"seed must be >= 0, not {seed}")
+        episodes = [Assignment(None, (int(seed), index)) for index in range(self.num_envs)]
+        return self._encoder.begin(self.pool.reset(episodes))
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        """One step of every environment: actions [B, A] or [B, A, size]."""
+        return self._encoder.advance(self.pool.step(actions))
+
+    def close(self) -> None:
+        """End every worker process."""
+        self.pool.close()
+
+    def __enter__(self) -> "WorkerVector":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class PlainEncoder:
+    """For workers that speak in the terms of `TimeStep` themselves.
+
+    Layout: state fields `observations` [A, O], `global_state` [G], `available` [A, n]; outcome fields `rewards` [A],
+    `costs` [A], `terminated` [A], `truncated` [], and one float32 [] per metric.
+    """
+
+    def __init__(self, layout: Layout):
+        known = ("rewards", "costs", "terminated", "truncated")
+        self._metrics = [name for name in layout.outcome if name not in known]
+
+    def begin(self, batch: Batch) -> TimeStep:
+        """See `Encoder`."""
+        self._terminated = np.zeros_like(batch.outcome["terminated"])
+        blank = {name: np.zeros_like(array) for name, array in batch.outcome.items()}
+        return self._time_step(batch._replace(outcome=blank))
+
+    def advance(self, batch: Batch) -> TimeStep:
+        """See `Encoder`."""
+        return self._time_step(batch)
+
+    def _time_step(self, batch: Batch) -> TimeStep:
+        outcome, idle, failed = batch.outcome, batch.idle, batch.failed
+        # of a failed episode the agents who were done before stay so
+        terminated = np.where(failed[:, None], self._terminated, outcome["terminated"]) & ~idle[:, None]
+        self._terminated = terminated & ~batch.ended[:, None]
+        info = {name: np.where(idle, np.nan, outcome[name]).astype(np.float32) for name in self._metrics}
+        info["worker_failed"] = np.where(idle, np.nan, failed).astype(np.float32)
+        now, after = batch.now, batch.after
+        return TimeStep(
+            observations=_blank(now["observations"], batch.idle_now),
+            global_state=_blank(now["global_state"], batch.idle_now),
+            available=now["available"] | batch.idle_now[:, None, None],
+            rewards=_blank(outcome["rewards"], idle),
+            costs=_blank(outcome["costs"], idle),
+            terminated=terminated,
+            truncated=(outcome["truncated"] | failed) & ~idle,
+            next_observations=_blank(after["observations"], idle),
+            next_global_state=_blank(after["global_state"], idle),
+            next_available=after["available"] | idle[:, None, None],
+            info=info,
+        )
+
+
+def _blank(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    array[rows] = 0
+    return array

@@ -1,0 +1,148 @@
+"""Tables of summaries: one row per policy, one column per figure, every figure with its interval.
+
+`rich_table` is for the terminal, `markdown_table` for GitHub. Both show the same cells.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from averse.errors import AverseError, unknown_name
+from averse.evaluation.summary import Summary
+from averse.statistics import Estimate
+
+NONE = "–"
+UNITS = frozenset(["s", "m", "m/s", "m/s2", "m/s²", "km/h", "N", "rad", "deg", "kW", "kWh", "MW", "MWh", "%", "steps"])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, how to find its estimate in a summary, its number format ("" = as precise as known)."""
+
+    heading: str
+    estimate: Callable[[Summary], Estimate | None]
+    format: str = ""
+
+    def cell(self, summary: Summary) -> str:
+        estimate = self.estimate(summary)
+        return NONE if estimate is None or estimate.value != estimate.value else format(estimate, self.format)
+
+
+def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None) -> list[Column]:
+    """The columns of a comparison: return, worst-5%, collision rate where there is one, and metrics.
+
+    `metrics` names those to show; by default every metric that some summary has, and the episode length where there is
+    no metric at all. The unit in a heading is the part of the environment's words ("mean time to cross, s") after the
+    last comma or in parentheses, where it is a known one.
+    """
+    if not summaries:
+        raise AverseError("no summary to tabulate")
+    known = {name: metric.unit for summary in summaries.values() for name, metric in summary.metrics.items()}
+    for name in metrics or ():
+        if name not in known and name != "length":
+            raise unknown_name("metric", name, [*known, "length"])
+    shown = list(known) or ["length"] if metrics is None else list(metrics)
+    columns = [Column("return", lambda s: s.mean), Column("worst-5% return", lambda s: s.cvar_05)]
+    if any(summary.collision_rate is not None for summary in summaries.values()):
+        columns.append(Column("collision rate", lambda s: s.collision_rate, ".1%"))
+    return columns + [_metric_column(name, known.get(name, "")) for name in shown]
+
+
+def rich_table(
+    summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None, title: str = "", first: str = "policy"
+) -> Table:
+    """The table for a terminal: `rich.print(rich_table({"mappo": summary, ...}))`. `first` heads the names' column."""
+    columns = columns_of(summaries, metrics)
+    table = Table(title=Text(title) if title else None, caption=Text(caption(summaries)), box=box.SIMPLE_HEAD)
+    table.title_justify = table.caption_justify = "left"
+    table.show_edge = table.pad_edge = False
+    table.collapse_padding = True
+    table.add_column(first, style="bold", no_wrap=True)
+    for column in columns:
+        table.add_column(_two_line_heading(column.heading), justify="right")
+    for name, summary in summaries.items():
+        table.add_row(Text(name), *(_two_lines(column.cell(summary)) for column in columns))
+    return table
+
+
+def markdown_table(
+    summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None, title: str = "", first: str = "policy"
+) -> str:
+    """The same table as GitHub markdown, with the caption beneath."""
+    columns = columns_of(summaries, metrics)
+    rows = [[_escape(name), *(column.cell(summary) for column in columns)] for name, summary in summaries.items()]
+    lines = [
+        _markdown_row([first, *(_escape(column.heading) for column in columns)]),
+        _markdown_row(["---", *["---:"] * len(columns)]),
+        *map(_markdown_row, rows),
+    ]
+    heading = [f"**{title}**", ""] if title else []
+    return "\n".join([*heading, *lines, "", caption(summaries)]) + "\n"
+
+
+def caption(summaries: Mapping[str, Summary]) -> str:
+    """What the figures rest on: episodes, training seeds, failures and warnings."""
+    confidence = {f"{summary.confidence:.0%}" for summary in summaries.values()}
+    episodes = _range(summary.episodes for summary in summaries.values())
+    text = f"{' / '.join(sorted(confidence))} intervals in brackets; {episodes} episodes"
+    each = " each" if len(summaries) > 1 else ""
+    learnt = [summary.training_seeds for summary in summaries.values() if summary.training_seeds]
+    seeds = f"{_range(learnt)} training seed{'s' if max(learnt) > 1 else ''}" if learnt else ""
+    if 0 < len(learnt) < len(summaries):
+        text += f"{each}, {seeds} of what was trained."
+    else:
+        text += f", {seeds}{each}." if learnt else f"{each}."
+    failed = {name: summary.failed_episodes for name, summary in summaries.items() if summary.failed_episodes}
+    if failed:
+        text += " Failed episodes, left out: " + ", ".join(f"{name} {count}" for name, count in failed.items()) + "."
+    warnings: dict[str, list[str]] = {}
+    for name, summary in summaries.items():
+        if summary.warning is not None:
+            warnings.setdefault(summary.warning, []).append(name)
+    for warning, names in warnings.items():
+        whose = "" if len(names) == len(summaries) else f" ({', '.join(names)})"
+        text += f" Warning{whose}: {warning}."
+    return text
+
+
+def _two_lines(cell: str) -> Text:
+    """The interval dimmed below its value, so that columns stay narrow."""
+    value, bracket, interval = cell.partition(" [")
+    return Text(value).append(f"\n[{interval}", style="dim") if bracket else Text(value)
+
+
+def _two_line_heading(heading: str) -> Text:
+    """The heading broken at the space nearest to its middle."""
+    spaces = [i for i, character in enumerate(heading) if character == " "]
+    middle = min(spaces, key=lambda i: abs(i - len(heading) / 2), default=None)
+    return Text(heading if middle is None else f"{heading[:middle]}\n{heading[middle + 1 :]}")
+
+
+def _metric_column(name: str, words: str) -> Column:
+    if name == "length":
+        return Column("length, steps", lambda s: s.length)
+    unit = _unit(words)
+    heading = name.replace("_", " ") + (f", {unit}" if unit else "")
+    return Column(heading, lambda s: s.metrics[name].mean if name in s.metrics else None)
+
+
+def _unit(words: str) -> str:
+    """The unit in an environment's words on a metric: "time to cross (s)" or "time to cross, s" -> "s"; else ""."""
+    unit = words.rpartition("(")[2].removesuffix(")") if words.endswith(")") else words.rpartition(",")[2]
+    return unit.strip() if unit.strip() in UNITS else ""
+
+
+def _range(counts) -> str:
+    low_high = sorted(set(counts))
+    return f"{low_high[0]:,}" if len(low_high) == 1 else f"{low_high[0]:,}-{low_high[-1]:,}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,32 @@
+"""The display of long work: one bar per task, with its figures and the time left."""
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def progress_bar(disable: bool) -> Progress:
+    """A bar with steps/s, return, worst-5 % return and the time left."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+    )
+
+
+def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:
+    """The figures beside the bar: speed, and return and tail (or J, mean and variance) averaged over the runs."""
+
+    def average(name: str) -> str:
+        values = [row[name] for row in figures if name in row]
+        return f"{np.mean(values):.2f}" if values else "-"
+
+    speed = f"{steps_per_second:,.0f} steps/s"
+    if any("objective" in row for row in figures):  # a learner of the long-run mean and variance
+        return f"{speed}  J {average('objective')}  mean {average('eta')}  variance {average('zeta')}"
+    return f"{speed}  return {average('return')}  worst-5% {average('cvar_05')}"

@@ -1,0 +1,185 @@
+"""MAPPO in all its forms: every combination trains, masks and dead agents are respected, settings are checked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_trajectory import World, trajectory
+
+import averse
+from averse import AverseError, environments, learners
+from averse.environments.protocol import Box, Discrete
+from averse.learners.parts.action_distributions import UNAVAILABLE, CategoricalActions, GaussianActions
+
+SMALL = {"num_envs": 4, "rollout_steps": 8, "segment_length": 4, "minibatches": 2, "epochs": 2, "hidden": (16,)}
+METHODS = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo")
+
+
+COMBINATIONS = [
+    *[(method, {}) for method in METHODS],
+    ("rqe-mappo", {"advantage": "risk-value"}),
+    ("rqe-mappo", {"advantage": "action-value"}),
+    ("rqe-mappo", {"advantage": "influence"}),
+    ("rqe-mappo", {"critic": "quantile"}),
+    ("rqe-mappo", {"critic": "quantile", "advantage": "action-value"}),
+    ("rqe-mappo", {"critic": "quantile", "advantage": "influence", "measure": "wang:0.75"}),
+    ("rqe-mappo", {"tau": float("inf")}),
+    ("mappo", {"shared": False}),
+    ("mappo", {"centralised": False}),
+    ("c51-cvar-mappo", {"shared": False, "measure": "evar:0.2"}),
+    ("ppo", {"recurrent": True}),
+    ("mean-variance-mappo", {"recurrent": True, "shared": False}),
+    ("rqe-mappo", {"recurrent": True, "advantage": "action-value"}),
+]
+
+
+CASES = [
+    (method, settings, space)
+    for method, settings in COMBINATIONS
+    for space in (Discrete(4), Box(2))
+    if settings.get("advantage") != "action-value" or isinstance(space, Discrete)
+]
+
+
+@pytest.mark.parametrize(("method", "settings", "space"), CASES, ids=str)
+def test_every_combination_updates_all_its_parameters(method, settings, space):
+    world = World(space)
+    learner = learners.learner(method, world, **SMALL, **settings)
+    state = learner.init(jax.random.key(0))
+    new, metrics = jax.jit(learner.update)(state, trajectory(world, learner, state))
+    assert all(np.isfinite(value) for value in metrics.values()), metrics
+    assert int(new.updates) == 1
+    for before, after in zip(jax.tree.leaves((state.actor, state.critic)), jax.tree.leaves((new.actor, new.critic))):
+        assert np.isfinite(after).all()
+        assert not np.array_equal(before, after)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("critic", ["scalar", *(pytest.param(c, marks=pytest.mark.slow) for c in ("quantile", "dual"))])
+def test_the_scale_of_values_is_a_unit(critic):
+    """Ten times the rewards and a scale of 10: every network learns the same."""
+    world, learnt = World(), []
+    for unit in (1.0, 10.0):
+        settings = {**SMALL, "critic": critic, "value_scale": unit, "support": (-10 * unit, 10 * unit)}
+        learner = learners.learner("mappo", world, **settings)
+        state = learner.init(jax.random.key(0))
+        data = trajectory(world, learner, state)
+        new, _ = jax.jit(learner.update)(state, data._replace(rewards=unit * data.rewards))
+        learnt.append(jax.tree.leaves((new.actor, new.critic)))
+    for one, other in zip(*learnt):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_dead_agents_data_changes_nothing():
+    """Whatever an inactive agent's observations, rewards and actions were, the update is the same."""
+    world = World()
+    learner = learners.learner("rqe-mappo", world, **SMALL)
+    state = learner.init(jax.random.key(0))
+    data = trajectory(world, learner, state)
+    dead = jnp.zeros_like(data.active).at[:, :, 1].set(True)
+    data = data._replace(active=~dead, terminated=data.terminated | dead)
+    garbage = data._replace(
+        observations=jnp.where(dead[..., None], 7.0, data.observations),
+        next_observations=jnp.where(dead[..., None], -7.0, data.next_observations),
+        rewards=jnp.where(dead, 100.0, data.rewards),
+    )
+    one, _ = jax.jit(learner.update)(state, data)
+    other, _ = jax.jit(learner.update)(state, garbage)
+    for a, b in zip(jax.tree.leaves((one.actor, one.critic)), jax.tree.leaves((other.actor, other.critic))):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_unavailable_actions_are_never_taken():
+    world = World()
+    learner = learners.learner("mappo", world, **SMALL)
+    state = learner.init(jax.random.key(0))
+    available = jnp.zeros((64, 3, 4), bool).at[..., 2].set(True)
+    observations = jax.random.normal(jax.random.key(1), (64, 3, 5))
+    for greedy in (True, False):
+        actions, extras = learner.act(state, observations, available, jax.random.key(2), greedy=greedy)
+        assert (actions == 2).all()
+        np.testing.assert_allclose(extras["log_prob"], 0.0, atol=1e-6)
+
+
+def test_policies_against_their_formulas():
+    logits = jnp.array([0.3, -1.2, UNAVAILABLE])
+    categorical = CategoricalActions(jax.nn.log_softmax(logits))
+    p = np.exp([0.3, -1.2]) / np.exp([0.3, -1.2]).sum()
+    assert categorical.entropy() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-6)
+    assert categorical.log_prob(jnp.array(1)) == pytest.approx(np.log(p[1]), abs=1e-6)
+    gaussian = GaussianActions(jnp.array([0.5, -1.0]), jnp.array([-0.3, 0.2]))
+    samples = jax.vmap(gaussian.sample)(jax.random.split(jax.random.key(0), 40_000))
+    log_probs = jax.vmap(gaussian.log_prob)(samples)
+    assert -float(log_probs.mean()) == pytest.approx(float(gaussian.entropy()), abs=0.02)
+    np.testing.assert_allclose(samples.std(0), np.exp([-0.3, 0.2]), rtol=0.02)
+
+
+def test_the_risk_schedule_goes_from_neutral_to_the_target():
+    world = World()
+    learner = learners.learner("rqe-mappo", world, total_updates=10, **SMALL)
+    state = learner.init(jax.random.key(0))
+    update = jax.jit(learner.update)
+    fractions = []
+    for i in range(8):
+        state, metrics = update(state, trajectory(world, learner, state, seed=i))
+        fractions.append(float(metrics["risk_fraction"]))
+    np.testing.assert_allclose(fractions, [0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1], atol=1e-6)
+
+
+def test_swept_numbers_reach_the_measure():
+    world = World()
+    learner = learners.learner("rqe-mappo", world, **SMALL)
+    state = learner.init(jax.random.key(0), tau=jnp.float32(3.5), epsilon=0.2)
+    assert float(state.measure.tau) == 3.5
+    assert float(state.epsilon) == pytest.approx(0.2)
+    assert learner.sweepable == {"tau", "epsilon", "learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words"),
+    [
+        ("rqe-mapo", {}, "did you mean rqe-mappo"),
+        ("rqe-mappo", {"taw": 1.0}, "did you mean tau"),
+        ("rqe-mappo", {"tau": 0.0}, "tau"),
+        ("rqe-mappo", {"tau": -1.0}, "tau"),
+        ("rqe-mappo", {"alpha": 0.1}, "its number is called tau"),
+        ("c51-cvar-mappo", {"alpha": 0.0}, "alpha"),
+        ("c51-cvar-mappo", {"alpha": 1.5}, "alpha"),
+        ("c51-cvar-mappo", {"support": (3.0, 3.0)}, "lowest < highest"),
+        ("c51-cvar-mappo", {"support": (3.0, -3.0)}, "lowest < highest"),
+        ("mappo", {"advantage": "entropic"}, "needs critic 'categorical' or 'quantile'"),
+        ("mappo", {"measure": "entropc:1"}, "did you mean entropic"),
+        ("rqe-mappo", {"measure": "cvar:0.1"}, "needs an entropic measure"),
+        ("rqe-mappo", {"measure": "var:0.1", "advantage": "influence"}, "influence function"),
+        ("mappo", {"rollout_steps": 7}, "segment_length 4 must divide"),
+        ("mappo", {"minibatches": 3}, "must divide the 8 segments"),
+        ("mappo", {"epsilon": -0.1}, "must not be negative"),
+        ("mappo", {"gamma": 1.5}, r"gamma must lie in \[0, 1\]"),
+        ("mean-variance-mappo", {"critic": "scalar"}, "needs critic 'dual'"),
+    ],
+)
+def test_bad_settings_get_one_clear_line(method, settings, words):
+    with pytest.raises(AverseError, match=words) as caught:
+        learners.learner(method, World(), **{**SMALL, **settings})
+    assert "\n" not in str(caught.value)
+
+
+def test_action_values_need_discrete_actions():
+    with pytest.raises(AverseError, match="discrete"):
+        learners.learner("rqe-mappo", World(Box(1)), **{**SMALL, "advantage": "action-value"})
+
+
+@pytest.mark.timeout(300)
+def test_ppo_and_rqe_mappo_learn_cartpole():
+    """Both beat a policy that pushes at random (about 20 steps) by far within 60,000 steps, on each of 3 seeds."""
+    env = environments.make("risky-cartpole", level="none")
+    assert env.num_agents == 1
+    for method in ("ppo", "rqe-mappo"):
+        run = averse.train(
+            "risky-cartpole", method, steps=6e4, seeds=3, environment_parameters={"level": "none"},
+            num_envs=16, rollout_steps=64,
+            **({"tau": 10.0} if method == "rqe-mappo" else {}),
+        )  # fmt: skip
+        evaluation = averse.evaluate(run, episodes=20)
+        for returns in evaluation.episodes.by_training_seed():
+            assert returns.mean() > 100, (method, returns.mean())

@@ -1,0 +1,102 @@
+"""Mixers against brute force: what is best for each agent by itself is best for the team."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from averse.learners.value_based.mixers import monotone_mixer, quantile_mixer, sum_mixer
+from averse.risk import CPW, CVaR, Expectation, MeanVariance, Quantiles, VaR, Wang
+
+AGENTS, ACTIONS, QUANTILES, STATE, CASES = 3, 4, 16, 5, 40
+JOINT = np.array(list(itertools.product(range(ACTIONS), repeat=AGENTS)))
+
+
+def random_params(mixer, key):
+    """Parameters far from the initial ones, of order one."""
+    params = mixer.init(key)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(tree, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
+
+
+def joint_values(own):
+    """Each agent's value of its part of every joint action: [A, n, N] -> [n^A, A, N]."""
+    return jnp.stack([own[i][JOINT[:, i]] for i in range(AGENTS)], axis=1)
+
+
+def regrets(mixer, measure, cases=CASES):
+    """How much better the best joint action is than the agents' own choices, on random mixers, states and returns."""
+    found = []
+    for case in range(cases):
+        keys = jax.random.split(jax.random.key(case), 4)
+        params = random_params(mixer, keys[0])
+        state = jax.random.normal(keys[1], (STATE,))
+        # Skewed returns of different spread, so that measures disagree with the mean.
+        spread = jnp.exp(jax.random.normal(keys[2], (AGENTS, ACTIONS, 1)))
+        own = jnp.sort(spread * jax.random.gumbel(keys[3], (AGENTS, ACTIONS, QUANTILES)), -1)
+        choices = measure(Quantiles(own)).argmax(-1)
+        totals = mixer.apply(params, joint_values(own), jnp.broadcast_to(state, (len(JOINT), STATE)))
+        values = np.asarray(measure(Quantiles(totals)))
+        chosen = np.flatnonzero((np.asarray(choices) == JOINT).all(-1)).item()
+        found.append((values.max() - values[chosen]) / (np.ptp(values) + 1e-6))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("measure", [VaR(0.3), VaR(0.05), CVaR(0.1), CVaR(0.5), Wang(0.75), CPW(0.71), Expectation()])
+def test_own_risk_greedy_choices_are_the_joint_risk_greedy_action(measure):
+    """RIGM (Shen et al. 2023) for VaR and three distortion measures, by brute force over all joint actions."""
+    assert regrets(quantile_mixer(AGENTS, STATE, 8), measure).max() < 1e-5
+
+
+def test_rigm_does_not_hold_for_every_measure():
+    """A weighted variance is no weighted sum of variances: the property above is not an empty one."""
+    assert regrets(quantile_mixer(AGENTS, STATE, 8), MeanVariance(0.3)).max() > 0.01
+
+
+def test_the_monotone_mixer_never_falls_in_an_agents_value():
+    mixer = monotone_mixer(AGENTS, STATE, 16, 16)
+    for case in range(CASES):
+        keys = jax.random.split(jax.random.key(case), 3)
+        params = random_params(mixer, keys[0])
+        state = jax.random.normal(keys[1], (STATE,))
+        slopes = jax.vmap(jax.grad(lambda q: mixer.apply(params, q[:, None], state)[0]))(  # noqa: B023
+            5.0 * jax.random.normal(keys[2], (50, AGENTS))
+        )
+        assert (slopes >= 0).all()
+        assert (slopes > 0).any()
+
+
+def test_own_greedy_choices_are_the_joint_greedy_action_of_qmix():
+    """IGM by brute force over all joint actions."""
+    mixer = monotone_mixer(AGENTS, STATE, 16, 16)
+    for case in range(CASES):
+        keys = jax.random.split(jax.random.key(case), 3)
+        params = random_params(mixer, keys[0])
+        state = jnp.broadcast_to(jax.random.normal(keys[1], (STATE,)), (len(JOINT), STATE))
+        own = 3.0 * jax.random.normal(keys[2], (AGENTS, ACTIONS, 1))
+        totals = np.asarray(mixer.apply(params, joint_values(own), state))[:, 0]
+        chosen = (np.asarray(own[..., 0].argmax(-1)) == JOINT).all(-1)
+        assert totals[chosen].item() == pytest.approx(totals.max(), rel=1e-6, abs=1e-6)
+
+
+def test_vdn_adds():
+    values = jax.random.normal(jax.random.key(0), (7, AGENTS, 1))
+    np.testing.assert_allclose(sum_mixer().apply({}, values, ()), np.asarray(values).sum(1), rtol=1e-6)
+
+
+def test_mixers_treat_each_moment_by_itself():
+    """Leading axes are batch axes: one call is as many calls."""
+    for mixer, size in ((monotone_mixer(AGENTS, STATE, 8, 8), 1), (quantile_mixer(AGENTS, STATE, 8), QUANTILES)):
+        keys = jax.random.split(jax.random.key(1), 3)
+        params = random_params(mixer, keys[0])
+        values = jax.random.normal(keys[1], (4, 2, AGENTS, size))
+        states = jax.random.normal(keys[2], (4, 2, STATE))
+        together = mixer.apply(params, values, states)
+        assert together.shape == (4, 2, size)
+        for t, b in itertools.product(range(4), range(2)):
+            np.testing.assert_allclose(
+                together[t, b], mixer.apply(params, values[t, b], states[t, b]), rtol=1e-5, atol=1e-5
+            )
