@@ -1,22 +1,24 @@
-"""The command `averse`: one sub-command per verb, each a dataclass that tyro turns into flags and help."""
+"""The command `averse`: one sub-command per verb, each a dataclass that becomes flags and help."""
 
 import argparse
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from averse.errors import AverseError, unknown_name
+from averse.commands import Command, parse
+from averse.errors import AverseError, DivergenceError
 from averse.files import cache_folder
+from averse.plugins import Registry
+from averse.settings import Count, NonNegative, Positive, Whole, field_names, settings
 
 
-@dataclass(frozen=True)
+@settings
 class ListArguments:
     """What there is: environments, methods and risk measures."""
 
@@ -24,18 +26,20 @@ class ListArguments:
     """Print JSON for machines."""
 
 
-@dataclass(frozen=True)
+@settings
 class TrainArguments:
     """Train a method in an environment. With --env and --method given, --help also lists their own settings."""
 
     env: str = "risky-cartpole"
-    """Environment; `averse list` names them. Its parameters are flags too, such as --level severe."""
+    """Environment: a name (`averse list`) or module:Attribute. Its parameters are flags too, such as --level severe."""
     method: str = "rqe-mappo"
-    """Method; `averse list` names them. Its settings are flags too, such as --tau 3."""
-    steps: float = 2e5
-    """Environment steps per seed."""
-    seeds: int = 1
+    """Method: a name (`averse list`) or module:Attribute. Its settings are flags too, such as --tau 3."""
+    steps: Positive = 2e5
+    """Environment steps per trial."""
+    seeds: Count = 1
     """How many training seeds (0, 1, ...)."""
+    seed: tuple[Whole, ...] = ()
+    """Which training seeds, in place of --seeds."""
     sweep: tuple[str, ...] = ()
     """Settings to sweep over, each with every seed: tau=0.3,1,10. One program in a compiled environment."""
     out: Path | None = None
@@ -44,17 +48,17 @@ class TrainArguments:
     """Finish the interrupted run in this directory instead; all other settings come from there."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
-    checkpoints: int = 10
+    checkpoints: Count = 10
     """How many checkpoints to write."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
-    """Compiled environments: train all runs side by side in one program, or one after another."""
+    """Compiled environments: train all trials side by side in one program, or one after another."""
     tensorboard: bool = False
     """Also write TensorBoard files (needs the extra `tensorboard`)."""
     quiet: bool = False
     """No progress bar and no summary."""
 
 
-@dataclass(frozen=True)
+@settings
 class EvaluateArguments:
     """Play fresh episodes with the policies of a run: mean, tail, collisions, each with a 95 % interval.
 
@@ -63,67 +67,59 @@ class EvaluateArguments:
 
     run: tyro.conf.Positional[Path]
     """Run directory."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Episodes per policy, 1000 where not given; tails want at least 1,000."""
     env: str | None = None
     """Where to play, if not where it was trained: a policy of intersection also acts in sumo-intersection."""
-    steps: float | None = None
+    steps: Positive | None = None
     """Where the environment never ends: steps per policy, 1e6 where not given."""
-    beta: float | None = None
+    beta: NonNegative | None = None
     """Where the environment never ends: price of variance in J = eta - beta zeta; that of the run where not given."""
     greedy: bool = False
     """The most likely action instead of a draw from the policy."""
-    workers: int | None = None
+    workers: Count | None = None
     """Simulator processes; as in training where not given. Compiled environments have none."""
     json: bool = False
     """Print JSON for machines."""
 
 
-@dataclass(frozen=True)
-class DemoArguments:
-    """Train mappo and rqe-mappo to cross an intersection, compare both with simple drivers in SUMO, draw both."""
-
-    out: Path = Path("runs/demo")
-    """Directory to create."""
-    trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
-    """Train in the intersection's compiled twin, or in the simulator; all figures are measured in SUMO."""
-    steps: float | None = None
-    """Environment steps (of 4 cars each) that each method is trained for; 1e6 in the twin, 1e5 in sumo."""
-    episodes: int = 500
-    """Evaluation episodes per policy; tails deserve 1,000, which take a minute longer."""
-
-
 def list_names(arguments: ListArguments) -> None:
+    """The command `averse list`."""
     from averse import environments, learners, risk
 
-    names = {"environments": environments.names(), "methods": learners.names(), "measures": risk.names()}
+    kinds = {
+        "environments": {name: environments.describe(name) for name in environments.names()},
+        "methods": {name: learners.method(name).description for name in learners.names()},
+        "measures": {name: risk.describe(name) for name in risk.names()},
+    }
     if arguments.json:
-        print(json.dumps(names, indent=2))
+        print(json.dumps(kinds, indent=2))
         return
-    for kind, members in names.items():
-        print(f"{kind}:\n  " + "\n  ".join(members))
+    for kind, members in kinds.items():
+        width = max(map(len, members))
+        print(f"{kind}:", *(f"  {name:{width}}  {words}" for name, words in members.items()), sep="\n")
 
 
 def train(arguments: TrainArguments) -> None:
+    """The command `averse train`."""
     from averse import training
 
     if arguments.resume is not None:
         run = training.resume(arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
     else:
-        parameters, settings = arguments.parameters, arguments.settings  # type: ignore[attr-defined]
-        swept = dict(_sweep(text) for text in arguments.sweep)
         config = training.configure(
             arguments.env,
             arguments.method,
             arguments.steps,
-            arguments.seeds,
-            environment_parameters=parameters.parameters(),
+            arguments.seed or arguments.seeds,
+            environment_parameters=_environment_parameters(arguments),
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
             fine_tune=arguments.fine_tune,
-            **{**dataclasses.asdict(settings), **swept},
+            **_learner_settings(arguments),
+            **dict(_sweep(text) for text in arguments.sweep),
         )
-        out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}"
+        out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
             print(training.describe(config))
         run = training.run_training(config, out, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
@@ -133,6 +129,7 @@ def train(arguments: TrainArguments) -> None:
 
 
 def evaluate(arguments: EvaluateArguments) -> None:
+    """The command `averse evaluate`."""
     import averse
 
     evaluation = averse.evaluate(
@@ -148,40 +145,19 @@ def evaluate(arguments: EvaluateArguments) -> None:
     print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else str(evaluation))
 
 
-def demo(arguments: DemoArguments) -> None:
-    from averse.experiments.demo import run_demo
-
-    run_demo(arguments.out, arguments.steps, arguments.episodes, arguments.trained_in)
-
-
-def _equilibrium() -> tuple[type, Callable[[Any], None]]:
-    from averse.experiments.equilibrium import EquilibriumArguments, run
-
-    return EquilibriumArguments, run
-
-
-def _drivers() -> tuple[type, Callable[[Any], None]]:
-    from averse.experiments.drivers import DriversArguments, run
-
-    return DriversArguments, run
-
-
-def _microgrids() -> tuple[type, Callable[[Any], None]]:
-    from averse.experiments.microgrids.command import MicrogridsArguments, run
-
-    return MicrogridsArguments, run
-
-
-# name -> what it takes and what it does, behind a function, so that a command imports only what it needs
-COMMANDS: dict[str, Callable[[], tuple[type, Callable[[Any], None]]]] = {
-    "list": lambda: (ListArguments, list_names),
-    "train": lambda: (TrainArguments, train),
-    "evaluate": lambda: (EvaluateArguments, evaluate),
-    "demo": lambda: (DemoArguments, demo),
-    "drivers": _drivers,
-    "equilibrium": _equilibrium,
-    "microgrids": _microgrids,
-}
+COMMANDS = Registry(
+    "command",
+    "averse.commands",
+    {
+        "list": Command(ListArguments, list_names),
+        "train": Command(TrainArguments, train),
+        "evaluate": Command(EvaluateArguments, evaluate),
+        "demo": "averse.experiments.demo:COMMAND",
+        "drivers": "averse.experiments.drivers:COMMAND",
+        "equilibrium": "averse.experiments.equilibrium:COMMAND",
+        "microgrids": "averse.experiments.microgrids.command:COMMAND",
+    },
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,16 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AverseError as error:
         print(f"averse: {error}", file=sys.stderr)
         return 2
+    except DivergenceError as error:
+        print(f"averse: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("averse: interrupted; a run goes on with averse train --resume", file=sys.stderr)
         return 130
-    except Exception as error:
-        from averse.training.train import DivergenceError
-
-        if isinstance(error, DivergenceError):
-            print(f"averse: {error}", file=sys.stderr)
-            return 1
-        raise
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -214,47 +186,80 @@ def _dispatch(arguments: list[str]) -> int:
         print(__version__)
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in COMMANDS:
-        raise unknown_name("command", name, COMMANDS)
+    _find_own_modules()
     # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    cls, command = COMMANDS[name]()
-    if cls is TrainArguments:
-        cls = _with_own_settings(rest)
+    command = COMMANDS.find(name)
+    if not isinstance(command, Command):
+        raise AverseError(f"{name} is no command: it is a {type(command).__name__}, not an averse.commands.Command")
+    cls = _with_own_settings(rest) if command.arguments is TrainArguments else command.arguments
     if name != "list":
         _use_compilation_cache()
-    command(tyro.cli(cls, prog=f"averse {name}", args=rest))
+    command.run(parse(cls, rest, f"averse {name}"))
     return 0
 
 
 def _overview() -> str:
     lines = ["averse: risk-averse multi-agent reinforcement learning", "", "usage: averse COMMAND [--help] ...", ""]
-    for name, command in COMMANDS.items():
-        lines.append(f"  {name:12} {(command()[0].__doc__ or '').splitlines()[0]}")
+    for name in COMMANDS.names():
+        lines.append(f"  {name:12} {(COMMANDS.find(name).arguments.__doc__ or '').splitlines()[0]}")
+    lines += ["", "A command of your own: averse my_module:COMMAND (averse.commands.Command)."]
     return "\n".join(lines)
+
+
+def _find_own_modules() -> None:
+    """`module:Attribute` is looked up where the user is, as Python does for scripts and `python -m`."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def _with_own_settings(arguments: list[str]) -> type:
     """The train command's dataclass with the flags of the chosen environment and method."""
-    from averse import environments, learners, training
+    from averse import environments, learners
+    from averse.learners.parts.measure import MeasureNumbers
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--env", default=TrainArguments.env)
     peek.add_argument("--method", default=TrainArguments.method)
     chosen, _ = peek.parse_known_args(arguments)
-    environment = environments.environment_class(chosen.env)
-    settings = learners.preset(chosen.method, **training.default_settings(environment(), chosen.method))
+    factory = environments.factory(chosen.env)
+    suggested = environments.suggested_settings(environments.make(chosen.env), chosen.method)
+    preset = learners.preset(chosen.method, **suggested)
+    groups: dict[str, Any] = {"settings": preset}
+    if dataclasses.is_dataclass(factory):
+        groups["parameters"] = environments.make(chosen.env)
+    if hasattr(preset, "measure"):
+        groups["numbers"] = MeasureNumbers()
     flat = tyro.conf.arg(name="", prefix_name=False)
     return dataclasses.make_dataclass(
         "TrainArguments",
         [
-            ("parameters", Annotated[environment, flat], dataclasses.field(default_factory=environment)),
-            ("settings", Annotated[type(settings), flat], dataclasses.field(default_factory=lambda: settings)),
+            (name, Annotated[type(default), flat], dataclasses.field(default_factory=lambda default=default: default))
+            for name, default in groups.items()
         ],
         bases=(TrainArguments,),
         frozen=True,
-        namespace={"__doc__": TrainArguments.__doc__},
+        namespace={"__doc__": TrainArguments.__doc__, "defaults": groups},
     )
+
+
+def _learner_settings(arguments: Any) -> dict[str, Any]:
+    """The method's settings where they are not what they would be without a flag."""
+    given = _changed(arguments.settings, arguments.defaults["settings"])
+    if "numbers" in arguments.defaults:
+        given |= _changed(arguments.numbers, arguments.defaults["numbers"])
+    return given
+
+
+def _environment_parameters(arguments: Any) -> dict[str, Any]:
+    """The environment's parameters where they are not their defaults."""
+    default = arguments.defaults.get("parameters")
+    return {} if default is None else _changed(arguments.parameters, default)
+
+
+def _changed(given: Any, default: Any) -> dict[str, Any]:
+    values = {name: getattr(given, name) for name in field_names(given)}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 def _sweep(text: str) -> tuple[str, list[float]]:

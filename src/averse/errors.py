@@ -1,4 +1,4 @@
-"""What goes wrong because of the caller: one exception type, one line, the nearest name."""
+"""What goes wrong: bad input (one exception type, one line, the nearest name), and training that diverges."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class AverseError(ValueError):
     """Bad input, told in one line that says what was wrong and what is allowed. The command line exits with code 2."""
+
+
+class DivergenceError(RuntimeError):
+    """Training produced numbers that are not finite; the last good checkpoint is kept. The exit code is 1."""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:

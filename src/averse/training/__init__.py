@@ -1,18 +1,10 @@
-"""The loop around a learner: rollouts, checkpoints, metrics, progress, resume."""
+"""The loop around a learner: configuration, rollouts, checkpoints, metrics, progress, resume."""
 
-from averse.training.defaults import default_settings
+from averse.training.config import TrainingConfig, configure
 from averse.training.describe import describe
+from averse.training.loop import run_training
+from averse.training.policy import Policy
 from averse.training.run import Run, load
-from averse.training.train import DivergenceError, configure, resume, run_training, train
+from averse.training.train import resume, train
 
-__all__ = [
-    "DivergenceError",
-    "Run",
-    "configure",
-    "default_settings",
-    "describe",
-    "load",
-    "resume",
-    "run_training",
-    "train",
-]
+__all__ = ["Policy", "Run", "TrainingConfig", "configure", "describe", "load", "resume", "run_training", "train"]

@@ -1,4 +1,4 @@
-"""Training in compiled environments: rollouts and updates of many runs are one XLA program."""
+"""Training in compiled environments: rollouts and updates of many trials are one XLA program."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +13,11 @@ from averse.compilation import jit
 from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
 from averse.environments.protocol import Environment
 from averse.learners.contract import Learner, Trajectory
+from averse.training.trainee import EpisodeRecord
 
 
 class LoopState(NamedTuple):
-    """All that goes from one update to the next, of one run; a checkpoint holds it whole."""
+    """All that goes from one update to the next, of one trial; a checkpoint holds it whole."""
 
     learner: Any
     environment: BatchState
@@ -31,16 +32,8 @@ class LoopState(NamedTuple):
     key: jax.Array
 
 
-class EpisodeRecord(NamedTuple):
-    """Episodes that ended, [T, B]; NaN where none did."""
-
-    returns: Any
-    lengths: Any
-    info: dict[str, Any]
-
-
 def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
-    """The state of a run before its first update."""
+    """The state of a trial before its first update."""
     learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
     batch, step = reset_batch(environment, environment_key, learner.num_envs)
     return LoopState(
@@ -112,32 +105,32 @@ def _update(environment: Environment, learner: Learner, state: LoopState, _: Non
 
 
 class CompiledGroup:
-    """Runs (seeds times swept values) that are trained side by side in one program.
+    """Trials that are trained side by side in one program: a `Trainee`.
 
-    On a CPU the small operations of one program keep one core busy; the runs are therefore dealt out in equal parts to
-    as many threads as there are cores, each executing the same compiled program. Where they do not come out even, the
-    last run is computed more than once: that costs less than compiling a second program.
+    On a CPU the small operations of one program keep one core busy; the trials are therefore dealt out in equal parts
+    to as many threads as there are cores, each executing the same compiled program. Where they do not come out even,
+    the last trial is computed more than once: that costs less than compiling a second program.
 
     Args:
-      runs: one dictionary per run, its seed and the swept numbers.
+      trials: one dictionary per trial, its seed and the swept numbers.
     """
 
-    def __init__(self, environment: Environment, learner: Learner, runs: list[dict[str, float]]):
-        self.environment, self.learner, self.trials = environment, learner, runs
+    def __init__(self, environment: Environment, learner: Learner, trials: list[dict[str, float]]):
+        self.environment, self.learner, self.trials = environment, learner, trials
         cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-        self._per_part = -(-len(runs) // min(cores, len(runs)))
-        self._num_parts = -(-len(runs) // self._per_part)
+        self._per_part = -(-len(trials) // min(cores, len(trials)))
+        self._num_parts = -(-len(trials) // self._per_part)
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 
     def start(self) -> None:
         """Begin at update 0."""
-        seeds = jnp.array([run["seed"] for run in self.trials], jnp.uint32)
-        swept = {name: jnp.array([run[name] for run in self.trials]) for name in self.trials[0] if name != "seed"}
+        seeds = jnp.array([trial["seed"] for trial in self.trials], jnp.uint32)
+        swept = {name: jnp.array([trial[name] for trial in self.trials]) for name in self.trials[0] if name != "seed"}
         self.restore(jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept))
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
-        """Do some updates; per run, the means of the learner's metrics and the episodes that ended."""
+        """Do some updates; per trial, the means of the learner's metrics and the episodes that ended."""
         if num_updates not in self._programs:
 
             def chunk(state: LoopState):
@@ -159,17 +152,24 @@ class CompiledGroup:
         return metrics, records
 
     def snapshot(self) -> LoopState:
-        """What a checkpoint must hold for training to go on bit for bit; leading axis: runs."""
+        """What a checkpoint must hold for training to go on bit for bit; leading axis: trials."""
         return jax.tree.map(lambda *x: jnp.concatenate(x)[: len(self.trials)], *self._parts)
+
+    def abstract(self) -> LoopState:
+        """Shapes and dtypes of a snapshot, without computing anything."""
+        count = len(self.trials)
+        swept = {name: jax.ShapeDtypeStruct((count,), np.float32) for name in self.trials[0] if name != "seed"}
+        seeds = jax.ShapeDtypeStruct((count,), np.uint32)
+        return jax.eval_shape(jax.vmap(partial(start, self.environment, self.learner)), seeds, swept)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""
-        runs = np.minimum(np.arange(self._num_parts * self._per_part), len(self.trials) - 1)
+        indices = np.minimum(np.arange(self._num_parts * self._per_part), len(self.trials) - 1)
         self._parts = [
             jax.tree.map(lambda x: x[part], snapshot)  # noqa: B023
-            for part in runs.reshape(self._num_parts, self._per_part)
+            for part in indices.reshape(self._num_parts, self._per_part)
         ]
 
     def learner_states(self) -> Any:
-        """The learners' states, leading axis: runs."""
+        """The learner's states, leading axis: trials."""
         return self.snapshot().learner

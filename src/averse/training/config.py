@@ -4,64 +4,86 @@ import dataclasses
 import itertools
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from averse import environments, learners
 from averse.environments.protocol import Description
-from averse.errors import AverseError
+from averse.errors import AverseError, unknown_name
 from averse.learners.contract import Learner
+from averse.learners.parts.measure import MeasureNumbers, measure_fields, risk_measure, with_numbers
+from averse.settings import Count, Whole, check_value, field_names, hints_of, is_sequence, settings
+from averse.version import __version__
 
-FORMAT = 1  # of the run directory; raised when an older averse could not read a newer one
+FORMAT = 2  # of the run directory; raised when another averse could not read it
 
 
-@dataclass(frozen=True)
+@settings
 class TrainingConfig:
-    """A training run: one environment, one method, some seeds, and at most a sweep over the learner's numbers."""
+    """A training run: one environment, one method, some seeds, and at most a sweep over the method's numbers.
+
+    Every combination of a seed and swept values is one *trial*.
+    """
 
     environment: str
+    """A name of `averse.environments`, or `module:Attribute`."""
     environment_parameters: dict[str, Any]
+    """What builds the environment again."""
     method: str
-    learner: dict[str, Any]  # the complete configuration of the learner
-    steps: int  # environment steps per run, rounded up to whole updates
-    seeds: tuple[int, ...]
-    sweep: dict[str, tuple[float, ...]] = field(default_factory=dict)  # setting -> values; every value with every seed
-    checkpoints: int = 10  # how many checkpoints a run writes
-    seeds_as: Literal["vmap", "loop"] = "vmap"  # compiled environments: all runs in one program, or one after another
-    fine_tune: str | None = None  # run directory whose networks this training begins with
+    """A name of `averse.learners`, or `module:Attribute`."""
+    learner: dict[str, Any]
+    """The complete configuration of the learner."""
+    steps: Count
+    """Environment steps per trial, rounded up to whole updates."""
+    seeds: tuple[Whole, ...]
+    """Training seeds, all different."""
+    sweep: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Setting -> values; every value with every seed."""
+    checkpoints: Count = 10
+    """How many checkpoints a trial writes."""
+    seeds_as: Literal["vmap", "loop"] = "vmap"
+    """Compiled environments: all trials side by side in one program, or one after another."""
+    fine_tune: str | None = None
+    """Run directory whose networks this training begins with."""
+    environment_object: Any = field(default=None, compare=False, repr=False)
+    """The environment itself where nothing can build it again; such a run cannot be stored."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise AverseError(f"steps must be at least 1, not {self.steps}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise AverseError(f"seeds must be one or more different numbers, not {list(self.seeds)}")
-        if self.checkpoints < 1:
-            raise AverseError(f"checkpoints must be at least 1, not {self.checkpoints}")
-        if self.seeds_as not in ("vmap", "loop"):
-            raise AverseError(f"seeds_as must be vmap or loop, not {self.seeds_as!r}")
+            raise AverseError(f"seeds must be one or more different whole numbers >= 0, not {list(self.seeds)}")
+        for name, values in self.sweep.items():
+            if not values or len(set(values)) < len(values):
+                raise AverseError(f"a sweep over {name} needs one or more different numbers, not {list(values)}")
 
     def build_environment(self) -> Description:
+        """The environment, built anew (or the very object that the configuration was made with)."""
+        if self.environment_object is not None:
+            return self.environment_object
         return environments.make(self.environment, **self.environment_parameters)
 
     def learner_config(self) -> Any:
-        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in self.learner.items()}
-        return learners.preset(self.method, **settings)
+        """The learner's configuration as an object."""
+        return learners.preset(self.method, **self.learner)
 
     def build_learner(self, environment: Description) -> Learner:
-        learner = learners.build(self.method, self.learner_config(), environment, self.total_updates)
+        """The learner, built anew. Raises AverseError for settings and sweeps that it does not take."""
+        config = self.learner_config()
+        learner = learners.build(self.method, config, environment, self.total_updates)
         for name, values in self.sweep.items():
             if name not in learner.sweepable:
-                raise AverseError(
-                    f"cannot sweep {name!r} of {self.method}; allowed: {', '.join(sorted(learner.sweepable))}"
-                )
-            if not values:
-                raise AverseError(f"a sweep over {name} needs at least one value")
-            for value in values:  # each value passes the checks of a single run
-                learners.build(self.method, dataclasses.replace(self.learner_config(), **{name: value}), environment, 1)
+                allowed = ", ".join(sorted(learner.sweepable)) or "nothing"
+                raise AverseError(f"cannot sweep {name!r} of {self.method}; allowed: {allowed}")
+            for value in values:  # each value passes the checks of a single trial
+                learners.build(self.method, _replaced(config, name, value), environment, 1)
         return learner
 
     @property
     def total_updates(self) -> int:
+        """Updates per trial."""
         config = self.learner_config()
         return math.ceil(self.steps / (config.num_envs * config.rollout_steps))
 
@@ -75,26 +97,156 @@ class TrainingConfig:
             for seed in self.seeds
         ]
 
-    def to_json(self) -> str:
-        from averse.version import __version__
+    def require_storable(self) -> None:
+        """Raises AverseError, with a line on what to do, if the environment could not be built again from a file."""
+        if self.environment_object is not None:
+            environments.specification(self.environment_object)
 
-        content = {"format": FORMAT, "averse": __version__, **dataclasses.asdict(self)}
-        return json.dumps(_finite(content), indent=2) + "\n"
+    def to_json(self) -> str:
+        """What `config.json` holds."""
+        content = {name: getattr(self, name) for name in field_names(self) if name != "environment_object"}
+        return json.dumps(_finite({"format": FORMAT, "averse": __version__, **content}), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "TrainingConfig":
         """Raises AverseError if the text is not a configuration of this format."""
         try:
             content = _infinite(json.loads(text))
-            version = content.pop("format")
-            content.pop("averse")
+            version, written_by = content.pop("format"), content.pop("averse")
             if version != FORMAT:
-                raise AverseError(f"its format is {version!r}, this averse reads {FORMAT}")
-            content["seeds"] = tuple(content["seeds"])
+                raise AverseError(
+                    f"it has format {version!r} (averse {written_by}) and this averse reads {FORMAT}: train it again"
+                )
             content["sweep"] = {name: tuple(values) for name, values in content["sweep"].items()}
             return cls(**content)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise AverseError(f"its config.json is damaged ({error})") from error
+
+
+def configure(
+    environment: str | Description,
+    method: Any,
+    steps: float = 2e5,
+    seeds: int | Sequence[int] = 1,
+    *,
+    environment_parameters: dict[str, Any] | None = None,
+    checkpoints: int = 10,
+    seeds_as: Literal["vmap", "loop"] = "vmap",
+    fine_tune: str | Path | None = None,
+    **settings: Any,
+) -> TrainingConfig:
+    """A checked configuration of a training run.
+
+    Args:
+      environment: a name, `module:Attribute`, or an environment.
+      method: a name, `module:Attribute`, or a method's configuration.
+      steps: environment steps per trial.
+      seeds: how many training seeds (0, 1, ...) or which.
+      environment_parameters: of a named environment; those that are no settings of the method can as well be given
+        among the `settings`.
+      checkpoints: how many a trial writes.
+      seeds_as: whether the trials of a compiled environment are one program, or trained one after another.
+      fine_tune: run directory whose networks to begin with.
+      settings: the method's settings. A sequence for a setting that is one number is a sweep: `tau=[0.3, 1, 10]`.
+
+    Raises AverseError for anything unknown, out of range or contradictory.
+    """
+    named = isinstance(method, str)
+    name, preset = (method, learners.preset(method)) if named else learners.named_configuration(method)
+    parameters = dict(environment_parameters or {})
+    if isinstance(environment, str):
+        settings, parameters = _sorted_out(settings, parameters, preset, name, environment)
+    elif parameters:
+        raise AverseError("environment_parameters are for an environment that is given by its name")
+    built = environments.make(environment, **parameters) if isinstance(environment, str) else environment
+    swept = {key: _numbers(key, value) for key, value in settings.items() if _is_sweep(preset, key, value)}
+    fixed = {key: value for key, value in settings.items() if key not in swept}
+    if named:
+        fixed = {**environments.suggested_settings(built, name), **fixed}
+    else:
+        fixed = {**{field: getattr(preset, field) for field in field_names(preset)}, **fixed}
+    config = learners.preset(name, **fixed)
+    for key, values in swept.items():
+        # The configuration's own measure is that of the first trial, not one that nobody is trained with.
+        config = _replaced(config, key, values[0]) if key in field_names(MeasureNumbers) and values else config
+    where, parameters, unstorable = _specified(environment, built)
+    result = TrainingConfig(
+        environment=where,
+        environment_parameters=parameters,
+        method=name,
+        learner={field: getattr(config, field) for field in field_names(config)},
+        steps=whole("steps", steps),
+        seeds=_seeds(seeds),
+        sweep=swept,
+        checkpoints=checkpoints,
+        seeds_as=seeds_as,
+        fine_tune=None if fine_tune is None else str(Path(fine_tune).resolve()),  # resumed from any folder
+        environment_object=unstorable,
+    )
+    result.build_learner(built)
+    return result
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number from 1 on, also where it is written as a float: 1e6. Raises AverseError for anything else."""
+    number = float(value) if isinstance(value, float | np.floating) else value
+    return check_value(name, Count, int(number) if isinstance(number, float) and number.is_integer() else number)
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int | np.integer):
+        return tuple(range(check_value("seeds", Count, seeds)))
+    return check_value("seeds", tuple[Whole, ...], seeds)
+
+
+def _specified(environment: Any, built: Description) -> tuple[str, dict[str, Any], Any]:
+    """The name and parameters of an environment, and itself where these could not build it again."""
+    if isinstance(environment, str):
+        return environment, environments.parameters_of(built), None
+    try:
+        return *environments.specification(environment), None
+    except AverseError:  # told when the run is to be stored
+        return type(environment).__name__, {}, environment
+
+
+def _sorted_out(
+    settings: dict[str, Any], parameters: dict[str, Any], preset: Any, method: str, environment: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The method's settings, and the environment's parameters among what was given."""
+    of_method = [*field_names(preset), *(field_names(MeasureNumbers) if hasattr(preset, "measure") else [])]
+    of_environment = environments.parameter_names(environment)
+    moved = {name: value for name, value in settings.items() if name not in of_method and name in of_environment}
+    kept = {name: value for name, value in settings.items() if name not in moved}
+    for name in kept:
+        if name not in of_method:
+            raise unknown_name(f"setting of {method} or parameter of {environment}", name, of_method + of_environment)
+    for name in moved:
+        if name in parameters:
+            raise AverseError(f"{name} is given twice, by itself and among environment_parameters")
+    return kept, {**parameters, **moved}
+
+
+def _is_sweep(preset: Any, name: str, value: Any) -> bool:
+    hint = hints_of(type(preset)).get(name)
+    return isinstance(value, list | tuple | np.ndarray) and not (hint is not None and is_sequence(hint))
+
+
+def _numbers(name: str, values: Any) -> tuple[float, ...]:
+    """The values of a sweep."""
+    plain = np.asarray(values).tolist() if isinstance(values, np.ndarray) else list(values)
+    if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
+        raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r}")
+    return tuple(float(x) for x in plain)
+
+
+def _replaced(config: Any, name: str, value: float) -> Any:
+    """A configuration with another number, its own or its measure's."""
+    if name in field_names(config):
+        return dataclasses.replace(config, **{name: value})
+    measure = risk_measure(config)
+    if name not in measure_fields(measure):
+        return config  # no such number: whoever builds the learner says so
+    return dataclasses.replace(config, measure=str(with_numbers(measure, {name: value})))
 
 
 def _finite(value: Any) -> Any:

@@ -6,8 +6,9 @@ from averse.environments import is_compiled
 from averse.environments.protocol import Box
 from averse.games import tractability_margin
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
+from averse.learners.parts.measure import measure_fields, risk_measure
 from averse.learners.parts.replay import size_in_bytes
-from averse.learners.policy_gradient.config import MAPPOConfig, risk_measure
+from averse.learners.policy_gradient.config import MAPPOConfig
 from averse.learners.value_based.config import ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
@@ -24,7 +25,7 @@ def describe(config: TrainingConfig) -> str:
     lines = [
         f"{config.method} on {config.environment} ({where}; {environment.num_agents} agents, {actions}, "
         f"horizon {environment.horizon})",
-        f"  {len(config.trials)} runs x {config.total_updates} updates x {per_update:,} steps",
+        f"  {len(config.trials)} trials x {config.total_updates} updates x {per_update:,} steps",
     ]
     for name, values in config.sweep.items():
         lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
@@ -49,7 +50,7 @@ def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environ
     if settings.dynamic_risk:
         risk = "dynamic" if settings.fixed_alpha is None else f"cvar:{settings.fixed_alpha:g}"
     else:
-        risk = str(risk_measure(settings))
+        risk = _measure_text(config, settings)
     state = jax.eval_shape(config.build_learner(environment).init, jax.random.key(0))
     size = size_in_bytes(state.replay) * len(config.trials)
     fresh = settings.num_envs / (settings.batch_size * settings.gradient_steps)
@@ -65,7 +66,8 @@ def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environ
 def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -> list[str]:
     measure = risk_measure(settings)
     lines = [
-        f"  critic {settings.critic}, advantage {settings.advantage}, measure {measure}, epsilon {settings.epsilon:g}"
+        f"  critic {settings.critic}, advantage {settings.advantage}, measure {_measure_text(config, settings)}, "
+        f"epsilon {settings.epsilon:g}"
     ]
     if settings.critic in ("categorical", "quantile"):
         low, high = settings.support or environment.return_bounds(settings.gamma)
@@ -80,3 +82,9 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
             "where the equilibrium of a matrix game is sure to be computable"
         )
     return lines
+
+
+def _measure_text(config: TrainingConfig, settings) -> str:
+    """The measure; without its number where that is swept over."""
+    measure = risk_measure(settings)
+    return measure.kind if measure_fields(measure) & config.sweep.keys() else str(measure)

@@ -13,33 +13,33 @@ import jax.numpy as jnp
 from averse.errors import AverseError
 from averse.training.config import TrainingConfig
 from averse.training.run import Run, load
+from averse.training.trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
 NETWORKS = ("actor", "critic")
 
 
-def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: TrainingConfig) -> Any:
+def take_over(fresh: Any, trials: list[int], source: Run, config: TrainingConfig) -> Any:
     """Learner states whose networks are those of `source`.
 
     Args:
-      fresh: learner states of some runs, leading axis [R].
-      states: those of `source`, leading axis: its runs. The k-th run of the new training begins with the k-th of them;
-        a single one serves all.
-      runs: which runs of the new training these are, [R].
+      fresh: learner states of some trials, leading axis [R].
+      trials: which trials of the new training these are, [R].
+      source: the k-th trial of the new training begins with its k-th policy; a single one serves all.
       config: of the new training.
 
     A critic of another kind, size, support or scale is not taken over: its numbers mean something else. Raises
     AverseError if the actors differ, or there are neither one nor enough policies.
     """
-    available = len(source.config.trials)
-    if available > 1 and max(runs) >= available:
+    available = len(source.trials)
+    if available > 1 and max(trials) >= available:
         raise AverseError(
-            f"{source.path} has {available} policies, too few for {max(runs) + 1} runs; or use one of one"
+            f"{source.path} has {available} policies, too few for {max(trials) + 1} trials; or use one of one"
         )
-    chosen = jnp.array([run if available > 1 else 0 for run in runs])
+    chosen = jnp.array([trial if available > 1 else 0 for trial in trials])
     for name in NETWORKS:
-        old, new = getattr(states, name, None), getattr(fresh, name, None)
+        old, new = getattr(source.learner_states, name, None), getattr(fresh, name, None)
         if old is None or new is None:
             raise AverseError(
                 f"cannot begin with the networks of {source.config.method}: only actor-critic methods can"
@@ -71,11 +71,7 @@ def _meaning(config: TrainingConfig) -> list[Any]:
     return meaning
 
 
-def begin_with(trainee: Any, runs: list[int], path: Path, config: TrainingConfig) -> None:
-    """Give a `CompiledGroup` or `HostGroup` that has just started the networks of the run in `path`."""
-    source = load(path)
+def begin_with(trainee: Trainee, trials: list[int], path: Path, config: TrainingConfig) -> None:
+    """Give trials that have just started the networks of the run in `path`."""
     snapshot = trainee.snapshot()
-    learner = take_over(trainee.learner_states(), source.learner_states, runs, source, config)
-    trainee.restore(
-        {**snapshot, "learner": learner} if isinstance(snapshot, dict) else snapshot._replace(learner=learner)
-    )
+    trainee.restore(snapshot._replace(learner=take_over(snapshot.learner, trials, load(path), config)))

@@ -1,6 +1,6 @@
 """Training in host environments: actors step in worker processes while the learner stays one compiled program."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,25 +8,42 @@ import numpy as np
 
 from averse.environments.batch import where_done
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
+from averse.errors import AverseError
 from averse.learners.contract import Learner, Trajectory
-from averse.training.compiled import EpisodeRecord
+from averse.training.trainee import EpisodeRecord
+
+
+class HostSnapshot(NamedTuple):
+    """What a checkpoint holds of a trial in a host environment."""
+
+    learner: Any  # the learner's state, leading axis of one trial
+    updates: Any  # int32 [], updates done
 
 
 class HostGroup:
-    """One run in a host environment.
+    """One trial in a host environment: a `Trainee`.
 
     Episodes start afresh at each checkpoint (a simulator's inside cannot be saved exactly), in an interrupted and in an
     uninterrupted run alike, so that both end with the same parameters if the environment is deterministic by its seeds.
+
+    Args:
+      trials: a single one, its seed and the swept numbers.
+      vector: the running environments; may be missing where nothing is to advance.
     """
 
     def __init__(
-        self, environment: HostEnvironment, learner: Learner, runs: list[dict[str, float]], vector: HostVector
+        self,
+        environment: HostEnvironment,
+        learner: Learner,
+        trials: list[dict[str, float]],
+        vector: HostVector | None = None,
     ):
-        assert len(runs) == 1
-        self.environment, self.learner, self.trials, self.vector = environment, learner, runs, vector
+        if len(trials) != 1:
+            raise AverseError(f"a host environment trains one trial at a time, not {len(trials)}")
+        self.environment, self.learner, self.trials, self.vector = environment, learner, trials, vector
         self._act = jax.jit(self._act_at)
         self._update = jax.jit(learner.update, donate_argnums=0)
-        self._key = jax.random.key(int(runs[0]["seed"]))
+        self._key = jax.random.key(int(trials[0]["seed"]))
         self.state: Any
         self.updates = 0
         self._step: TimeStep | None = None
@@ -39,12 +56,15 @@ class HostGroup:
         return *self.learner.act(state, observations, available, key, memory=memory), memory
 
     def start(self) -> None:
+        """Begin at update 0."""
         swept = {name: jnp.float32(value) for name, value in self.trials[0].items() if name != "seed"}
         self.state = self.learner.init(jax.random.fold_in(self._key, 0), **swept)
         self.updates = 0
         self._step = None
 
     def _begin_episodes(self) -> None:
+        if self.vector is None:
+            raise AverseError("there is no running environment to train in")
         seed = np.random.SeedSequence([int(self.trials[0]["seed"]), self.updates]).generate_state(1)[0]
         self._step = self.vector.reset_endless(int(seed))
         num_envs, num_agents = self.learner.num_envs, self.environment.num_agents
@@ -75,6 +95,7 @@ class HostGroup:
         for t in range(self.learner.rollout_steps):
             before = self._step
             assert before is not None
+            assert self.vector is not None
             actions, extras, memory = self._act(
                 self.state, self._key, self.updates, t, before.observations, before.available, self._carry, self._first
             )
@@ -83,12 +104,24 @@ class HostGroup:
             self._returns += after.rewards.mean(-1)
             self._lengths += 1
             # Numpy arrays until the update, which takes the whole trajectory to the device at once.
-            transition = [
-                before.observations, before.global_state, before.available, actions, extras, after.rewards, after.costs,
-                after.terminated, after.truncated, self._active, self._first,
-                after.next_observations, after.next_global_state, after.next_available, memory,
-            ]  # fmt: skip
-            steps.append(Trajectory._make(transition))
+            transition = Trajectory(
+                observations=before.observations,
+                global_state=before.global_state,
+                available=before.available,
+                actions=actions,
+                extras=extras,
+                rewards=after.rewards,
+                costs=after.costs,
+                terminated=after.terminated,
+                truncated=after.truncated,
+                active=self._active,
+                first=self._first,
+                next_observations=after.next_observations,
+                next_global_state=after.next_global_state,
+                next_available=after.next_available,
+                memory=memory,
+            )
+            steps.append(transition)
             info = {name: np.where(done, value, np.nan) for name, value in after.info.items()}
             ended.append(
                 EpisodeRecord(np.where(done, self._returns, np.nan), np.where(done, self._lengths, np.nan), info)
@@ -102,16 +135,23 @@ class HostGroup:
         stack = lambda *leaves: np.stack(leaves)  # noqa: E731
         return jax.tree.map(stack, *steps), jax.tree.map(stack, *ended)
 
-    def snapshot(self) -> Any:
+    def snapshot(self) -> HostSnapshot:
         """What a checkpoint must hold; running episodes are given up here, whether or not the run is then killed."""
         self._step = None
-        return {"learner": self.learner_states(), "updates": jnp.int32(self.updates)}
+        return HostSnapshot(self.learner_states(), jnp.int32(self.updates))
 
-    def restore(self, snapshot: Any) -> None:
-        self.state = jax.tree.map(lambda x: x[0], snapshot["learner"])
-        self.updates = int(snapshot["updates"])
+    def abstract(self) -> HostSnapshot:
+        """Shapes and dtypes of a snapshot, without computing anything."""
+        swept = {name: jax.ShapeDtypeStruct((1,), np.float32) for name in self.trials[0] if name != "seed"}
+        state = jax.eval_shape(jax.vmap(lambda numbers: self.learner.init(self._key, **numbers), axis_size=1), swept)
+        return HostSnapshot(state, jax.ShapeDtypeStruct((), np.int32))
+
+    def restore(self, snapshot: HostSnapshot) -> None:
+        """Go on from a snapshot."""
+        self.state = jax.tree.map(lambda x: x[0], snapshot.learner)
+        self.updates = int(snapshot.updates)
         self._step = None
 
     def learner_states(self) -> Any:
-        """The learner's state with a leading axis of one run."""
+        """The learner's state with a leading axis of one trial."""
         return jax.tree.map(lambda x: x[None], self.state)

@@ -11,7 +11,7 @@ import numpy as np
 from averse.errors import AverseError
 from averse.files import write_text
 from averse.statistics import cvar
-from averse.training.compiled import EpisodeRecord
+from averse.training.trainee import EpisodeRecord
 
 TAIL = 0.05
 
@@ -40,10 +40,10 @@ def require_tensorboard(wanted: bool) -> None:
 
 
 class MetricsLog:
-    """One JSON object per line: update, steps, the run's seed and swept settings, learner metrics, episode figures."""
+    """One JSON object per line: trial, update, steps, its seed and swept settings, learner metrics, episode figures."""
 
-    def __init__(self, path: Path, keep_until: dict[str, int] | None = None, tensorboard: bool = False):
-        """`keep_until`: of a resumed run, the updates at each group's checkpoint; later lines are dropped."""
+    def __init__(self, path: Path, keep_until: dict[int, int] | None = None, tensorboard: bool = False):
+        """`keep_until`: of a resumed run, the updates at each trial's checkpoint; later lines are dropped."""
         self.path = path
         kept = []
         if keep_until is not None and path.exists():
@@ -52,25 +52,25 @@ class MetricsLog:
                     row = json.loads(line)
                 except json.JSONDecodeError:  # the line that the kill cut short
                     continue
-                if row["update"] <= keep_until.get(str(row["run"]), 0):
+                if row["update"] <= keep_until.get(row["trial"], 0):
                     kept.append(line + "\n")
             write_text(path, "".join(kept))
         self._file = path.open("a")
         self._writers: dict[int, Any] = {}
         self._tensorboard = tensorboard
 
-    def write(self, run: int, settings: dict[str, float], update: int, steps: int, figures: dict[str, float]) -> None:
-        row = {"run": run, "update": update, "steps": steps, **settings, **figures}
+    def write(self, trial: int, settings: dict[str, float], update: int, steps: int, figures: dict[str, float]) -> None:
+        row = {"trial": trial, "update": update, "steps": steps, **settings, **figures}
         finite = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
         if self._tensorboard:
-            if run not in self._writers:
+            if trial not in self._writers:
                 from tensorboardX import SummaryWriter
 
-                self._writers[run] = SummaryWriter(str(self.path.parent / "tensorboard" / f"run-{run}"))
+                self._writers[trial] = SummaryWriter(str(self.path.parent / "tensorboard" / f"trial-{trial}"))
             for name, value in figures.items():
-                self._writers[run].add_scalar(name, value, steps)
+                self._writers[trial].add_scalar(name, value, steps)
 
     def close(self) -> None:
         self._file.close()

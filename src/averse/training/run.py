@@ -11,40 +11,22 @@ import jax
 import numpy as np
 
 from averse import environments
-from averse.environments import is_compiled
-from averse.environments.protocol import Description, Environment
+from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
 from averse.errors import AverseError
 from averse.learners.contract import Learner
 from averse.training.checkpoints import Checkpoints
-from averse.training.compiled import start
+from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
-
-
-def groups_of(config: TrainingConfig, compiled: bool) -> list[list[int]]:
-    """Which runs (indices into `config.trials`) are trained together: all of them, or one after another."""
-    indices = list(range(len(config.trials)))
-    return [indices] if compiled and config.seeds_as == "vmap" else [[index] for index in indices]
-
-
-def checkpoint_folder(run_directory: Path, group: int) -> Path:
-    return run_directory / "checkpoints" / f"group-{group}"
-
-
-def abstract_snapshot(config: TrainingConfig, environment: Description, learner: Learner, group: list[int]) -> Any:
-    """Shapes and dtypes of a group's snapshot, without computing anything."""
-    swept = {name: jax.ShapeDtypeStruct((len(group),), np.float32) for name in config.sweep}
-    seeds = jax.ShapeDtypeStruct((len(group),), np.uint32)
-    if isinstance(environment, Environment):
-        return jax.eval_shape(jax.vmap(functools.partial(start, environment, learner)), seeds, swept)
-    state = jax.eval_shape(jax.vmap(lambda seed, numbers: learner.init(jax.random.key(seed), **numbers)), seeds, swept)
-    return {"learner": state, "updates": jax.ShapeDtypeStruct((), np.int32)}
+from averse.training.host import HostGroup
+from averse.training.policy import Policy
+from averse.training.trainee import Trainee
 
 
 @dataclass(frozen=True)
 class Run:
-    """What `averse.train` returns and `averse.load` reads: the configuration and the newest policies.
+    """What `averse.train` returns and `averse.load` reads: the configuration and the newest policies, one per trial.
 
-    `learner_states` has a leading axis over `config.trials`; `updates` says how far each has come.
+    `learner_states` has a leading axis over `trials`; `updates` says how far each has come.
     """
 
     config: TrainingConfig
@@ -52,21 +34,77 @@ class Run:
     learner_states: Any
     updates: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        where = "not stored" if self.path is None else str(self.path)
+        done = "" if self.finished else f", {min(self.updates)} of {self.config.total_updates} updates"
+        return f"Run({self.config.method} on {self.config.environment}, {len(self.trials)} trials{done}, {where})"
+
     @functools.cached_property
     def environment(self) -> Description:
+        """The environment that the policies were trained in."""
         return self.config.build_environment()
 
     @functools.cached_property
     def learner(self) -> Learner:
+        """The functions of the method that trained them."""
         return self.config.build_learner(self.environment)
 
-    def state(self, index: int) -> Any:
-        """The learner's state of one run."""
-        return jax.tree.map(lambda x: x[index], self.learner_states)
+    @property
+    def trials(self) -> list[dict[str, float]]:
+        """Seed and swept settings of each trial: `{"seed": 0, "tau": 1.0}` and so on."""
+        return self.config.trials
 
-    def policy(self, index: int = 0, greedy: bool = False) -> "Policy":
-        """A callable from observations to actions, for your own code: `actions = run.policy()(observations)`."""
-        return Policy(self.learner, self.state(index), self.environment, greedy)
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has done all of its updates."""
+        return all(done >= self.config.total_updates for done in self.updates)
+
+    def trial(self, index: int | None = None, **settings: float) -> int:
+        """The number of a trial, by itself or by its seed and swept settings: `run.trial(tau=3, seed=1)`.
+
+        Raises AverseError unless exactly one trial is meant.
+        """
+        trials = self.trials
+        if index is not None and settings:
+            raise AverseError("choose a trial by its number or by its settings, not by both")
+        if index is not None:
+            if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(trials):
+                raise AverseError(f"the trials of this run are numbered 0 to {len(trials) - 1}; there is no {index!r}")
+            return int(index)
+        known = list(trials[0])
+        for name in settings:
+            if name not in known:
+                raise AverseError(f"trials of this run are told apart by {', '.join(known)}, not by {name!r}")
+        found = [i for i, trial in enumerate(trials) if all(trial[name] == value for name, value in settings.items())]
+        if len(found) == 1:
+            return found[0]
+        given = ", ".join(f"{name}={value:g}" for name, value in settings.items()) or "nothing chosen"
+        values = "; ".join(
+            f"{name} {', '.join(f'{value:g}' for value in dict.fromkeys(trial[name] for trial in trials))}"
+            for name in known
+        )
+        raise AverseError(f"choose one of {len(trials)} trials ({values}); {given} leaves {len(found)}")
+
+    def state(self, index: int) -> Any:
+        """The learner's state of one trial."""
+        chosen = self.trial(index)
+        return jax.tree.map(lambda x: x[chosen], self.learner_states)
+
+    def policy(
+        self, index: int | None = None, *, greedy: bool = False, random_seed: int = 0, **settings: float
+    ) -> Policy:
+        """The policy of one trial, for your own code: `actions = run.policy(tau=3, seed=1)(observations)`.
+
+        Args:
+          index: number of the trial, if it is not chosen by its settings; a run of one trial needs neither.
+          greedy: the most likely action instead of a draw from the policy.
+          random_seed: of the draws.
+          settings: `seed` (the training seed) and swept settings of the trial.
+
+        Raises AverseError unless exactly one trial is meant.
+        """
+        state = self.state(self.trial(index, **settings))
+        return Policy(self.learner, state, self.environment, greedy=greedy, random_seed=random_seed)
 
     def moved_to(self, environment: str) -> "Run":
         """The same policies in another environment that looks alike to them, such as a simulator's compiled twin.
@@ -74,9 +112,11 @@ class Run:
         It takes over the parameters that both environments have. Raises AverseError for an unknown environment and for
         one whose observations, actions or agents are not those that the policies know.
         """
-        known = {field.name for field in dataclasses.fields(environments.environment_class(environment))}
+        known = environments.parameter_names(environment)
         parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
-        config = dataclasses.replace(self.config, environment=environment, environment_parameters=parameters)
+        config = dataclasses.replace(
+            self.config, environment=environment, environment_parameters=parameters, environment_object=None
+        )
         moved = dataclasses.replace(self, config=config)
         for what in ("num_agents", "action_space", "observation_size", "global_state_size"):
             here, there = getattr(self.environment, what), getattr(moved.environment, what)
@@ -86,41 +126,35 @@ class Run:
                 )
         return moved
 
-    @property
-    def finished(self) -> bool:
-        return all(done >= self.config.total_updates for done in self.updates)
+
+def groups_of(config: TrainingConfig, compiled: bool) -> list[list[int]]:
+    """Which trials (by number) are trained together: all of them, or one after another."""
+    indices = list(range(len(config.trials)))
+    return [indices] if compiled and config.seeds_as == "vmap" else [[index] for index in indices]
 
 
-class Policy:
-    """`policy(observations [A, O] or [B, A, O], available=None) -> actions`, with its own random key."""
+def trainee_of(
+    config: TrainingConfig,
+    environment: Description,
+    learner: Learner,
+    group: list[int],
+    vector: HostVector | None = None,
+) -> Trainee:
+    """The trials of a group, ready to be started or restored.
 
-    def __init__(self, learner: Learner, state: Any, environment: Description, greedy: bool, seed: int = 0):
-        from averse.environments.protocol import num_available
+    Args:
+      vector: the running environments where these are no compiled ones; not needed where nothing is to advance.
+    """
+    trials = [config.trials[index] for index in group]
+    if isinstance(environment, Environment):
+        return CompiledGroup(environment, learner, trials)
+    assert isinstance(environment, HostEnvironment)
+    return HostGroup(environment, learner, trials, vector)
 
-        self._learner, self._state = learner, state
-        self._act = jax.jit(functools.partial(learner.act, greedy=greedy and not learner.explores_by_noise))
-        self._key = jax.random.key(seed)
-        self._num_available = num_available(environment.action_space)
-        self._memory: Any = None
 
-    def reset(self) -> None:
-        """Forget the memory of a recurrent policy, at the start of an episode."""
-        self._memory = None
-
-    def __call__(self, observations: Any, available: Any = None) -> np.ndarray:
-        observations = np.asarray(observations, np.float32)
-        single = observations.ndim == 2
-        if single:
-            observations = observations[None]
-            available = None if available is None else np.asarray(available)[None]
-        if available is None:
-            available = np.ones((*observations.shape[:2], self._num_available), bool)
-        if self._memory is None:
-            self._memory = self._learner.initial_memory(observations.shape[0])
-        self._key, key = jax.random.split(self._key)
-        actions, extras = self._act(self._state, observations, available, key, memory=self._memory)
-        self._memory = extras.get("memory", ())
-        return np.asarray(actions[0] if single else actions)
+def checkpoint_folder(run_directory: Path, group: int) -> Path:
+    """Where the checkpoints of a group are."""
+    return run_directory / "checkpoints" / f"group-{group}"
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -144,20 +178,20 @@ def load(path: str | Path) -> Run:
     config = read_config(path)
     environment = config.build_environment()
     learner = config.build_learner(environment)
-    states, updates = [], []
-    for number, group in enumerate(groups_of(config, is_compiled(environment))):
+    states: list[Any] = []
+    updates: list[int] = []
+    for number, group in enumerate(groups_of(config, environments.is_compiled(environment))):
         folder = checkpoint_folder(path, number)
-        if not folder.is_dir():
+        done = None
+        if folder.is_dir():
+            with contextlib.closing(Checkpoints(folder)) as checkpoints:
+                done = checkpoints.latest()
+                if done is not None:
+                    abstract = trainee_of(config, environment, learner, group).abstract()
+                    states.append(checkpoints.restore(done, abstract).learner)
+        if done is None:
             raise AverseError(
-                f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume"
+                f"the run at {path} is incomplete: no checkpoint of trials {group}; finish it with --resume"
             )
-        with contextlib.closing(Checkpoints(folder)) as checkpoints:
-            update = checkpoints.latest()
-            if update is None:
-                raise AverseError(
-                    f"the run at {path} is incomplete: no checkpoint of runs {group}; finish it with --resume"
-                )
-            snapshot = checkpoints.restore(update, abstract_snapshot(config, environment, learner, group))
-        states.append(snapshot["learner"] if isinstance(snapshot, dict) else snapshot.learner)
-        updates += [update] * len(group)
+        updates += [done] * len(group)
     return Run(config, path, jax.tree.map(lambda *x: jax.numpy.concatenate(x), *states), tuple(updates))

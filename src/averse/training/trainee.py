@@ -1,0 +1,44 @@
+"""What the training loop drives: some trials that are trained together, in a compiled or a host environment."""
+
+from typing import Any, NamedTuple, Protocol
+
+from averse.learners.contract import Learner
+
+
+class EpisodeRecord(NamedTuple):
+    """Episodes that ended, [T, B]; NaN where none did."""
+
+    returns: Any  # float32, mean over agents
+    lengths: Any  # steps
+    info: dict[str, Any]  # metric -> its value at the episode's end
+
+
+class Trainee(Protocol):
+    """Trials that advance together. `snapshot()` and `abstract()` are trees with an attribute `learner`."""
+
+    learner: Learner
+    trials: list[dict[str, float]]  # seed and swept numbers of each
+
+    def start(self) -> None:
+        """Begin at update 0."""
+        ...
+
+    def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
+        """Do some updates; per trial, the means of the learner's metrics and the episodes that ended."""
+        ...
+
+    def snapshot(self) -> Any:
+        """What a checkpoint must hold for training to go on bit for bit; leading axis of `learner`: trials."""
+        ...
+
+    def abstract(self) -> Any:
+        """Shapes and dtypes of a snapshot, without computing anything."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        ...
+
+    def learner_states(self) -> Any:
+        """The learner's states, leading axis: trials."""
+        ...
