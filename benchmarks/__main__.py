@@ -7,6 +7,7 @@ from benchmarks.sumo_training import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
 from benchmarks.twin import twin
+from benchmarks.update_cost import update_cost
 from benchmarks.value_based import value_based
 
 BENCHMARKS = {
@@ -14,6 +15,7 @@ BENCHMARKS = {
     "seeds": seeds,
     "sumo": sumo,
     "twin": twin,
+    "update-cost": update_cost,
     "games": games,
     "value-based": value_based,
     "team-games": team_games,

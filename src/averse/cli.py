@@ -46,6 +46,8 @@ class TrainArguments:
     """Run directory to create; runs/ENV-METHOD where not given."""
     resume: Path | None = None
     """Finish the interrupted run in this directory instead; all other settings come from there."""
+    overwrite: bool = False
+    """Throw away the run that --out holds, if any."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
     checkpoints: Count = 10
@@ -122,7 +124,13 @@ def train(arguments: TrainArguments) -> None:
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
             print(training.describe(config))
-        run = training.run_training(config, out, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
+        run = training.run_training(
+            config,
+            out,
+            overwrite=arguments.overwrite,
+            progress=not arguments.quiet,
+            tensorboard=arguments.tensorboard,
+        )
     if not arguments.quiet:
         print(f"run directory: {run.path}")
         print(f"next: averse evaluate {run.path}")

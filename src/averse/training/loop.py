@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from averse.environments import is_compiled
@@ -55,6 +57,7 @@ def run_training(
     path: Path | None,
     *,
     resuming: bool = False,
+    overwrite: bool = False,
     progress: bool | Progress = False,
     stop: Event | None = None,
     tensorboard: bool = False,
@@ -64,6 +67,7 @@ def run_training(
 
     Args:
       path: the run directory; without it nothing is written.
+      overwrite: whether a run that is there already may be thrown away.
       progress: whether to show a bar, or the display to add one to.
       stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
       tensorboard: also write TensorBoard files.
@@ -75,7 +79,7 @@ def run_training(
     environment = config.build_environment()
     learner = config.build_learner(environment)
     groups = groups_of(config, is_compiled(environment))
-    _check_output(config, path, resuming, tensorboard)
+    _check_output(config, path, resuming, overwrite, tensorboard)
     with contextlib.ExitStack() as stack:
         # Before anything is written, so that a simulator that is missing leaves no half-made run behind.
         vector = None
@@ -83,9 +87,7 @@ def run_training(
             vector = stack.enter_context(environment.vector(learner.num_envs))
         disk = None
         if path is not None:
-            if not resuming:
-                path.mkdir(parents=True, exist_ok=True)
-                write_text(path / "config.json", config.to_json())
+            stack.enter_context(_run_directory(path, config, resuming, overwrite))
             disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
         bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.trials), figures="compiling")
@@ -103,7 +105,32 @@ def run_training(
     return Run(config, path, learner_states, (config.total_updates,) * len(config.trials))
 
 
-def _check_output(config: TrainingConfig, path: Path | None, resuming: bool, tensorboard: bool) -> None:
+@contextlib.contextmanager
+def _run_directory(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> Iterator[None]:
+    """The run directory while it is trained in: locked, and gone again if a first start fails before a checkpoint."""
+    if overwrite and (path / "config.json").is_file():
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AverseError(f"{path} is being trained in by another process") from None
+    try:
+        if not resuming or config.to_json() != (path / "config.json").read_text():
+            write_text(path / "config.json", config.to_json())
+        yield
+    except (AverseError, DivergenceError):
+        if not resuming and not any((path / "checkpoints").glob("*/[0-9]*")):
+            shutil.rmtree(path)  # or it would stand in the way of the next try
+        raise
+    finally:
+        lock.release()
+
+
+def _check_output(
+    config: TrainingConfig, path: Path | None, resuming: bool, overwrite: bool, tensorboard: bool
+) -> None:
     """Everything about the outcome's place that can be refused before any work."""
     require_tensorboard(tensorboard)
     if config.fine_tune is not None:
@@ -111,8 +138,10 @@ def _check_output(config: TrainingConfig, path: Path | None, resuming: bool, ten
     if path is None:
         return
     config.require_storable()
+    if overwrite and (path / "config.json").is_file():
+        return
     if not resuming and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise AverseError(f"{path} exists already; choose another --out, or --resume {path}")
+        raise AverseError(f"{path} exists already; choose another --out, or --resume or --overwrite a run")
 
 
 def _begin(trainee: Trainee, config: TrainingConfig, group: list[int], store: Checkpoints | None) -> int:

@@ -21,6 +21,7 @@ def train(
     checkpoints: int = 10,
     seeds_as: Literal["vmap", "loop"] = "vmap",
     fine_tune: str | Path | None = None,
+    overwrite: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
     **settings: Any,
@@ -37,6 +38,7 @@ def train(
       checkpoints: how many a trial writes.
       seeds_as: train the trials of a compiled environment side by side in one program, or one after another.
       fine_tune: run directory whose networks to begin with.
+      overwrite: throw away the run that `out` holds, if any.
       progress: show a bar.
       tensorboard: also write TensorBoard files.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
@@ -49,7 +51,8 @@ def train(
         environment, method, steps, seeds, environment_parameters=environment_parameters, checkpoints=checkpoints,
         seeds_as=seeds_as, fine_tune=fine_tune, **settings,
     )  # fmt: skip
-    return run_training(config, None if out is None else Path(out), progress=progress, tensorboard=tensorboard)
+    path = None if out is None else Path(out)
+    return run_training(config, path, overwrite=overwrite, progress=progress, tensorboard=tensorboard)
 
 
 def resume(

@@ -1,0 +1,41 @@
+"""What a training step in the compiled intersection costs, by the size of the update: the price list of docs/results.md."""
+
+import statistics
+import time
+from typing import Any
+
+from averse.training import configure
+from averse.training.compiled import CompiledGroup
+from benchmarks.timing import paired, ratio
+
+UPDATES = 4
+ORDINARY = "2 layers of 64 units, 51 atoms, 4 passes of 4 minibatches"
+SETTINGS: dict[str, dict[str, Any]] = {
+    ORDINARY: {},
+    "48 units": {"hidden": (48, 48)},
+    "32 units": {"hidden": (32, 32)},
+    "3 passes": {"epochs": 3},
+    "2 passes": {"epochs": 2},
+    "48 units, 48 atoms, 3 passes": {"hidden": (48, 48), "num_atoms": 48, "epochs": 3},
+}
+
+
+def group(**settings: Any) -> CompiledGroup:
+    """One trial of `rqe-mappo` at the junction, tau 3."""
+    config = configure("intersection", "rqe-mappo", steps=1e7, tau=3.0, **settings)
+    environment = config.build_environment()
+    trial = CompiledGroup(environment, config.build_learner(environment), config.trials)  # type: ignore[arg-type]
+    trial.start()
+    return trial
+
+
+def update_cost() -> None:
+    """Microseconds of one core per environment step, rollout included, and the ratio to the ordinary settings."""
+    groups = {name: group(**settings) for name, settings in SETTINGS.items()}
+    began = time.process_time()
+    seconds = paired({name: lambda g=g: g.advance(UPDATES) for name, g in groups.items()}, rounds=5)
+    busy = time.process_time() - began
+    print(f"rqe-mappo at the intersection, {UPDATES} updates per call ({busy:.0f} s of processor time in all):")
+    for name, times in seconds.items():
+        steps = UPDATES * groups[name].learner.num_envs * groups[name].learner.rollout_steps
+        print(f"  {name:58} {1e6 * statistics.median(times) / steps:5.1f} us   {ratio(times, seconds[ORDINARY])}")
