@@ -1,4 +1,4 @@
-"""What a training step in the compiled intersection costs, by the size of the update: the price list of docs/results.md."""
+"""What a training step in the compiled intersection costs, by the size of the update: the prices in docs/results.md."""
 
 import statistics
 import time
@@ -15,8 +15,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "48 units": {"hidden": (48, 48)},
     "32 units": {"hidden": (32, 32)},
     "3 passes": {"epochs": 3},
-    "2 passes": {"epochs": 2},
     "48 units, 48 atoms, 3 passes": {"hidden": (48, 48), "num_atoms": 48, "epochs": 3},
+    "2 passes of 8 minibatches": {"epochs": 2, "minibatches": 8},
+    "128 environments, 2 passes": {"num_envs": 128, "epochs": 2},
+    "rollouts of 16 steps, 2 passes": {"rollout_steps": 16, "epochs": 2},
 }
 
 
