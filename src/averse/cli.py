@@ -230,21 +230,27 @@ def _with_own_settings(arguments: list[str]) -> type:
     peek.add_argument("--env", default=TrainArguments.env)
     peek.add_argument("--method", default=TrainArguments.method)
     chosen, _ = peek.parse_known_args(arguments)
-    factory = environments.factory(chosen.env)
-    suggested = environments.suggested_settings(environments.make(chosen.env), chosen.method)
-    preset = learners.preset(chosen.method, **suggested)
-    groups: dict[str, Any] = {"settings": preset}
-    if dataclasses.is_dataclass(factory):
-        groups["parameters"] = environments.make(chosen.env)
-    if hasattr(preset, "measure"):
+    parameters = environments.parameters_class(chosen.env)
+    try:
+        defaults = parameters()
+    except TypeError:  # it has parameters without a default
+        defaults = None
+    suggested = (
+        {} if defaults is None else environments.suggested_settings(environments.make(chosen.env), chosen.method)
+    )
+    groups: dict[str, Any] = {"settings": learners.preset(chosen.method, **suggested), "parameters": defaults}
+    if hasattr(groups["settings"], "measure"):
         groups["numbers"] = MeasureNumbers()
     flat = tyro.conf.arg(name="", prefix_name=False)
+
+    def field(name: str, default: Any) -> tuple[str, Any, Any]:
+        if default is None:
+            return name, Annotated[parameters, flat], dataclasses.field(kw_only=True)
+        return name, Annotated[type(default), flat], dataclasses.field(default_factory=lambda: default)
+
     return dataclasses.make_dataclass(
         "TrainArguments",
-        [
-            (name, Annotated[type(default), flat], dataclasses.field(default_factory=lambda default=default: default))
-            for name, default in groups.items()
-        ],
+        [field(name, default) for name, default in groups.items()],
         bases=(TrainArguments,),
         frozen=True,
         namespace={"__doc__": TrainArguments.__doc__, "defaults": groups},
@@ -261,13 +267,13 @@ def _learner_settings(arguments: Any) -> dict[str, Any]:
 
 def _environment_parameters(arguments: Any) -> dict[str, Any]:
     """The environment's parameters where they are not their defaults."""
-    default = arguments.defaults.get("parameters")
-    return {} if default is None else _changed(arguments.parameters, default)
+    return _changed(arguments.parameters, arguments.defaults["parameters"])
 
 
 def _changed(given: Any, default: Any) -> dict[str, Any]:
+    """The fields that are not the default's; all where there is no default."""
     values = {name: getattr(given, name) for name in field_names(given)}
-    return {name: value for name, value in values.items() if value != getattr(default, name)}
+    return {name: value for name, value in values.items() if default is None or value != getattr(default, name)}
 
 
 def _sweep(text: str) -> tuple[str, list[float]]:

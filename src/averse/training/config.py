@@ -158,7 +158,10 @@ def configure(
         settings, parameters = _sorted_out(settings, parameters, preset, name, environment)
     elif parameters:
         raise AverseError("environment_parameters are for an environment that is given by its name")
-    built = environments.make(environment, **parameters) if isinstance(environment, str) else environment
+    if isinstance(environment, str):
+        built = environments.make(environment, **parameters)
+    else:
+        built = environments.verified(environment)
     swept = {key: _numbers(key, value) for key, value in settings.items() if _is_sweep(preset, key, value)}
     fixed = {key: value for key, value in settings.items() if key not in swept}
     if named:
@@ -214,7 +217,7 @@ def _sorted_out(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The method's settings, and the environment's parameters among what was given."""
     of_method = [*field_names(preset), *(field_names(MeasureNumbers) if hasattr(preset, "measure") else [])]
-    of_environment = environments.parameter_names(environment)
+    of_environment = field_names(environments.parameters_class(environment))
     moved = {name: value for name, value in settings.items() if name not in of_method and name in of_environment}
     kept = {name: value for name, value in settings.items() if name not in moved}
     for name in kept:

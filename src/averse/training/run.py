@@ -14,6 +14,7 @@ from averse import environments
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
 from averse.errors import AverseError
 from averse.learners.contract import Learner
+from averse.settings import field_names
 from averse.training.checkpoints import Checkpoints
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
@@ -112,7 +113,7 @@ class Run:
         It takes over the parameters that both environments have. Raises AverseError for an unknown environment and for
         one whose observations, actions or agents are not those that the policies know.
         """
-        known = environments.parameter_names(environment)
+        known = field_names(environments.parameters_class(environment))
         parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
         config = dataclasses.replace(
             self.config, environment=environment, environment_parameters=parameters, environment_object=None
