@@ -195,10 +195,10 @@ def test_merged_levels_keep_mean_and_steady_state():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"scenario": 3}, "scenario must be 1 or 2, not 3"),
-        ({"microgrids": 0}, "microgrids must be at least 1"),
-        ({"battery_levels": 7}, "battery_levels must lie between 1 and 6, not 7"),
-        ({"horizon": 0}, "horizon must be at least 1"),
+        ({"scenario": 3}, "scenario must be one of 1, 2, not 3"),
+        ({"microgrids": 0}, "microgrids must be a whole number >= 1"),
+        ({"battery_levels": 7}, r"battery_levels must be a whole number in \[1, 6\], not 7"),
+        ({"horizon": 0}, "horizon must be a whole number >= 1"),
     ],
 )
 def test_bad_parameters_are_one_clear_line(parameters, message):

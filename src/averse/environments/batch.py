@@ -16,26 +16,10 @@ class BatchState(NamedTuple):
 
 
 def reset_batch(environment: Environment, key: jax.Array, num_envs: int) -> tuple[BatchState, TimeStep]:
-    """Start `num_envs` episodes; the rewards and ends of the returned TimeStep are all zero."""
+    """Start `num_envs` episodes."""
     key, reset_key = jax.random.split(key)
     states, observations = jax.vmap(environment.reset)(jax.random.split(reset_key, num_envs))
-    global_state = jax.vmap(environment.global_state)(states)
-    agents = (num_envs, environment.num_agents)
-    available = jax.vmap(environment.available_actions)(states)
-    step = TimeStep(
-        observations=observations,
-        global_state=global_state,
-        available=available,
-        rewards=jnp.zeros(agents),
-        costs=jnp.zeros(agents),
-        terminated=jnp.zeros(agents, bool),
-        truncated=jnp.zeros(num_envs, bool),
-        next_observations=observations,
-        next_global_state=global_state,
-        next_available=available,
-        info={name: jnp.zeros(num_envs) for name in environment.metrics},
-    )
-    return BatchState(states, key), step
+    return BatchState(states, key), TimeStep.first(*_look(environment, states, observations), environment.metrics)
 
 
 def where_done(done: jax.Array, fresh: Any, old: Any) -> Any:

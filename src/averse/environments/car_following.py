@@ -7,14 +7,15 @@ speed cap within a step is computed exactly instead of to hundredths of a second
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from averse.environments.protocol import Discrete, StepResult, all_available, discounted_bounds
+from averse.environments.base import CompiledEnvironment
+from averse.environments.protocol import Discrete, StepResult, discounted_bounds
 from averse.errors import AverseError
+from averse.settings import Count, NonNegative, Positive, settings
 
 SECONDS_PER_STEP = 0.1
 NUM_ACTIONS = 21
@@ -35,8 +36,8 @@ class CarFollowingState(NamedTuple):
     time: jax.Array  # int32 [], steps taken
 
 
-@dataclass(frozen=True)
-class CarFollowing:
+@settings
+class CarFollowing(CompiledEnvironment):
     """Two cars start at 0 m, at rest, and have 200 steps of 0.1 s to arrive at the target; the reward is the team's.
 
     A car chooses one of 21 accelerations -1 + 2k/21 m/s^2, held for the step but for the speed cap. Every step pays
@@ -53,19 +54,19 @@ class CarFollowing:
     the time that speeding saves. Whether a policy is careful is told by `crashes`.
     """
 
-    target: float = 2.5
+    target: Positive = 2.5
     """Position of the target, m. The road ends at twice that."""
-    speed_cap: float = 1.8
+    speed_cap: Positive = 1.8
     """No car is faster, m/s."""
-    safe_speed: float = 1.0
+    safe_speed: NonNegative = 1.0
     """Below this speed, m/s, no car crashes."""
-    crash_rate: float = 0.4
+    crash_rate: NonNegative = 0.4
     """Probability of a crash per step and per m/s above the safe speed."""
-    crash_penalty: float = 1.0
+    crash_penalty: NonNegative = 1.0
     """Reward units that a crash costs."""
-    sight: float = 0.3
+    sight: Positive = 0.3
     """Distance in m within which the cars see each other, and are paid for staying together."""
-    horizon: int = 200
+    horizon: Count = 200
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "car-following"
@@ -79,17 +80,6 @@ class CarFollowing:
         "arrivals": "cars that arrived (0-2)",
         "speeding": "steps above the safe speed, both cars",
     }
-
-    def __post_init__(self) -> None:
-        for name in ("target", "speed_cap", "sight", "horizon"):
-            if not getattr(self, name) > 0:
-                raise AverseError(f"car-following: {name} must be positive, not {getattr(self, name)}")
-        for name in ("safe_speed", "crash_rate", "crash_penalty"):
-            if not getattr(self, name) >= 0:
-                raise AverseError(f"car-following: {name} must not be negative, not {getattr(self, name)}")
-
-    def parameters(self) -> dict:
-        return asdict(self)
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
         """The worst is to crash at an end of the road for the whole horizon, the best to arrive at once."""
@@ -107,7 +97,7 @@ class CarFollowing:
             speeding=jnp.float32(0.0),
             time=jnp.int32(0),
         )
-        return state, self._observe(state)
+        return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CarFollowingState, actions: jax.Array) -> StepResult:
         position, speed = advance(state.position, state.speed, jnp.asarray(ACCELERATIONS)[actions], self.speed_cap)
@@ -134,17 +124,16 @@ class CarFollowing:
             speeding=state.speeding + (excess > ROUNDING).sum(),
             time=state.time + 1,
         )
-        return StepResult(
-            state=state,
-            observations=self._observe(state),
-            rewards=jnp.full(2, reward),
-            costs=crashed.astype(jnp.float32),
-            terminated=jnp.full(2, arrived.all()),
-            truncated=~arrived.all() & (state.time >= self.horizon),
+        return self.result(
+            state,
+            reward,
+            costs=crashed,
+            terminated=arrived.all(),
+            truncated=state.time >= self.horizon,
             info={
-                "collision": (state.crashes > 0).astype(jnp.float32),
+                "collision": state.crashes > 0,
                 "crashes": state.crashes,
-                "arrivals": arrived.sum().astype(jnp.float32),
+                "arrivals": arrived.sum(),
                 "speeding": state.speeding,
             },
         )
@@ -152,17 +141,15 @@ class CarFollowing:
     def _together(self, position: jax.Array) -> jax.Array:
         return jnp.abs(position[0] - position[1]) <= self.sight
 
-    def _observe(self, state: CarFollowingState) -> jax.Array:
+    def observe(self, state: CarFollowingState) -> jax.Array:
+        """What both cars see, float32 [2, 5]; m and m/s."""
         own = jnp.stack([state.position, state.speed], -1)
         seen = jnp.full((2, 1), self._together(state.position), jnp.float32)
         return jnp.concatenate([own, seen, seen * own[::-1]], -1)
 
     def global_state(self, state: CarFollowingState) -> jax.Array:
+        """Position (m) of both cars, then speed (m/s) of both, float32 [4]."""
         return jnp.concatenate([state.position, state.speed])
-
-    def available_actions(self, state: CarFollowingState) -> jax.Array:
-        del state
-        return all_available(self.action_space, self.num_agents)
 
 
 def advance(position: jax.Array, speed: jax.Array, acceleration: jax.Array, cap: float) -> tuple[jax.Array, jax.Array]:

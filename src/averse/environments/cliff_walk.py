@@ -18,7 +18,6 @@ The rules are tables, so that `averse.games.cliff_walk` is the same model as a M
 row from the top left.
 """
 
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,8 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.environments.protocol import Discrete, StepResult, all_available, discounted_bounds
-from averse.errors import AverseError
+from averse.environments.base import CompiledEnvironment
+from averse.environments.protocol import Discrete, StepResult, discounted_bounds
+from averse.settings import Count, Fraction, Number, settings
 
 SIZE = 6
 CELLS = SIZE * SIZE
@@ -52,23 +52,23 @@ class CliffWalkState(NamedTuple):
     time: jax.Array  # int32 [], steps taken
 
 
-@dataclass(frozen=True)
-class CliffWalk:
+@settings
+class CliffWalk(CompiledEnvironment):
     """Two agents with rewards of their own, -2 at the cliff and +1 at the goal, for a fixed number of steps.
 
     The end of the horizon is the end of the task: nothing is left to collect. An agent sees the cells of itself and of
     the other (one-hot) and the fraction of the horizon that has passed.
     """
 
-    horizon: int = 20
+    horizon: Count = 20
     """Steps of an episode."""
-    success: float = 0.9
+    success: Fraction = 0.9
     """Probability that a move succeeds."""
-    success_near: float = 0.5
+    success_near: Fraction = 0.5
     """The same while the other agent is within one cell."""
-    cliff_reward: float = -2.0
+    cliff_reward: Number = -2.0
     """Paid once, on falling off the cliff."""
-    goal_reward: float = 1.0
+    goal_reward: Number = 1.0
     """Paid once, on reaching the goal."""
 
     name: ClassVar[str] = "cliff-walk"
@@ -80,13 +80,6 @@ class CliffWalk:
         "falls": "agents that fell off the cliff (0-2)",
         "goals": "agents that reached their goal (0-2)",
     }
-
-    def __post_init__(self) -> None:
-        for name in ("success", "success_near"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise AverseError(f"cliff-walk: {name} must lie in [0, 1], not {getattr(self, name)}")
-        if self.horizon < 1:
-            raise AverseError(f"cliff-walk: horizon must be at least 1, not {self.horizon}")
 
     @cached_property
     def rules(self) -> Rules:
@@ -106,9 +99,6 @@ class CliffWalk:
             pay=np.stack([pay + self.goal_reward * (cells == goal) for goal in GOALS]),
             success=np.where(near, self.success_near, self.success),
         )
-
-    def parameters(self) -> dict:
-        return asdict(self)
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
         del gamma  # an agent is paid once at most
@@ -132,14 +122,12 @@ class CliffWalk:
         state = CliffWalkState(cells, state.time + 1)
         off_cliff = jnp.isin(cells, jnp.array(CLIFF))
         at_goal = cells == jnp.array(GOALS)
-        return StepResult(
-            state=state,
-            observations=self.observe(state),
-            rewards=jnp.where(held, 0.0, rules.pay[agents, cells]).astype(jnp.float32),
-            costs=(off_cliff & ~held).astype(jnp.float32),
+        return self.result(
+            state,
+            jnp.where(held, 0.0, rules.pay[agents, cells]),
+            costs=off_cliff & ~held,
             terminated=rules.held[agents, cells] | (state.time >= self.horizon),
-            truncated=jnp.bool_(False),
-            info={"falls": off_cliff.sum().astype(jnp.float32), "goals": at_goal.sum().astype(jnp.float32)},
+            info={"falls": off_cliff.sum(), "goals": at_goal.sum()},
         )
 
     def observe(self, state: CliffWalkState) -> jax.Array:
@@ -149,8 +137,5 @@ class CliffWalk:
         return jnp.concatenate([own, own[::-1], passed], -1)
 
     def global_state(self, state: CliffWalkState) -> jax.Array:
+        """What agent 1 sees, which is all there is, float32 [73]."""
         return self.observe(state)[0]
-
-    def available_actions(self, state: CliffWalkState) -> jax.Array:
-        del state
-        return all_available(self.action_space, self.num_agents)

@@ -1,13 +1,13 @@
 """The safe-or-risky corridor: a probe whose right answer is known in closed form for every risk tolerance."""
 
-from dataclasses import asdict, dataclass
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from averse.environments.protocol import Discrete, StepResult, all_available, discounted_bounds
-from averse.errors import AverseError
+from averse.environments.base import CompiledEnvironment
+from averse.environments.protocol import Discrete, StepResult
+from averse.settings import Count, Fraction, Number, settings
 
 SAFE, RISKY = 0, 1
 
@@ -17,8 +17,8 @@ class CorridorState(NamedTuple):
     risky_steps: jax.Array  # float32 []
 
 
-@dataclass(frozen=True)
-class Corridor:
+@settings
+class Corridor(CompiledEnvironment):
     """`length` steps, each safe (`safe_reward`) or risky (`good_reward`, or `bad_reward` with `bad_probability`).
 
     The rewards of the steps are independent, so by the tower property the undiscounted entropic optimum compares, step
@@ -27,24 +27,18 @@ class Corridor:
     although the risky step has the better mean (1.15) throughout.
     """
 
-    length: int = 10
+    length: Count = 10
     """Steps of an episode."""
-    safe_reward: float = 1.0
-    good_reward: float = 1.5
-    bad_reward: float = -2.0
-    bad_probability: float = 0.1
+    safe_reward: Number = 1.0
+    good_reward: Number = 1.5
+    bad_reward: Number = -2.0
+    bad_probability: Fraction = 0.1
     """Probability that a risky step pays `bad_reward`."""
 
     name: ClassVar[str] = "corridor"
     num_agents: ClassVar[int] = 1
     action_space: ClassVar[Discrete] = Discrete(2)
     metrics: ClassVar[dict[str, str]] = {"risky": "fraction of the steps so far that were risky"}
-
-    def __post_init__(self) -> None:
-        if self.length < 1:
-            raise AverseError(f"corridor: length must be at least 1, not {self.length}")
-        if not 0.0 <= self.bad_probability <= 1.0:
-            raise AverseError(f"corridor: bad_probability must lie in [0, 1], not {self.bad_probability}")
 
     @property
     def horizon(self) -> int:
@@ -55,43 +49,30 @@ class Corridor:
         return self.length
 
     @property
-    def global_state_size(self) -> int:
-        return self.length
-
-    def parameters(self) -> dict:
-        return asdict(self)
-
-    def return_bounds(self, gamma: float) -> tuple[float, float]:
+    def reward_bounds(self) -> tuple[float, float]:
+        """Lowest and highest reward of a step."""
         rewards = (self.safe_reward, self.good_reward, self.bad_reward)
-        return discounted_bounds(min(rewards), max(rewards), self.length, gamma)
+        return min(rewards), max(rewards)
 
-    def _observe(self, state: CorridorState) -> jax.Array:
-        return jax.nn.one_hot(state.time, self.length)
+    def observe(self, state: CorridorState) -> jax.Array:
+        """The step, one-hot, float32 [1, length]; all zeros at the end."""
+        return jax.nn.one_hot(state.time, self.length)[None]
 
     def reset(self, key: jax.Array) -> tuple[CorridorState, jax.Array]:
         del key
         state = CorridorState(jnp.int32(0), jnp.float32(0.0))
-        return state, self._observe(state)[None]
+        return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CorridorState, actions: jax.Array) -> StepResult:
         risky = actions[0] == RISKY
         bad = jax.random.bernoulli(key, self.bad_probability)
         reward = jnp.where(risky, jnp.where(bad, self.bad_reward, self.good_reward), self.safe_reward)
         state = CorridorState(state.time + 1, state.risky_steps + risky)
-        return StepResult(
-            state=state,
-            observations=self._observe(state)[None],
-            rewards=reward[None].astype(jnp.float32),
-            costs=(risky & bad)[None].astype(jnp.float32),
+        return self.result(
+            state,
+            reward,
+            costs=risky & bad,
             # The end of the corridor is the end of the task, not a time limit: nothing is left to collect.
-            terminated=(state.time >= self.length)[None],
-            truncated=jnp.bool_(False),
+            terminated=state.time >= self.length,
             info={"risky": state.risky_steps / state.time},
         )
-
-    def global_state(self, state: CorridorState) -> jax.Array:
-        return self._observe(state)
-
-    def available_actions(self, state: CorridorState) -> jax.Array:
-        del state
-        return all_available(self.action_space, self.num_agents)

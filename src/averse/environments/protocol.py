@@ -3,13 +3,13 @@
 A *compiled* environment is a pair of pure functions over a small state; it jits and vmaps, so that rollouts and
 learning are one XLA program. A *host* environment (a simulator in other processes) steps a whole batch at once and
 returns numpy arrays. Both describe themselves with the same attributes and both speak in `TimeStep`s, so that learners,
-training and evaluation need not know which kind they drive.
+training and evaluation need not know which kind they drive. `environments.base` has defaults for much of it.
 
 Axes: B environments, A agents, O observation, G global state, n actions.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,10 @@ class Discrete(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Each agent picks a vector in [low, high]^size: actions are float32 [..., A, size]."""
+    """Each agent picks a vector in [low, high]^size: actions are float32 [..., A, size].
+
+    A learner's Gaussian may draw beyond the box; the environment clips.
+    """
 
     size: int
     low: float = -1.0
@@ -58,6 +61,25 @@ class TimeStep(NamedTuple):
         """Whether the episode has ended (all agents terminated, or truncated), bool [B]."""
         return self.terminated.all(-1) | self.truncated
 
+    @classmethod
+    def first(cls, observations: Any, global_state: Any, available: Any, metrics: Iterable[str]) -> "TimeStep":
+        """The answer to a reset: what is seen, and that nothing has happened. Arrays of numpy or of JAX alike."""
+        xp: Any = np if isinstance(observations, np.ndarray) else jnp
+        agents = observations.shape[:2]
+        return cls(
+            observations=observations,
+            global_state=global_state,
+            available=available,
+            rewards=xp.zeros(agents, np.float32),
+            costs=xp.zeros(agents, np.float32),
+            terminated=xp.zeros(agents, bool),
+            truncated=xp.zeros(agents[:1], bool),
+            next_observations=observations,
+            next_global_state=global_state,
+            next_available=available,
+            info={name: xp.zeros(agents[:1], np.float32) for name in metrics},
+        )
+
 
 class StepResult(NamedTuple):
     """What one compiled environment answers to one joint action (no batch axis, no automatic reset)."""
@@ -73,22 +95,45 @@ class StepResult(NamedTuple):
 
 @runtime_checkable
 class Description(Protocol):
-    """What every environment says of itself, before anything is simulated."""
+    """What every environment says of itself, before anything is simulated: attributes or properties."""
 
-    name: ClassVar[str]
-    num_agents: int
-    action_space: ActionSpace
-    observation_size: int
-    global_state_size: int
-    horizon: int  # steps after which an episode is truncated
-    metrics: Mapping[str, str]  # per-episode events and measures -> what they mean, with their unit
+    @property
+    def name(self) -> str:
+        """What it is called in tables and messages."""
+        ...
+
+    @property
+    def num_agents(self) -> int:
+        """A."""
+        ...
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What each agent chooses from, the same for all."""
+        ...
+
+    @property
+    def observation_size(self) -> int:
+        """O, the same for all agents."""
+        ...
+
+    @property
+    def global_state_size(self) -> int:
+        """G, what a centralised critic sees."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which an episode is truncated."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """Per-episode events and measures -> what they mean, with their unit."""
+        ...
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
         """Lowest and highest discounted return an agent can collect from any state; the critic's support."""
-        ...
-
-    def parameters(self) -> dict[str, Any]:
-        """The keyword arguments that build this environment again: `averse.make(env.name, **env.parameters())`."""
         ...
 
 

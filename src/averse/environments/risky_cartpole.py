@@ -1,14 +1,14 @@
 """Risky CartPole: CartPole-v1's physics with gusts of wind, an uncertain pole and, as an option, a risky edge."""
 
-from dataclasses import asdict, dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.environments.protocol import ActionSpace, Box, Discrete, StepResult, all_available, discounted_bounds
-from averse.errors import AverseError, unknown_name
+from averse.environments.base import CompiledEnvironment
+from averse.environments.protocol import ActionSpace, Box, Discrete, StepResult
+from averse.settings import Count, Fraction, NonNegative, settings
 
 GRAVITY = 9.8  # m/s^2
 CART_MASS = 1.0  # kg
@@ -43,8 +43,8 @@ class CartPoleState(NamedTuple):
     time: jax.Array  # int32 []
 
 
-@dataclass(frozen=True)
-class RiskyCartPole:
+@settings
+class RiskyCartPole(CompiledEnvironment):
     """Gymnasium's CartPole-v1 with wind: at each step, with `wind_probability`, a gust N(0, wind_std) N joins the push.
 
     The pole's mass is drawn at reset as max(.05, N(.1, mass_std)) kg; the agent does not see it. Reward
@@ -53,44 +53,30 @@ class RiskyCartPole:
     `1 - edge_reward` for x <= 0), so that the mean pulls towards the edge and the tail away from it.
     """
 
-    level: str = "severe"
-    """Strength of the disturbances: none, low, medium, high (as published; no tail) or severe."""
-    wind_std: float | None = None
+    level: Literal["none", "low", "medium", "high", "severe"] = "severe"
+    """Strength of the disturbances: low, medium and high as published, which have no tail."""
+    wind_std: NonNegative | None = None
     """Standard deviation of a gust in N; the level's where not given."""
-    wind_probability: float | None = None
+    wind_probability: Fraction | None = None
     """Probability of a gust at each step; the level's where not given."""
-    mass_std: float | None = None
+    mass_std: NonNegative | None = None
     """Standard deviation of the pole's mass in kg; the level's where not given."""
     corridor: bool = False
     """Reward grows towards the risky right edge of the track."""
-    edge_reward: float = 0.8
-    """Share of the reward that is only earned at the edge, in [0, 1]; used with `corridor`."""
+    edge_reward: Fraction = 0.8
+    """Share of the reward that is only earned at the edge; used with `corridor`."""
     continuous: bool = False
     """The action is a force in [-1, 1] times 10 N instead of a push left or right."""
-    horizon: int = 500
+    horizon: Count = 500
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "risky-cartpole"
     num_agents: ClassVar[int] = 1
     observation_size: ClassVar[int] = 4
-    global_state_size: ClassVar[int] = 4
     metrics: ClassVar[dict[str, str]] = {
         "failure": "1 if the pole fell or the cart left the track",
         "edge": "position of the cart at the episode's last step, m",
     }
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise unknown_name("risky-cartpole level", self.level, LEVELS)
-        probability = self.disturbance.wind_probability
-        if not 0.0 <= probability <= 1.0:
-            raise AverseError(f"risky-cartpole: wind_probability must lie in [0, 1], not {probability}")
-        if min(self.disturbance.wind_std, self.disturbance.mass_std) < 0.0:
-            raise AverseError("risky-cartpole: wind_std and mass_std must not be negative")
-        if not 0.0 <= self.edge_reward <= 1.0:
-            raise AverseError(f"risky-cartpole: edge_reward must lie in [0, 1], not {self.edge_reward}")
-        if self.horizon < 1:
-            raise AverseError(f"risky-cartpole: horizon must be at least 1, not {self.horizon}")
 
     @property
     def disturbance(self) -> Level:
@@ -100,21 +86,25 @@ class RiskyCartPole:
 
     @property
     def action_space(self) -> ActionSpace:
+        """Push left or right, or a force."""
         return Box(1) if self.continuous else Discrete(2)
 
-    def parameters(self) -> dict:
-        return asdict(self)
-
-    def return_bounds(self, gamma: float) -> tuple[float, float]:
+    @property
+    def reward_bounds(self) -> tuple[float, float]:
+        """Lowest and highest reward of a step."""
         lowest = (1.0 - self.edge_reward if self.corridor else 1.0) - 0.1
-        low, high = discounted_bounds(min(lowest, 0.0), 1.0, self.horizon, gamma)
-        return low, high
+        return min(lowest, 0.0), 1.0
+
+    def observe(self, state: CartPoleState) -> jax.Array:
+        """Position (m), velocity (m/s), angle (rad) and angular velocity (rad/s), float32 [1, 4]."""
+        return state.physics[None]
 
     def reset(self, key: jax.Array) -> tuple[CartPoleState, jax.Array]:
         key_start, key_mass = jax.random.split(key)
         physics = jax.random.uniform(key_start, (4,), minval=-START, maxval=START)
         pole_mass = jnp.maximum(0.05, POLE_MASS + self.disturbance.mass_std * jax.random.normal(key_mass))
-        return CartPoleState(physics, pole_mass, jnp.int32(0)), physics[None]
+        state = CartPoleState(physics, pole_mass, jnp.int32(0))
+        return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CartPoleState, actions: jax.Array) -> StepResult:
         push = PUSH * (jnp.clip(actions[0, 0], -1.0, 1.0) if self.continuous else 2.0 * actions[0] - 1.0)
@@ -124,14 +114,13 @@ class RiskyCartPole:
         physics = _advance(state.physics, state.pole_mass, push + wind)
         state = CartPoleState(physics, state.pole_mass, state.time + 1)
         failed = (jnp.abs(physics[0]) > TRACK) | (jnp.abs(physics[2]) > ANGLE_LIMIT)
-        return StepResult(
-            state=state,
-            observations=physics[None],
-            rewards=self._reward(physics)[None],
-            costs=failed[None].astype(jnp.float32),
-            terminated=failed[None],
-            truncated=~failed & (state.time >= self.horizon),
-            info={"failure": failed.astype(jnp.float32), "edge": physics[0]},
+        return self.result(
+            state,
+            self._reward(physics),
+            costs=failed,
+            terminated=failed,
+            truncated=state.time >= self.horizon,
+            info={"failure": failed, "edge": physics[0]},
         )
 
     def _reward(self, physics: jax.Array) -> jax.Array:
@@ -140,13 +129,6 @@ class RiskyCartPole:
             return 1.0 - tilt
         nearness = jnp.clip(physics[0] / TRACK, 0.0, 1.0)
         return 1.0 - self.edge_reward + self.edge_reward * nearness - tilt
-
-    def global_state(self, state: CartPoleState) -> jax.Array:
-        return state.physics
-
-    def available_actions(self, state: CartPoleState) -> jax.Array:
-        del state
-        return all_available(self.action_space, self.num_agents)
 
 
 def _advance(physics: jax.Array, pole_mass: jax.Array, force: jax.Array) -> jax.Array:

@@ -229,7 +229,7 @@ def test_missing_libsumo_is_one_clear_line(monkeypatch):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"num_agents": 0}, "num_agents must be a whole number from 1 to 16"),
+        ({"num_agents": 0}, r"num_agents must be a whole number in \[1, 16\]"),
         ({"num_agents": 17}, "num_agents"),
         ({"num_agents": 2.5}, "num_agents"),
         ({"human_rate": -0.1}, "human_rate"),

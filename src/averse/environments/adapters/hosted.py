@@ -43,20 +43,7 @@ class HostedVector:
         self._round = np.zeros(self.num_envs, int)
         self._rows = _begin(self.environment, self._next_seeds())
         observations, state, available = jax.device_get(_look(self.environment, self._rows))
-        agents = (self.num_envs, self.environment.num_agents)
-        return TimeStep(
-            observations=observations,
-            global_state=state,
-            available=available,
-            rewards=np.zeros(agents, np.float32),
-            costs=np.zeros(agents, np.float32),
-            terminated=np.zeros(agents, bool),
-            truncated=np.zeros(self.num_envs, bool),
-            next_observations=observations,
-            next_global_state=state,
-            next_available=available,
-            info={name: np.zeros(self.num_envs, np.float32) for name in self.environment.metrics},
-        )
+        return TimeStep.first(observations, state, available, self.environment.metrics)
 
     def _next_seeds(self) -> np.ndarray:
         if self._seeds is None:

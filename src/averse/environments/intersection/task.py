@@ -3,11 +3,12 @@
 Units: metres, seconds, m/s, m/s2. A *decision* is one environment step (0.5 s), made of five simulation steps (0.1 s).
 """
 
-from dataclasses import dataclass, fields
-from math import isfinite
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le
 
 from averse.errors import AverseError
+from averse.settings import Fraction, NonNegative, settings
 
 # The road. A movement is 3 * arm + turn, in the order of SUMO's links.
 ARMS = ("north", "east", "south", "west")  # where a car comes from; clockwise
@@ -79,68 +80,42 @@ METRICS = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class IntersectionTask:
     """Cars of learning agents and of humans cross a four-arm junction without signals."""
 
-    num_agents: int = 4
-    """Cars driven by agents, 1 to 16."""
-    human_rate: float = 0.2
+    num_agents: Annotated[int, Ge(1), Le(16)] = 4
+    """Cars driven by agents."""
+    human_rate: Annotated[float, Ge(0), Le(2)] = 0.2
     """Human drivers arriving per second, over all arms together; 0 for none."""
-    reckless_fraction: float = 0.2
+    reckless_fraction: Fraction = 0.2
     """Fraction of the human drivers who ignore the right of way."""
-    max_humans: int = 8
+    max_humans: Annotated[int, Ge(0), Le(64)] = 8
     """Most human cars on the road at once; further arrivals wait outside."""
-    departure_spread: float = 1.0
+    departure_spread: Annotated[float, Ge(0), Le(10)] = 1.0
     """Agents depart at random within this many seconds times their number."""
-    sensor_range: float = 60.0
+    sensor_range: Annotated[float, Ge(1), Le(400)] = 60.0
     """How far an agent sees other cars (m)."""
-    num_neighbours: int = 5
+    num_neighbours: Annotated[int, Ge(1), Le(16)] = 5
     """Other cars that an agent observes, the most pressing conflicts first."""
-    observation_noise: float = 0.0
+    observation_noise: Annotated[float, Ge(0), Le(100)] = 0.0
     """Standard deviation of the noise on other cars' seen position along their path (m) and, halved, speed (m/s)."""
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     """Probability that an agent does not see a given other car in a given decision."""
-    progress_reward: float = 1.0
+    progress_reward: NonNegative = 1.0
     """Reward for the whole way from departure to arrival, paid in proportion to the distance driven."""
-    time_cost: float = 0.2
+    time_cost: NonNegative = 0.2
     """Cost of each second on the road."""
-    arrival_bonus: float = 2.0
+    arrival_bonus: NonNegative = 2.0
     """Reward for arriving, once."""
-    crash_penalty: float = 10.0
+    crash_penalty: NonNegative = 10.0
     """Cost of crashing, once."""
     team: bool = False
     """Give every agent the mean reward of all; an agent's episode then ends with the last agent's."""
-    horizon: int = 120
+    horizon: Annotated[int, Ge(1), Le(10_000)] = 120
     """Decisions of 0.5 s after which an episode is cut."""
 
     def __post_init__(self) -> None:
-        check = {
-            "num_agents": (1, 16),
-            "human_rate": (0.0, 2.0),
-            "reckless_fraction": (0.0, 1.0),
-            "max_humans": (0, 64),
-            "departure_spread": (0.0, 10.0),
-            "sensor_range": (1.0, 400.0),
-            "num_neighbours": (1, 16),
-            "observation_noise": (0.0, 100.0),
-            "dropout": (0.0, 1.0),
-            "progress_reward": (0.0, 1e6),
-            "time_cost": (0.0, 1e6),
-            "arrival_bonus": (0.0, 1e6),
-            "crash_penalty": (0.0, 1e6),
-            "horizon": (1, 10_000),
-        }
-        kinds = {field.name: field.type for field in fields(IntersectionTask)}
-        for name, (low, high) in check.items():
-            value = getattr(self, name)
-            whole = kinds[name] in (int, "int")
-            number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not number or not isfinite(value) or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                raise AverseError(f"{name} must be {kind} from {low:g} to {high:g}, not {value!r}")
-        if not isinstance(self.team, bool):
-            raise AverseError(f"team must be True or False, not {self.team!r}")
         if self.human_rate > 0 and self.max_humans == 0:
             raise AverseError("max_humans must be at least 1 where human_rate is above 0")
 

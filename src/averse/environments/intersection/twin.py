@@ -4,10 +4,10 @@ Agents' motion and crashes are SUMO's (to the last digit and to a cell of 0.2 m)
 `humans` has them. A policy trained here runs in `sumo-intersection` unchanged.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import accumulate
 from math import prod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.protocol import StepResult
+from averse.settings import settings
 
 _NEVER = 1e9
 
@@ -95,7 +96,7 @@ class _Motion(NamedTuple):
     hits: jax.Array  # bool [C, C], which cars have crashed into which in this decision
 
 
-@dataclass(frozen=True)
+@settings
 class Intersection(IntersectionEnvironment):
     """N cars of agents cross a junction among human drivers, some of them reckless; SUMO's compiled twin.
 
@@ -106,6 +107,15 @@ class Intersection(IntersectionEnvironment):
     """
 
     name: ClassVar[str] = "intersection"
+    # Crashes are rare: large batches and long steps.
+    mappo_settings: ClassVar[Mapping[str, Any]] = {
+        "num_envs": 256,
+        "rollout_steps": 32,
+        "learning_rate": 6e-3,
+        "max_gradient_norm": 5.0,
+        "epsilon": 0.001,
+        "value_scale": 5.0,
+    }
 
     def reset(self, key: jax.Array) -> tuple[TwinState, jax.Array]:
         """A fresh episode: (state, observations [N, O])."""

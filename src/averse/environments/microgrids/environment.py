@@ -1,16 +1,17 @@
 """The compiled world of microgrids: one team, one reward per hour, no end."""
 
-from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 
+from averse.environments.base import CompiledEnvironment
 from averse.environments.microgrids.tables import LocalModel, local_model, tables
-from averse.environments.protocol import Discrete, StepResult, discounted_bounds
-from averse.errors import AverseError
+from averse.environments.protocol import Discrete, StepResult
+from averse.settings import Count, settings
 
 if TYPE_CHECKING:
     from averse.planning import FactoredTeamGame, TeamGame
@@ -44,8 +45,11 @@ class _Tables(NamedTuple):
     has_wind: Any  # float32 [N], 1 where there are wind and load
 
 
-@dataclass(frozen=True)
-class Microgrids:
+NumLevels = Annotated[int, Ge(1), Le(6)]  # the published tables have six of each
+
+
+@settings
+class Microgrids(CompiledEnvironment):
     """Microgrids with wind, load and a battery sell and buy power; a team with one reward (Hu, Xia, arXiv 2511.20977).
 
     Each hour each microgrid chooses a battery action and how much wind to throw away. Reward, the same for all: the
@@ -64,15 +68,15 @@ class Microgrids:
 
     scenario: Literal[1, 2] = 2
     """1: wind and load at the first microgrid only, the others are batteries. 2: at every microgrid."""
-    microgrids: int | None = None
+    microgrids: Count | None = None
     """How many; the scenario's number (2 in scenario 1, 3 in scenario 2) where not given."""
-    wind_levels: int = 6
-    """Levels of wind, 1 to 6; fewer merge neighbours and keep the mean."""
-    load_levels: int = 6
-    """Levels of load, 1 to 6; fewer merge neighbours and keep the mean."""
-    battery_levels: int = 6
-    """Levels of the battery, 1 to 6: the lowest ones."""
-    horizon: int = 1000
+    wind_levels: NumLevels = 6
+    """Levels of wind; fewer merge neighbours and keep the mean."""
+    load_levels: NumLevels = 6
+    """Levels of load; fewer merge neighbours and keep the mean."""
+    battery_levels: NumLevels = 6
+    """Levels of the battery: the lowest ones."""
+    horizon: Count = 1000
     """Hours after which an episode is truncated."""
 
     name: ClassVar[str] = "microgrids"
@@ -82,15 +86,6 @@ class Microgrids:
         "power_variance": "variance of the power sold over the hours so far, MW^2",
         "curtailed": "wind thrown away, mean over the hours so far, MW",
     }
-
-    def __post_init__(self) -> None:
-        if self.scenario not in (1, 2):
-            raise AverseError(f"microgrids: scenario must be 1 or 2, not {self.scenario}")
-        if self.microgrids is not None and self.microgrids < 1:
-            raise AverseError(f"microgrids: microgrids must be at least 1, not {self.microgrids}")
-        if self.horizon < 1:
-            raise AverseError(f"microgrids: horizon must be at least 1, not {self.horizon}")
-        self.local_models()
 
     def local_models(self) -> list[LocalModel]:
         """The exact model of each microgrid, numpy float64; equal microgrids share one object."""
@@ -154,13 +149,12 @@ class Microgrids:
     def observation_size(self) -> int:
         return self.global_state_size
 
-    def parameters(self) -> dict:
-        return asdict(self)
-
-    def return_bounds(self, gamma: float) -> tuple[float, float]:
+    @property
+    def reward_bounds(self) -> tuple[float, float]:
+        """Lowest and highest power that they can sell in an hour, MW."""
         low = sum(float(model.reward[model.available].min()) for model in self._models)
         high = sum(float(model.reward[model.available].max()) for model in self._models)
-        return discounted_bounds(low, high, self.horizon, gamma)
+        return low, high
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -198,12 +192,10 @@ class Microgrids:
 
     def step(self, key: jax.Array, state: MicrogridsState, actions: jax.Array) -> StepResult:
         state, reward = self.advance(state, actions, jax.random.uniform(key, (2, self.num_agents)))
-        return StepResult(
-            state=state,
-            observations=self.observe(state),
-            rewards=jnp.full(self.num_agents, reward),
-            costs=jnp.zeros(self.num_agents),  # nothing that happens here is unsafe; variance is the team's own affair
-            terminated=jnp.zeros(self.num_agents, bool),
+        # No costs: nothing that happens here is unsafe; variance is the team's own affair.
+        return self.result(
+            state,
+            reward,
             truncated=state.time >= self.horizon,
             info={
                 "mean_power": state.mean,
@@ -251,9 +243,11 @@ class Microgrids:
         return features[ring].reshape(self.num_agents, -1)
 
     def global_state(self, state: MicrogridsState) -> jax.Array:
+        """What the first microgrid sees, float32 [G]."""
         return self._local_features(state).reshape(-1)
 
     def available_actions(self, state: MicrogridsState) -> jax.Array:
+        """What the batteries and the wind allow, bool [N, n]."""
         table, rows = self._tables, jnp.arange(self.num_agents)
         left = state.battery[:, None] - jnp.asarray(table.battery_steps)
         generated = jnp.asarray(table.wind_power)[rows, state.wind]

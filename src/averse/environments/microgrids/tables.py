@@ -16,8 +16,6 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from averse.errors import AverseError
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -143,16 +141,8 @@ def local_model(wind_and_load: bool, wind_levels: int, load_levels: int, battery
       wind_and_load: whether it has wind turbines and consumers; else it is a battery alone.
       wind_levels, load_levels: levels after merging neighbours, 1 to 6.
       battery_levels: the lowest so many of the battery's levels, 1 to 6.
-
-    Raises:
-      AverseError: for a number of levels out of range.
     """
     data = tables()
-    limits = {"wind_levels": data["wind_mw"], "load_levels": data["load_mw"], "battery_levels": data["energy_mwh"]}
-    given = {"wind_levels": wind_levels, "load_levels": load_levels, "battery_levels": battery_levels}
-    for name, count in given.items():
-        if not 1 <= count <= len(limits[name]):
-            raise AverseError(f"microgrids: {name} must lie between 1 and {len(limits[name])}, not {count}")
     nothing = Levels(np.zeros(1), np.ones((1, 1)))
     wind = Levels(np.array(data["wind_mw"], float), np.array(data["wind_transition"], float))
     load = Levels(np.array(data["load_mw"], float), np.array(data["load_transition"], float))

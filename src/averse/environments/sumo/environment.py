@@ -1,9 +1,9 @@
 """The environment `sumo-intersection`: the task of `environments.intersection` in the SUMO simulator."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -45,13 +45,13 @@ from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Layout
 from averse.environments.workers.vector import WorkerVector
 from averse.errors import AverseError
+from averse.settings import settings
 
-_DRIVERS = ("agents", "sumo")
 # m; front bumpers further apart than this at the end of a decision have not been within the gap's limit during it
 _CLOSE = GAP_LIMIT + CAR_WIDTH + 2 * (CAR_LENGTH + MAX_SPEED * DECISION_SECONDS)
 
 
-@dataclass(frozen=True)
+@settings
 class SumoIntersection(IntersectionEnvironment):
     """N cars of agents cross a junction among human drivers, some of them reckless, in SUMO (package `libsumo`).
 
@@ -59,20 +59,21 @@ class SumoIntersection(IntersectionEnvironment):
     `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
     """
 
-    drivers: str = "agents"
+    drivers: Literal["agents", "sumo"] = "agents"
     """Who drives the agents' cars: agents, or sumo (SUMO's own driver model, a baseline: actions are ignored)."""
 
     name: ClassVar[str] = "sumo-intersection"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.drivers not in _DRIVERS:
-            raise AverseError(f"drivers must be one of {', '.join(_DRIVERS)}, not {self.drivers!r}")
-
-    @property
-    def metrics(self) -> dict[str, str]:
-        """Per-episode events and measures with their units."""
-        return {**METRICS, "worker_failed": "1 if the episode was cut because its simulator process died"}
+    metrics: ClassVar[Mapping[str, str]] = {
+        **METRICS,
+        "worker_failed": "1 if the episode was cut because its simulator process died",
+    }
+    # A simulator is too slow for many steps: small batches.
+    mappo_settings: ClassVar[Mapping[str, Any]] = {
+        "rollout_steps": 32,
+        "learning_rate": 2e-3,
+        "epsilon": 0.003,
+        "value_scale": 5.0,
+    }
 
     def vector(self, num_envs: int) -> WorkerVector:
         """Start `num_envs` simulations, each in its own worker process (libsumo holds one per process)."""
@@ -138,24 +139,9 @@ class TrafficEncoder:
         task, num_envs = self._task, len(batch.idle)
         self._scene = scene_of(batch.now)
         self._tally = new_tally(np, task, (num_envs,))
-        observations, state = self._look(batch.now, self._scene)
-        zeros = np.zeros((num_envs, task.num_agents), np.float32)
-        figures = metrics(np, task, self._tally, self._scene)
-        figures["worker_failed"] = np.zeros(num_envs, np.float32)
-        nobody = zeros > 0
-        time_step = TimeStep(
-            observations=observations,
-            global_state=state,
-            available=batch_first(available_actions(np, self._scene)),
-            rewards=zeros,
-            costs=zeros.copy(),
-            terminated=nobody,
-            truncated=np.zeros(num_envs, bool),
-            next_observations=observations.copy(),
-            next_global_state=state.copy(),
-            next_available=batch_first(available_actions(np, self._scene)),
-            info=figures,
-        )
+        seen = self._look(batch.now, self._scene)
+        available = batch_first(available_actions(np, self._scene))
+        time_step = TimeStep.first(*seen, available, SumoIntersection.metrics)
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle.any() else time_step
 
     def advance(self, batch: Batch) -> TimeStep:

@@ -71,14 +71,16 @@ class PlainEncoder:
     def begin(self, batch: Batch) -> TimeStep:
         """See `Encoder`."""
         self._terminated = np.zeros_like(batch.outcome["terminated"])
-        blank = {name: np.zeros_like(array) for name, array in batch.outcome.items()}
-        return self._time_step(batch._replace(outcome=blank))
+        now, idle = batch.now, batch.idle
+        return TimeStep.first(
+            _blank(now["observations"], idle),
+            _blank(now["global_state"], idle),
+            now["available"] | idle[:, None, None],
+            [*self._metrics, "worker_failed"],
+        )
 
     def advance(self, batch: Batch) -> TimeStep:
         """See `Encoder`."""
-        return self._time_step(batch)
-
-    def _time_step(self, batch: Batch) -> TimeStep:
         outcome, idle, failed = batch.outcome, batch.idle, batch.failed
         # of a failed episode the agents who were done before stay so
         terminated = np.where(failed[:, None], self._terminated, outcome["terminated"]) & ~idle[:, None]
