@@ -61,10 +61,14 @@ class Registry:
             return imported(name, self.kind)
         raise unknown_name(self.kind, name, self.names())
 
-    def name_of(self, thing: Any) -> str | None:
-        """A name by which `find` gives this very thing; None where there is none, as for a class in a function."""
+    def name_of(self, thing: Any, lasting: bool = False) -> str | None:
+        """A name by which `find` gives this very thing; None where there is none, as for a class in a function.
+
+        Args:
+          lasting: leave out what `register` named, which another process need not know.
+        """
         for known, registered in self._registered.items():
-            if registered is thing:
+            if registered is thing and not lasting:
                 return known
         path = path_of(thing)
         for known in (*self._builtin, *self._offered):

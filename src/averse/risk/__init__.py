@@ -14,6 +14,7 @@ from averse.risk.advantages import (
     mean_variance_advantage,
     second_moment_targets,
 )
+from averse.risk.base import Blend, RiskMeasure, text_of
 from averse.risk.bellman import (
     categorical_lambda_returns,
     clamped_mass,
@@ -25,34 +26,45 @@ from averse.risk.bellman import (
     quantile_lambda_returns,
     shift_and_project,
 )
-from averse.risk.distributions import Categorical, Distribution, Quantiles, Samples, uniform_support
+from averse.risk.check import check_measure
+from averse.risk.distributions import (
+    Categorical,
+    Distribution,
+    Quantiles,
+    Returns,
+    Samples,
+    as_distribution,
+    uniform_support,
+)
 from averse.risk.measures import (
     CPW,
-    Blend,
     CVaR,
+    Distortion,
     Entropic,
     EVaR,
     Expectation,
     MeanVariance,
-    RiskMeasure,
     VaR,
     Wang,
     WorstCase,
-    names,
-    parse,
 )
+from averse.risk.parsing import parse, register
+from averse.risk.pytrees import pytree
+from averse.risk.registry import names
 
 __all__ = [
     "CPW",
     "Blend",
     "CVaR",
     "Categorical",
+    "Distortion",
     "Distribution",
     "EVaR",
     "Entropic",
     "Expectation",
     "MeanVariance",
     "Quantiles",
+    "Returns",
     "RiskMeasure",
     "Samples",
     "VaR",
@@ -60,8 +72,10 @@ __all__ = [
     "WorstCase",
     "action_value",
     "advantages",
+    "as_distribution",
     "bellman",
     "categorical_lambda_returns",
+    "check_measure",
     "clamped_mass",
     "cross_entropy",
     "cross_entropy_to_shifted",
@@ -75,9 +89,12 @@ __all__ = [
     "names",
     "parse",
     "project",
+    "pytree",
     "quantile_huber_loss",
     "quantile_lambda_returns",
+    "register",
     "second_moment_targets",
     "shift_and_project",
+    "text_of",
     "uniform_support",
 ]

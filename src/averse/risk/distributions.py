@@ -9,15 +9,17 @@ Three representations share one small interface (`Distribution`), which is all t
 Axes: N atoms; `...` any batch axes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.risk._pytrees import pytree
+from averse.risk.pytrees import pytree
 
 
 class Distribution:
@@ -176,6 +178,34 @@ class Samples(Distribution):
     def ordered(self) -> tuple[Array, Array]:
         order = jnp.argsort(self.values, -1)
         return jnp.take_along_axis(self.values, order, -1), jnp.take_along_axis(self.weights, order, -1)
+
+
+Returns = Distribution | ArrayLike | Sequence[float]
+"""A distribution, or plain numbers [..., N] that stand for equally weighted samples."""
+
+
+def as_distribution(returns: Returns) -> Distribution:
+    """A distribution as it is; numbers [..., N], such as the returns of N episodes, as equally weighted `Samples`.
+
+    Raises:
+      AverseError: for anything that is neither, for a single number, no numbers, or numbers among which there is a nan.
+    """
+    if isinstance(returns, Distribution):
+        return returns
+    allowed = "a risk measure takes a distribution, or an array [..., N] of equally weighted samples"
+    traced = isinstance(returns, jax.core.Tracer)
+    try:
+        array: Any = returns if traced else np.asarray(returns)
+        numeric = array.dtype.kind in "fiub" or jnp.issubdtype(array.dtype, jnp.floating)
+    except ValueError:
+        numeric = False
+    if not numeric:
+        raise AverseError(f"{allowed}, not {type(returns).__name__}")
+    if not array.ndim or not array.shape[-1]:
+        raise AverseError(f"{allowed}, not an array of shape {list(array.shape)}")
+    if not traced and (missing := int(np.isnan(array).sum())):
+        raise AverseError(f"{allowed}, but {missing} of the {array.size} numbers are nan")
+    return Samples(jnp.asarray(array))
 
 
 def uniform_support(low: float, high: float, num_atoms: int) -> Array:
