@@ -68,7 +68,7 @@ def test_intervals_cover_the_truth():
     learner = averse.learner("mv-matrpo", environment, **SMALL)
     state = learner.init(jax.random.key(0))
     exact = exact_mean_variance(environment, learner, state, 1.0).objective
-    play = chain_player(environment, learner, True, 100)
+    play = chain_player(environment, learner, greedy=False, length=100)
     covered = 0
     for k in range(60):
         played = play(state, np.arange(20 * k, 20 * k + 20, dtype=np.uint32))

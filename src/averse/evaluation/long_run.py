@@ -204,7 +204,7 @@ def evaluate_long_run(
         raise AverseError(f"steps must be at least {CHAINS * (BATCHES - 1)}, not {steps:g}")
     if beta is not None and not 0.0 <= beta < float("inf"):
         raise AverseError(f"beta must be finite and not negative, not {beta:g}")
-    play = chain_player(environment, run.learner, not greedy, length)
+    play = chain_player(environment, run.learner, greedy, length)
     game = solvable_game(environment)
     found = []
     with progress_bar(disable=not progress) as bar:

@@ -9,11 +9,11 @@ from averse.environments.intersection.drivers import full_speed
 from averse.environments.intersection.recording import Recording
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import record_episode
-from averse.evaluation import Assignment
+from averse.evaluation import Episodes
 from averse.experiments.drivers import NAMES, drive, driver
 
 
-def drive_in_sumo(name: str, episodes: int, **parameters) -> Assignment:
+def drive_in_sumo(name: str, episodes: int, **parameters) -> Episodes:
     return drive(*driver(name, SumoIntersection(**parameters)), np.arange(episodes))
 
 
