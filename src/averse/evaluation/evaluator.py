@@ -14,8 +14,9 @@ from averse.environments.protocol import Environment, HostEnvironment, is_averag
 from averse.errors import AverseError
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
+from averse.evaluation.host_play import learned, play_host
 from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run
-from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
+from averse.evaluation.play import Played, Probe, compiled_player
 from averse.evaluation.summary import Summary, summarise
 from averse.files import write_text
 from averse.learners.fixed import fixed
@@ -194,13 +195,17 @@ def _play_all(
             yield play(run.state(index), seeds)
             advance(len(seeds))
         return
-    bind = learned_host_policy(learner, greedy)
+    actor = learned(learner, greedy)
     assert isinstance(environment, HostEnvironment)
     with environment.vector(num_envs or min(learner.num_envs, HOST_ENVS)) as vector:
         for index, settings in enumerate(run.config.trials):
-            policy = bind(run.state(index))
             yield play_host(
-                vector, policy, seeds_of(settings), environment.horizon, learner.gamma, learner.initial_memory, advance
+                vector,
+                actor(run.state(index)),
+                seeds_of(settings),
+                horizon=environment.horizon,
+                gamma=learner.gamma,
+                on_progress=advance,
             )
 
 

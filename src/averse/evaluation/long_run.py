@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,9 +26,8 @@ import pyarrow.parquet as pq
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
-from averse.evaluation.play import SALT
+from averse.evaluation.play import chain_player
 from averse.files import write_text, written_whole
-from averse.learners.contract import Learner
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
@@ -204,7 +201,7 @@ def evaluate_long_run(
         raise AverseError(f"steps must be at least {CHAINS * (BATCHES - 1)}, not {steps:g}")
     if beta is not None and not 0.0 <= beta < float("inf"):
         raise AverseError(f"beta must be finite and not negative, not {beta:g}")
-    play = chain_player(environment, run.learner, greedy, length)
+    play = chain_player(environment, run.learner, greedy, batches=BATCHES, length=length)
     game = solvable_game(environment)
     found = []
     with progress_bar(disable=not progress) as bar:
@@ -283,55 +280,3 @@ def write_batches(policies: list[Batches], path: Path) -> None:
     table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
     with written_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-
-
-# --- playing ----------------------------------------------------------------------------------------------------------
-
-
-class _Chains(NamedTuple):
-    mean: Any  # [C, BATCHES]
-    square: Any  # [C, BATCHES]
-    info: dict[str, Any]  # metric -> [C], at the end of the chain, burn-in included
-
-
-class _Walk(NamedTuple):
-    state: Any
-    observations: jax.Array
-    memory: Any
-    key: jax.Array
-    info: dict[str, jax.Array]
-
-
-def chain_player(
-    environment: Environment, learner: Learner, greedy: bool, length: int
-) -> Callable[[Any, np.ndarray], _Chains]:
-    """A function (policy state, seeds [C]) -> batch means of the team's reward, compiled once for all policies.
-
-    Each chain is a deterministic function of its seed and the policy. The environment's time limit is ignored: nothing
-    is ever reset.
-    """
-
-    def step(policy: Any, walk: _Walk, _: None):
-        key, act_key, step_key = jax.random.split(walk.key, 3)
-        available = environment.available_actions(walk.state)
-        actions, extras = learner.act(
-            policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
-        )
-        result = environment.step(step_key, walk.state, actions[0])
-        walk = _Walk(result.state, result.observations, extras.get("memory", ()), key, dict(result.info))
-        return walk, result.rewards.mean()
-
-    def batch(policy: Any, walk: _Walk, _: None):
-        walk, rewards = jax.lax.scan(partial(step, policy), walk, None, length=length)
-        return walk, (rewards.mean(), (rewards**2).mean())
-
-    def chain(policy: Any, seed: jax.Array) -> _Chains:
-        key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
-        state, observations = environment.reset(reset_key)
-        info = {name: jnp.float32(0.0) for name in environment.metrics}
-        walk = _Walk(state, observations, learner.initial_memory(1), key, info)
-        walk, (means, squares) = jax.lax.scan(partial(batch, policy), walk, None, length=BATCHES)
-        return _Chains(means, squares, walk.info)
-
-    program = jax.jit(jax.vmap(chain, in_axes=(None, 0)))
-    return lambda policy, seeds: jax.tree.map(lambda x: np.asarray(x, np.float64), program(policy, seeds))
