@@ -11,7 +11,6 @@ Axes: C chains, K batches kept of each, X = C K.
 """
 
 import dataclasses
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from averse.files import write_text, written_whole
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
+from averse.tables import Table
 from averse.training.run import Run
 
 CHAINS = 250
@@ -138,36 +138,32 @@ class LongRunEvaluation:
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
 
     def __str__(self) -> str:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        table.add_column("policy", style="bold")
         known = any(summary.exact for summary in self.summaries.values())
-        headings = ["beta", "mean eta", "variance zeta", "J = eta - beta zeta", *(["exact J"] if known else [])]
-        for heading in [*headings, "J by training seed"]:
-            table.add_column(heading, justify="right")
-        for label, summary in self.summaries.items():
-            table.add_row(
+        headings = ["policy", "beta", "mean eta", "variance zeta", "J", *(["exact J"] if known else [])]
+        rows = [
+            [
                 label or self.method,
                 f"{summary.beta:g}",
                 *map(str, (summary.eta, summary.zeta, summary.objective)),
                 *([_mean_exact(summary)] if known else []),
                 ", ".join(f"{value.value:.4f}" for value in summary.by_seed.values()),
-            )
-        console = Console(file=io.StringIO(), width=140)
-        console.print(table)
+            ]
+            for label, summary in self.summaries.items()
+        ]
+        return str(Table([*headings, "J by training seed"], rows, caption=self._caption()))
+
+    def _caption(self) -> str:
         first = next(iter(self.summaries.values()))
-        console.print(
-            f"95% intervals in brackets (training seeds, then batches of steps); {first.steps:,} steps of each of "
-            f"{len(first.by_seed)} policies per row, in {first.batches:,} batches after burn-in.",
-            highlight=False,
+        warnings = [
+            f" Warning{f' ({label})' if label else ''}: {summary.warning}."
+            for label, summary in self.summaries.items()
+            if summary.warning
+        ]
+        return (
+            f"J = eta - beta zeta; 95% intervals in brackets (training seeds, then batches of steps); {first.steps:,} "
+            f"steps of each of {len(first.by_seed)} policies per row, in {first.batches:,} batches after burn-in."
+            f"{''.join(warnings)}"
         )
-        for label, summary in self.summaries.items():
-            if summary.warning:
-                console.print(f"Warning{f' ({label})' if label else ''}: {summary.warning}.", highlight=False)
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
 def evaluate_long_run(

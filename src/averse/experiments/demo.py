@@ -19,7 +19,7 @@ from averse.evaluation import Episodes, Evaluation, Summary, summarise
 from averse.evaluation.evaluator import FIRST_SEED, evaluate
 from averse.evaluation.host_play import learned
 from averse.evaluation.recording import record
-from averse.evaluation.tables import markdown_table, rich_table
+from averse.evaluation.tables import summary_table
 from averse.experiments.drivers import drive, driver
 from averse.files import write_text
 from averse.progress import progress_bar
@@ -61,8 +61,8 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "t
     runs = train_all(configs, out, at_once=len(configs) if trained_in == "twin" else 1)
     tables = drive_all(environment, runs, episodes, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
-    console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
-    write_text(out / "table.md", markdown_table(summaries, COLUMNS))
+    console.print(summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
+    write_text(out / "table.md", summary_table(summaries, COLUMNS).markdown())
     figures = {name: summary.to_dict() for name, summary in summaries.items()}
     write_text(out / "table.json", json.dumps(figures, indent=2) + "\n")
     plot_returns(

@@ -21,7 +21,7 @@ from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
 from averse.evaluation.host_play import play_host, scripted
-from averse.evaluation.tables import markdown_table, rich_table
+from averse.evaluation.tables import summary_table
 from averse.files import write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
@@ -88,7 +88,7 @@ def run(arguments: DriversArguments) -> None:
         print(figures)
     else:
         title = f"{arguments.env}, {arguments.num_agents} agents"
-        Console().print(rich_table(summaries, COLUMNS, title=title, first="driver"))
+        Console().print(summary_table(summaries, COLUMNS, title=title, first="driver"))
     if arguments.out is not None:
         for name, table in tables.items():
             table.write_parquet(arguments.out / f"{name.replace(':', '-')}.parquet")
@@ -100,7 +100,7 @@ def run(arguments: DriversArguments) -> None:
             x="crossing_time",
             y="collision_rate",
         )
-        write_text(arguments.out / "table.md", markdown_table(summaries, COLUMNS))
+        write_text(arguments.out / "table.md", summary_table(summaries, COLUMNS).markdown())
         write_text(arguments.out / "table.json", figures + "\n")
 
 
