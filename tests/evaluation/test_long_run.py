@@ -13,7 +13,8 @@ from averse import AverseError
 from averse.cli import main
 from averse.environments import registry
 from averse.evaluation.known_models import exact_mean_variance
-from averse.evaluation.long_run import BATCHES, CHAINS, Batches, chain_player, summarise_long_run
+from averse.evaluation.long_run import BATCHES, CHAINS, Batches, summarise_long_run
+from averse.evaluation.play import chain_player
 from averse.planning import mean_variance
 
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
@@ -68,7 +69,7 @@ def test_intervals_cover_the_truth():
     learner = averse.learner("mv-matrpo", environment, **SMALL)
     state = learner.init(jax.random.key(0))
     exact = exact_mean_variance(environment, learner, state, 1.0).objective
-    play = chain_player(environment, learner, True, 100)
+    play = chain_player(environment, learner, greedy=False, batches=BATCHES, length=100)
     covered = 0
     for k in range(60):
         played = play(state, np.arange(20 * k, 20 * k + 20, dtype=np.uint32))

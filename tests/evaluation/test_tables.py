@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Summary, summarise
-from averse.evaluation.tables import caption, columns_of, markdown_table, rich_table
+from averse.evaluation.tables import caption, columns_of, summary_table
 
 
 def make_summary(seeds=3, episodes=400, collision=True, offset=0.0, failed=0, learnt=True) -> Summary:
@@ -26,20 +25,13 @@ def make_summary(seeds=3, episodes=400, collision=True, offset=0.0, failed=0, le
 SUMMARIES = {"mappo": make_summary(), "rqe-mappo [tau=4]": make_summary(offset=-1.0, failed=2)}
 
 
-def terminal(table, width=100) -> str:
-    console = Console(width=width, record=True, file=None, quiet=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
 def test_headings_have_the_units_of_the_environments_words():
     headings = [column.heading for column in columns_of(SUMMARIES)]
     assert headings == ["return", "worst-5% return", "collision rate", "crossing time, s", "near miss, m"]
 
 
 def test_markdown_shows_every_estimate():
-    text = markdown_table(SUMMARIES, ["crossing_time"], title="Junction")
+    text = summary_table(SUMMARIES, ["crossing_time"], title="Junction").markdown()
     lines = text.splitlines()
     assert lines[0] == "**Junction**"
     assert lines[2] == "| policy | return | worst-5% return | collision rate | crossing time, s |"
@@ -51,7 +43,7 @@ def test_markdown_shows_every_estimate():
 
 
 def test_terminal_shows_the_same_cells_within_eighty_columns():
-    text = terminal(rich_table(SUMMARIES, ["crossing_time"], title="Junction"), width=80)
+    text = summary_table(SUMMARIES, ["crossing_time"], title="Junction").text(80)
     assert "rqe-mappo [tau=4]" in text  # not eaten as markup
     for summary in SUMMARIES.values():
         for estimate in (str(summary.mean), str(summary.cvar_05), f"{summary.collision_rate:.1%}"):
@@ -63,7 +55,7 @@ def test_terminal_shows_the_same_cells_within_eighty_columns():
 
 def test_undefined_and_absent_figures_are_dashes():
     mixed = {"with": make_summary(), "without": make_summary(collision=False)}
-    rows = [line for line in markdown_table(mixed).splitlines() if line.startswith("| with")]
+    rows = [line for line in summary_table(mixed).markdown().splitlines() if line.startswith("| with")]
     assert [cell.strip() for cell in rows[0].split("|")][6] == "–"  # near_miss is defined nowhere
     assert [cell.strip() for cell in rows[1].split("|")][4] == "–"  # no collision metric
     alone = [column.heading for column in columns_of({"without": make_summary(collision=False)})]
@@ -71,7 +63,7 @@ def test_undefined_and_absent_figures_are_dashes():
 
 
 def test_pipes_in_names_do_not_break_markdown():
-    assert "a\\|b" in markdown_table({"a|b": make_summary()})
+    assert "a\\|b" in summary_table({"a|b": make_summary()}).markdown()
 
 
 def test_caption_tells_the_basis_and_the_warnings():
@@ -85,6 +77,6 @@ def test_caption_tells_the_basis_and_the_warnings():
 
 def test_bad_input():
     with pytest.raises(AverseError, match="no summary"):
-        rich_table({})
+        summary_table({})
     with pytest.raises(AverseError, match="did you mean crossing_time"):
-        markdown_table(SUMMARIES, ["crossing_tme"])
+        summary_table(SUMMARIES, ["crossing_tme"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import averse
-from averse.evaluation.play import learned_host_policy, play_host
+from averse.evaluation.host_play import learned, play_host
 from averse.training import resume
 from averse.training.host import HostGroup
 
@@ -51,12 +51,12 @@ def test_interrupt_resume_and_evaluate(tmp_path, monkeypatch):
 def test_episodes_do_not_depend_on_the_number_of_workers():
     """The same policy and seeds give the same episodes, in whatever company they are played."""
     run = averse.train("sumo-intersection", "mappo", steps=32, **SMALL)
-    policy = learned_host_policy(run.learner, greedy=False)(run.state(0))
+    actor = learned(run.learner, greedy=False)(run.state(0))
     seeds = np.arange(7)
     played = []
     for num_envs in (1, 3):
         with run.environment.vector(num_envs) as vector:
-            played.append(play_host(vector, policy, seeds, run.environment.horizon, gamma=0.99))
+            played.append(play_host(vector, actor, seeds, horizon=run.environment.horizon, gamma=0.99))
     one, other = played
     np.testing.assert_array_equal(one.seeds, seeds)
     np.testing.assert_array_equal(one.length, other.length)

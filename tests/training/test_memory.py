@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.environments.protocol import Discrete, StepResult, TimeStep
-from averse.evaluation.play import compiled_player, learned_host_policy, play_host
+from averse.evaluation.host_play import learned, play_host
+from averse.evaluation.play import compiled_player
 from averse.learners.contract import Learner
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
@@ -202,10 +203,8 @@ def test_compiled_evaluation():
 
 
 def test_host_evaluation():
-    learner = counter()
-    policy = learned_host_policy(learner, greedy=False)(())
     seeds = np.arange(20)
-    played = play_host(HostWorld(), policy, seeds, HORIZON, 1.0, learner.initial_memory)
+    played = play_host(HostWorld(), learned(counter(), greedy=False)(()), seeds, horizon=HORIZON, gamma=1.0)
     np.testing.assert_array_equal(played.length, length_of(seeds))
     np.testing.assert_array_equal(played.returns, sums(played.length))
     seen = played.probe.active[:, 0]

@@ -54,6 +54,12 @@ class Calibration:
     clamped_fraction: float  # of returns outside the support: below the first or above the last atom or quantile
     states: int
 
+    def __str__(self) -> str:
+        return (
+            f"bias {self.bias:+.2f}, distance of the PIT from uniform {self.kolmogorov_smirnov:.2f}, returns beyond "
+            f"the support {self.clamped_fraction:.1%}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the PIT values themselves."""
         return {

@@ -1,6 +1,5 @@
 """From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
 
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from averse.environments.protocol import Environment, HostEnvironment, is_averag
 from averse.errors import AverseError
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
+from averse.evaluation.host_play import learned, play_host
 from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run
-from averse.evaluation.play import Played, Probe, compiled_player, learned_host_policy, play_host
+from averse.evaluation.play import Played, Probe, compiled_player
 from averse.evaluation.summary import Summary, summarise
+from averse.evaluation.tables import summary_table
 from averse.files import write_text
 from averse.learners.fixed import fixed
 from averse.progress import progress_bar
@@ -51,20 +52,12 @@ class Evaluation:
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        from averse.evaluation.tables import rich_table
-
-        console = Console(file=io.StringIO(), width=120)
-        console.print(rich_table({label or self.method: summary for label, summary in self.summaries.items()}))
-        for label, calibration in self.calibrations.items():
-            console.print(
-                f"critic calibration{f' ({label})' if label else ''}: bias {calibration.bias:+.2f}, distance of the "
-                f"PIT from uniform {calibration.kolmogorov_smirnov:.2f}, returns beyond the support "
-                f"{calibration.clamped_fraction:.1%}",
-                highlight=False,
-            )
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+        table = summary_table({label or self.method: summary for label, summary in self.summaries.items()})
+        words = [
+            f"critic calibration{f' ({label})' if label else ''}: {calibration}"
+            for label, calibration in self.calibrations.items()
+        ]
+        return "\n".join([str(table), *words])
 
 
 def label_of(settings: Mapping[str, float]) -> str:
@@ -194,13 +187,17 @@ def _play_all(
             yield play(run.state(index), seeds)
             advance(len(seeds))
         return
-    bind = learned_host_policy(learner, greedy)
+    actor = learned(learner, greedy)
     assert isinstance(environment, HostEnvironment)
     with environment.vector(num_envs or min(learner.num_envs, HOST_ENVS)) as vector:
         for index, settings in enumerate(run.config.trials):
-            policy = bind(run.state(index))
             yield play_host(
-                vector, policy, seeds_of(settings), environment.horizon, learner.gamma, learner.initial_memory, advance
+                vector,
+                actor(run.state(index)),
+                seeds_of(settings),
+                horizon=environment.horizon,
+                gamma=learner.gamma,
+                on_progress=advance,
             )
 
 

@@ -11,16 +11,13 @@ Axes: C chains, K batches kept of each, X = C K.
 """
 
 import dataclasses
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,12 +25,12 @@ import pyarrow.parquet as pq
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
-from averse.evaluation.play import SALT
+from averse.evaluation.play import chain_player
 from averse.files import write_text, written_whole
-from averse.learners.contract import Learner
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
+from averse.tables import Table
 from averse.training.run import Run
 
 CHAINS = 250
@@ -141,36 +138,32 @@ class LongRunEvaluation:
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
 
     def __str__(self) -> str:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        table.add_column("policy", style="bold")
         known = any(summary.exact for summary in self.summaries.values())
-        headings = ["beta", "mean eta", "variance zeta", "J = eta - beta zeta", *(["exact J"] if known else [])]
-        for heading in [*headings, "J by training seed"]:
-            table.add_column(heading, justify="right")
-        for label, summary in self.summaries.items():
-            table.add_row(
+        headings = ["policy", "beta", "mean eta", "variance zeta", "J", *(["exact J"] if known else [])]
+        rows = [
+            [
                 label or self.method,
                 f"{summary.beta:g}",
                 *map(str, (summary.eta, summary.zeta, summary.objective)),
                 *([_mean_exact(summary)] if known else []),
                 ", ".join(f"{value.value:.4f}" for value in summary.by_seed.values()),
-            )
-        console = Console(file=io.StringIO(), width=140)
-        console.print(table)
+            ]
+            for label, summary in self.summaries.items()
+        ]
+        return str(Table([*headings, "J by training seed"], rows, caption=self._caption()))
+
+    def _caption(self) -> str:
         first = next(iter(self.summaries.values()))
-        console.print(
-            f"95% intervals in brackets (training seeds, then batches of steps); {first.steps:,} steps of each of "
-            f"{len(first.by_seed)} policies per row, in {first.batches:,} batches after burn-in.",
-            highlight=False,
+        warnings = [
+            f" Warning{f' ({label})' if label else ''}: {summary.warning}."
+            for label, summary in self.summaries.items()
+            if summary.warning
+        ]
+        return (
+            f"J = eta - beta zeta; 95% intervals in brackets (training seeds, then batches of steps); {first.steps:,} "
+            f"steps of each of {len(first.by_seed)} policies per row, in {first.batches:,} batches after burn-in."
+            f"{''.join(warnings)}"
         )
-        for label, summary in self.summaries.items():
-            if summary.warning:
-                console.print(f"Warning{f' ({label})' if label else ''}: {summary.warning}.", highlight=False)
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
 def evaluate_long_run(
@@ -204,7 +197,7 @@ def evaluate_long_run(
         raise AverseError(f"steps must be at least {CHAINS * (BATCHES - 1)}, not {steps:g}")
     if beta is not None and not 0.0 <= beta < float("inf"):
         raise AverseError(f"beta must be finite and not negative, not {beta:g}")
-    play = chain_player(environment, run.learner, not greedy, length)
+    play = chain_player(environment, run.learner, greedy, batches=BATCHES, length=length)
     game = solvable_game(environment)
     found = []
     with progress_bar(disable=not progress) as bar:
@@ -283,55 +276,3 @@ def write_batches(policies: list[Batches], path: Path) -> None:
     table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
     with written_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-
-
-# --- playing ----------------------------------------------------------------------------------------------------------
-
-
-class _Chains(NamedTuple):
-    mean: Any  # [C, BATCHES]
-    square: Any  # [C, BATCHES]
-    info: dict[str, Any]  # metric -> [C], at the end of the chain, burn-in included
-
-
-class _Walk(NamedTuple):
-    state: Any
-    observations: jax.Array
-    memory: Any
-    key: jax.Array
-    info: dict[str, jax.Array]
-
-
-def chain_player(
-    environment: Environment, learner: Learner, greedy: bool, length: int
-) -> Callable[[Any, np.ndarray], _Chains]:
-    """A function (policy state, seeds [C]) -> batch means of the team's reward, compiled once for all policies.
-
-    Each chain is a deterministic function of its seed and the policy. The environment's time limit is ignored: nothing
-    is ever reset.
-    """
-
-    def step(policy: Any, walk: _Walk, _: None):
-        key, act_key, step_key = jax.random.split(walk.key, 3)
-        available = environment.available_actions(walk.state)
-        actions, extras = learner.act(
-            policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
-        )
-        result = environment.step(step_key, walk.state, actions[0])
-        walk = _Walk(result.state, result.observations, extras.get("memory", ()), key, dict(result.info))
-        return walk, result.rewards.mean()
-
-    def batch(policy: Any, walk: _Walk, _: None):
-        walk, rewards = jax.lax.scan(partial(step, policy), walk, None, length=length)
-        return walk, (rewards.mean(), (rewards**2).mean())
-
-    def chain(policy: Any, seed: jax.Array) -> _Chains:
-        key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
-        state, observations = environment.reset(reset_key)
-        info = {name: jnp.float32(0.0) for name in environment.metrics}
-        walk = _Walk(state, observations, learner.initial_memory(1), key, info)
-        walk, (means, squares) = jax.lax.scan(partial(batch, policy), walk, None, length=BATCHES)
-        return _Chains(means, squares, walk.info)
-
-    program = jax.jit(jax.vmap(chain, in_axes=(None, 0)))
-    return lambda policy, seeds: jax.tree.map(lambda x: np.asarray(x, np.float64), program(policy, seeds))

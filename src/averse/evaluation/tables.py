@@ -1,18 +1,12 @@
-"""Tables of summaries: one row per policy, one column per figure, every figure with its interval.
-
-`rich_table` is for the terminal, `markdown_table` for GitHub. Both show the same cells.
-"""
+"""The table of summaries: one row per policy, one column per figure, every figure with its interval."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from averse.errors import AverseError, unknown_name
 from averse.evaluation.summary import Summary
 from averse.statistics import Estimate
+from averse.tables import Table
 
 NONE = "–"
 UNITS = frozenset(["s", "m", "m/s", "m/s2", "m/s²", "km/h", "N", "rad", "deg", "kW", "kWh", "MW", "MWh", "%", "steps"])
@@ -51,36 +45,24 @@ def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None =
     return columns + [_metric_column(name, known.get(name, "")) for name in shown]
 
 
-def rich_table(
+def summary_table(
     summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None, title: str = "", first: str = "policy"
 ) -> Table:
-    """The table for a terminal: `rich.print(rich_table({"mappo": summary, ...}))`. `first` heads the names' column."""
-    columns = columns_of(summaries, metrics)
-    table = Table(title=Text(title) if title else None, caption=Text(caption(summaries)), box=box.SIMPLE_HEAD)
-    table.title_justify = table.caption_justify = "left"
-    table.show_edge = table.pad_edge = False
-    table.collapse_padding = True
-    table.add_column(first, style="bold", no_wrap=True)
-    for column in columns:
-        table.add_column(_two_line_heading(column.heading), justify="right")
-    for name, summary in summaries.items():
-        table.add_row(Text(name), *(_two_lines(column.cell(summary)) for column in columns))
-    return table
+    """The table of some policies' figures: `print(summary_table({"mappo": summary, ...}))`, or `.markdown()` of it.
 
+    Args:
+      metrics: names of those to show; see `columns_of`.
+      first: heads the column of the policies' names.
 
-def markdown_table(
-    summaries: Mapping[str, Summary], metrics: Sequence[str] | None = None, title: str = "", first: str = "policy"
-) -> str:
-    """The same table as GitHub markdown, with the caption beneath."""
+    Raises AverseError without any summary, and for a metric that none has, with the nearest name.
+    """
     columns = columns_of(summaries, metrics)
-    rows = [[_escape(name), *(column.cell(summary) for column in columns)] for name, summary in summaries.items()]
-    lines = [
-        _markdown_row([first, *(_escape(column.heading) for column in columns)]),
-        _markdown_row(["---", *["---:"] * len(columns)]),
-        *map(_markdown_row, rows),
-    ]
-    heading = [f"**{title}**", ""] if title else []
-    return "\n".join([*heading, *lines, "", caption(summaries)]) + "\n"
+    return Table(
+        headings=[first, *(column.heading for column in columns)],
+        rows=[[name, *(column.cell(summary) for column in columns)] for name, summary in summaries.items()],
+        title=title,
+        caption=caption(summaries),
+    )
 
 
 def caption(summaries: Mapping[str, Summary]) -> str:
@@ -108,19 +90,6 @@ def caption(summaries: Mapping[str, Summary]) -> str:
     return text
 
 
-def _two_lines(cell: str) -> Text:
-    """The interval dimmed below its value, so that columns stay narrow."""
-    value, bracket, interval = cell.partition(" [")
-    return Text(value).append(f"\n[{interval}", style="dim") if bracket else Text(value)
-
-
-def _two_line_heading(heading: str) -> Text:
-    """The heading broken at the space nearest to its middle."""
-    spaces = [i for i, character in enumerate(heading) if character == " "]
-    middle = min(spaces, key=lambda i: abs(i - len(heading) / 2), default=None)
-    return Text(heading if middle is None else f"{heading[:middle]}\n{heading[middle + 1 :]}")
-
-
 def _metric_column(name: str, words: str) -> Column:
     if name == "length":
         return Column("length, steps", lambda s: s.length)
@@ -138,11 +107,3 @@ def _unit(words: str) -> str:
 def _range(counts) -> str:
     low_high = sorted(set(counts))
     return f"{low_high[0]:,}" if len(low_high) == 1 else f"{low_high[0]:,}-{low_high[-1]:,}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -12,16 +12,14 @@ from threading import Event
 import numpy as np
 from rich.console import Console
 
-from averse.environments.intersection.recording import Recording
-from averse.environments.protocol import TimeStep
 from averse.environments.registry import make
 from averse.environments.sumo.environment import SumoIntersection
-from averse.environments.sumo.recording import record_episode
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation, Summary, summarise
 from averse.evaluation.evaluator import FIRST_SEED, evaluate
-from averse.evaluation.play import HostPolicy, learned_host_policy
-from averse.evaluation.tables import markdown_table, rich_table
+from averse.evaluation.host_play import learned
+from averse.evaluation.recording import record
+from averse.evaluation.tables import summary_table
 from averse.experiments.drivers import drive, driver
 from averse.files import write_text
 from averse.progress import progress_bar
@@ -63,8 +61,8 @@ def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "t
     runs = train_all(configs, out, at_once=len(configs) if trained_in == "twin" else 1)
     tables = drive_all(environment, runs, episodes, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
-    console.print(rich_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
-    write_text(out / "table.md", markdown_table(summaries, COLUMNS))
+    console.print(summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
+    write_text(out / "table.md", summary_table(summaries, COLUMNS).markdown())
     figures = {name: summary.to_dict() for name, summary in summaries.items()}
     write_text(out / "table.json", json.dumps(figures, indent=2) + "\n")
     plot_returns(
@@ -111,18 +109,5 @@ def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, 
     """Both policies side by side on the same seed: the first on which the risk-neutral one crashed, if any."""
     crashed = tables[NEUTRAL].seed[tables[NEUTRAL].metrics["collision"] > 0]
     seed = int(crashed[0]) if crashed.size else FIRST_SEED
-    animate([record(environment, runs[name], seed, name) for name in SETTINGS], path)
-
-
-def record(environment: SumoIntersection, run: Run, seed: int, title: str) -> Recording:
-    """The evaluation episode of a policy on a seed, step for step as it was evaluated."""
-    act: HostPolicy = learned_host_policy(run.learner, greedy=False)(run.state(0))
-    time, memory = 0, run.learner.initial_memory(1)
-
-    def policy(step: TimeStep) -> np.ndarray:
-        nonlocal time, memory
-        actions, memory = act(step, np.array([seed], np.uint32), np.array([time], np.int32), memory)
-        time += 1
-        return actions
-
-    return record_episode(environment, policy, seed, title)
+    actors = {name: learned(runs[name].learner, greedy=False)(runs[name].state(0)) for name in SETTINGS}
+    animate([record(environment, actor, seed, name) for name, actor in actors.items()], path)

@@ -15,13 +15,13 @@ from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
 from averse.environments.intersection.task import IntersectionTask
-from averse.environments.protocol import Environment, TimeStep
+from averse.environments.protocol import Environment
 from averse.environments.registry import environment_class, make
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
-from averse.evaluation.play import play_host
-from averse.evaluation.tables import markdown_table, rich_table
+from averse.evaluation.host_play import play_host, scripted
+from averse.evaluation.tables import summary_table
 from averse.files import write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
@@ -88,7 +88,7 @@ def run(arguments: DriversArguments) -> None:
         print(figures)
     else:
         title = f"{arguments.env}, {arguments.num_agents} agents"
-        Console().print(rich_table(summaries, COLUMNS, title=title, first="driver"))
+        Console().print(summary_table(summaries, COLUMNS, title=title, first="driver"))
     if arguments.out is not None:
         for name, table in tables.items():
             table.write_parquet(arguments.out / f"{name.replace(':', '-')}.parquet")
@@ -100,7 +100,7 @@ def run(arguments: DriversArguments) -> None:
             x="crossing_time",
             y="collision_rate",
         )
-        write_text(arguments.out / "table.md", markdown_table(summaries, COLUMNS))
+        write_text(arguments.out / "table.md", summary_table(summaries, COLUMNS).markdown())
         write_text(arguments.out / "table.json", figures + "\n")
 
 
@@ -161,15 +161,13 @@ def drive(
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Episodes:
     """Episodes of a driver that has learnt nothing, in SUMO or in the twin."""
-
-    def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, memory: object):
-        return policy(step), memory
-
     world: Any = environment
     if isinstance(environment, Environment):
         vector = HostedVector(environment, min(COMPILED_ENVS, len(seeds)))
     else:
         vector = world.vector(min(HOST_ENVS, len(seeds)))
     with vector:
-        played = play_host(vector, act, seeds, environment.horizon, gamma=1.0, on_progress=on_progress)
+        played = play_host(
+            vector, scripted(policy), seeds, horizon=environment.horizon, gamma=1.0, on_progress=on_progress
+        )
     return episode_table(played, {}, environment.metrics)

@@ -8,8 +8,9 @@ pytest.importorskip("libsumo")
 from averse.environments.intersection.drivers import full_speed
 from averse.environments.intersection.recording import Recording
 from averse.environments.sumo.environment import SumoIntersection
-from averse.environments.sumo.recording import record_episode
 from averse.evaluation import Episodes
+from averse.evaluation.host_play import scripted
+from averse.evaluation.recording import record
 from averse.experiments.drivers import NAMES, drive, driver
 
 
@@ -51,7 +52,7 @@ def test_sixteen_cars_of_sumo_drivers_get_across_without_agents_crashing():
 
 def test_a_recording_shows_every_car_moving_smoothly_and_wrecks_for_two_seconds():
     environment = SumoIntersection()
-    recordings = [record_episode(environment, full_speed, seed) for seed in range(4)]
+    recordings = [record(environment, scripted(full_speed), seed) for seed in range(4)]
     wrecks = 0
     for recording in recordings:
         assert isinstance(recording, Recording)
@@ -75,6 +76,6 @@ def test_a_recording_shows_every_car_moving_smoothly_and_wrecks_for_two_seconds(
         assert all(count == 21 for count in shown.values())
         wrecks += len(shown)
     assert wrecks > 0
-    again = record_episode(environment, full_speed, 0, title="again")
+    again = record(environment, scripted(full_speed), 0, title="again")
     assert again.frames == recordings[0].frames
     assert again.title == "again"

@@ -75,9 +75,12 @@ class SumoIntersection(IntersectionEnvironment):
         "value_scale": 5.0,
     }
 
-    def vector(self, num_envs: int) -> WorkerVector:
-        """Start `num_envs` simulations, each in its own worker process (libsumo holds one per process)."""
-        return WorkerVector(self.pool(num_envs), TrafficEncoder(self))
+    def vector(self, num_envs: int, trace: bool = False) -> WorkerVector:
+        """Start `num_envs` simulations, each in its own worker process (libsumo holds one per process).
+
+        With `trace`, the vector's batches also tell where every car was after every 0.1 s.
+        """
+        return WorkerVector(self.pool(num_envs, trace), TrafficEncoder(self))
 
     def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""

@@ -1,6 +1,5 @@
-"""Record an episode for an animation. The simulation runs in a worker process, as always."""
+"""Record an episode for an animation, while it is played like any other."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,48 +7,61 @@ import numpy as np
 from averse.environments.intersection.geometry import LANE_WIDTH, geometry, lanes, poses_at
 from averse.environments.intersection.recording import Car, Recording
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, STEP_SECONDS, Status
-from averse.environments.protocol import TimeStep
-from averse.environments.sumo.environment import SumoIntersection, TrafficEncoder
-from averse.environments.workers.process import Assignment
+from averse.environments.sumo.environment import SumoIntersection
+from averse.environments.workers.pool import Batch
+from averse.environments.workers.vector import WorkerVector
 from averse.errors import AverseError
 
 CRASH_SECONDS = 2.0  # how long a crashed car stays visible
 _KINDS = ("agent", "human", "reckless")
 
 
-def record_episode(
-    environment: SumoIntersection, policy: Callable[[TimeStep], Any], seed: int, title: str | None = None
-) -> Recording:
-    """Play one episode, a function of the seed and the policy, and keep every car's pose after every 0.1 s.
+class Film:
+    """An observer of one simulation (`averse.evaluation.host_play`) that keeps every car's pose after every 0.1 s.
 
-    policy: from a `TimeStep` of one environment (B = 1) to actions int32 [1, A].
-    title: what the recording is called; the default says how the episode went.
+    Args:
+      vector: the simulation that is played, alone and tracing: `environment.vector(1, trace=True)`.
     """
-    frames: list[list[Car]] = []  # crashed cars appear in one frame only
-    pool = environment.pool(1, trace=True)
-    try:
-        encoder = TrafficEncoder(environment)
-        batch = pool.reset([Assignment((seed,))])
-        time_step = encoder.begin(batch)
-        frames.append(_cars(batch.now["cars"][0].T, batch.now["who"][0]))
-        while not time_step.done[0]:
-            who = batch.now["who"][0]
-            batch = pool.step(np.asarray(policy(time_step)))
-            time_step = encoder.advance(batch)
-            frames.extend(_cars(rows, who) for rows in batch.outcome["trace"][0])
-    finally:
-        pool.close()
-    if batch.failed[0]:
-        raise AverseError("the simulator process died during the recording; try again")
-    status = batch.after["status"][0]
-    arrived, crashed = (int((status == which).sum()) for which in (Status.ARRIVED, Status.CRASHED))
-    return Recording(
-        step_seconds=STEP_SECONDS,
-        lanes=[shape for _, shape in lanes().values()],
-        lane_width=LANE_WIDTH,
-        frames=_with_wrecks(frames),
-        title=title or f"{environment.name}, seed {seed}: {arrived} of {len(status)} arrived, {crashed} crashed",
-    )
+
+    def __init__(self, environment: SumoIntersection, vector: WorkerVector):
+        self._name, self._vector, self._seed = environment.name, vector, 0
+        self._frames: list[list[Car]] = []  # crashed cars appear in one frame only
+        self._who: np.ndarray
+
+    def __call__(self, moment: Any) -> None:
+        """See `averse.evaluation.host_play.Observer`."""
+        batch = self._batch
+        if moment.actions is None:
+            self._seed = int(moment.seeds[0])
+            self._frames.append(_cars(batch.now["cars"][0].T, batch.now["who"][0]))
+        else:
+            self._frames.extend(_cars(rows, self._who) for rows in batch.outcome["trace"][0])
+        self._who = batch.now["who"][0]
+
+    @property
+    def _batch(self) -> Batch:
+        assert self._vector.batch is not None, "nothing has been played yet"
+        return self._vector.batch
+
+    def recording(self, title: str | None = None) -> Recording:
+        """The one episode that was played.
+
+        Args:
+          title: what the recording is called; the default says how the episode went.
+
+        Raises AverseError if the simulator broke off.
+        """
+        if self._batch.failed[0]:
+            raise AverseError("the simulator process died during the recording; try again")
+        status = self._batch.after["status"][0]
+        arrived, crashed = (int((status == which).sum()) for which in (Status.ARRIVED, Status.CRASHED))
+        return Recording(
+            step_seconds=STEP_SECONDS,
+            lanes=[shape for _, shape in lanes().values()],
+            lane_width=LANE_WIDTH,
+            frames=_with_wrecks(self._frames),
+            title=title or f"{self._name}, seed {self._seed}: {arrived} of {len(status)} arrived, {crashed} crashed",
+        )
 
 
 def _cars(rows: np.ndarray, who: np.ndarray) -> list[Car]:

@@ -27,24 +27,28 @@ class WorkerVector:
 
     def __init__(self, pool: WorkerPool, encoder: Encoder):
         self.pool, self.num_envs, self._encoder = pool, pool.num_envs, encoder
+        self.batch: Batch | None = None  # what the workers said last, for those who watch
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
         """Start over for evaluation with seeds uint32 [B, K]: see `HostVector.reset`."""
         seeds = np.asarray(seeds)
         if seeds.ndim != 2 or len(seeds) != self.num_envs or seeds.dtype.kind not in "iu" or (seeds < 0).any():
             raise AverseError(f"seeds must be whole numbers >= 0 of shape [{self.num_envs}, K], not {seeds.shape}")
-        return self._encoder.begin(self.pool.reset([Assignment(tuple(row)) for row in seeds.tolist()]))
+        self.batch = self.pool.reset([Assignment(tuple(row)) for row in seeds.tolist()])
+        return self._encoder.begin(self.batch)
 
     def reset_endless(self, seed: int) -> TimeStep:
         """Start over for training: see `HostVector.reset_endless`."""
         if seed < 0:
             raise AverseError(f"seed must be >= 0, not {seed}")
         episodes = [Assignment(None, (int(seed), index)) for index in range(self.num_envs)]
-        return self._encoder.begin(self.pool.reset(episodes))
+        self.batch = self.pool.reset(episodes)
+        return self._encoder.begin(self.batch)
 
     def step(self, actions: np.ndarray) -> TimeStep:
         """One step of every environment: actions [B, A] or [B, A, size]."""
-        return self._encoder.advance(self.pool.step(actions))
+        self.batch = self.pool.step(actions)
+        return self._encoder.advance(self.batch)
 
     def close(self) -> None:
         """End every worker process."""

@@ -18,9 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from averse import environments, learners
 from averse.environments.microgrids.environment import Microgrids
@@ -33,6 +31,7 @@ from averse.files import write_text
 from averse.learners.contract import Learner
 from averse.planning import ImprovementBound, TeamGame, best_joint_policy, improvement_bound, mean_variance, mv_mapi
 from averse.report.plots import plot_learning_curves
+from averse.tables import Table
 from averse.training import configure, resume, run_training
 from averse.training.compiled import CompiledGroup
 from averse.training.run import Run, read_config
@@ -108,9 +107,9 @@ def training_curves(
         title = f"Microgrids, scenario {scenario}: J = mean - {beta:g} variance while learning"
         draw(found[beta], compared[beta], out / f"training-curves-{beta:g}.png", title)
     write_text(out / "training-curves.json", json.dumps(_figures(found, compared, budget), indent=2) + "\n")
-    write_text(out / "training-curves.md", markdown(found, compared))
-    for beta in betas:
-        console.print(_table(found[beta], compared[beta], f"scenario {scenario}, beta {beta:g}"))
+    shown = tables(found, compared)
+    write_text(out / "training-curves.md", "\n".join(table.markdown() for table in shown))
+    console.print(f"scenario {scenario}", *shown, sep="\n")
     if budget.bound_updates:
         bounds = bounds_of_updates(scenario, betas, budget.bound_updates, settings)
         content = {f"{beta:g}": [step._asdict() for step in steps] for beta, steps in bounds.items()}
@@ -259,44 +258,24 @@ def bounds_of_updates(
     }
 
 
-def markdown(found: Mapping[float, Mapping[str, Learned]], compared: Mapping[float, Mapping[str, float]]) -> str:
+def tables(found: Mapping[float, Mapping[str, Learned]], compared: Mapping[float, Mapping[str, float]]) -> list[Table]:
     """Final policies and references, a table per price of variance; intervals over training seeds and batches."""
-    lines = []
-    for beta, results in found.items():
-        exact = any(result.final.exact for result in results.values())
-        headings = [f"beta {beta:g}", "mean", "variance", "J", *(["J, exact"] if exact else []), "J by training seed"]
-        lines += [_row(headings), _row(["---", *["---:"] * (len(headings) - 1)])]
-        for method, result in results.items():
-            final = result.final
-            values = [value.objective for value in final.exact.values()]
-            shown = [f"{np.mean(values):.4f}" if values else "-"] if exact else []
-            seeds = values or [value.value for value in final.by_seed.values()]
-            by_seed = ", ".join(f"{value:.4f}" for value in seeds)
-            lines.append(_row([method, *map(str, (final.eta, final.zeta, final.objective)), *shown, by_seed]))
-        for name, value in compared[beta].items():
-            lines.append(_row([name, "", "", f"{value:.5f}", *([f"{value:.5f}"] if exact else []), ""]))
-        lines.append("")
-    return "\n".join(lines)
+    return [_table(beta, results, compared[beta]) for beta, results in found.items()]
 
 
-def _table(results: Mapping[str, Learned], compared: Mapping[str, float], title: str) -> Table:
-    """The table for a terminal, without the single training seeds."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("policy", style="bold", no_wrap=True)
-    for heading in ("mean", "variance", "J", "J, exact"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _table(beta: float, results: Mapping[str, Learned], compared: Mapping[str, float]) -> Table:
+    known = any(result.final.exact for result in results.values())
+    rows = []
     for method, result in results.items():
         final = result.final
         exact = [value.objective for value in final.exact.values()]
-        cells = f"{final.eta.value:.4f}", f"{final.zeta.value:.4f}", str(final.objective)
-        table.add_row(method, *cells, f"{np.mean(exact):.4f}" if exact else "")
-    for name, value in compared.items():
-        table.add_row(name, "", "", "", f"{value:.4f}", style="dim")
-    return table
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        by_seed = exact or [value.value for value in final.by_seed.values()]
+        figures = [*map(str, (final.eta, final.zeta, final.objective)), f"{np.mean(exact):.4f}" if exact else "-"]
+        rows.append([method, *figures, ", ".join(f"{value:.4f}" for value in by_seed)])
+    rows += [[name, "", "", f"{value:.5f}", f"{value:.5f}", ""] for name, value in compared.items()]
+    headings = [f"beta {beta:g}", "mean", "variance", "J", "J, exact", "J by training seed"]
+    shown = [column for column, heading in enumerate(headings) if known or heading != "J, exact"]
+    return Table([headings[k] for k in shown], [[row[k] for k in shown] for row in rows])
 
 
 def _figures(

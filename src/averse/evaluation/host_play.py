@@ -1,0 +1,201 @@
+"""Playing episodes in host environments: one loop for learned policies, for scripts, and for those who watch.
+
+Every episode is a deterministic function of its seed and of who acts, whatever the number of workers or the other
+episodes of the batch; see `play`, which does the same in compiled environments.
+
+Axes: B environments side by side, E episodes, A agents.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from averse.environments.protocol import HostVector, TimeStep
+from averse.evaluation.play import SALT, Played, Probe, probe_times, single
+from averse.learners.contract import Learner
+
+
+class Actor(NamedTuple):
+    """What acts in host environments: a learned policy (`learned`) or a script (`scripted`)."""
+
+    act: Callable[[TimeStep, np.ndarray, np.ndarray, Any], tuple[np.ndarray, Any]]
+    """`act(step, seeds, times, memory) -> (actions [B, A, ...], memory)`; seeds uint32 [B] are those of the running
+    episodes, times int32 [B] their steps so far."""
+    initial_memory: Callable[[int], Any] = lambda num_envs: ()
+    """`initial_memory(num_envs)`: the memory at the start of an episode, leaves [B, ...]; () where there is none."""
+
+
+def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
+    """A function from a learner's state to the actor it is; compiled once for all states of a learner.
+
+    Args:
+      greedy: the most likely actions instead of draws.
+    """
+
+    def one(policy, observations, available, seed, time, memory):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SALT), seed), time)
+        alone = jax.tree.map(lambda x: x[None], (observations, available, memory))
+        actions, extras = learner.act(policy, *alone[:2], key, memory=alone[2], greedy=greedy)
+        return actions[0], single(extras.get("memory", ()))
+
+    batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0)))
+
+    def bind(policy: Any) -> Actor:
+        def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
+            actions, memory = batch(policy, step.observations, step.available, seeds, times, memory)
+            return np.asarray(actions), memory
+
+        return Actor(act, learner.initial_memory)
+
+    return bind
+
+
+def scripted(script: Callable[[TimeStep], np.ndarray]) -> Actor:
+    """The actor that does what a function from a `TimeStep` to actions [B, A, ...] says."""
+    return Actor(lambda step, seeds, times, memory: (script(step), memory))
+
+
+class Moment(NamedTuple):
+    """What an observer is shown: once at the start, then after every step of the B environments."""
+
+    seeds: np.ndarray  # uint32 [B], of the episodes that the actions belonged to
+    times: np.ndarray  # int32 [B], steps of these episodes so far
+    actions: np.ndarray | None  # [B, A, ...]; None at the start
+    step: TimeStep  # what followed; where an episode has ended, it already shows the next one
+
+
+Observer = Callable[[Moment], None]
+
+
+def play_host(
+    vector: HostVector,
+    actor: Actor,
+    seeds: Sequence[int] | np.ndarray,
+    *,
+    horizon: int,
+    gamma: float,
+    on_progress: Callable[[int], None] = lambda episodes: None,
+    observer: Observer = lambda moment: None,
+) -> Played:
+    """Play one episode per seed, spread over the vector's environments.
+
+    Args:
+      seeds: [E], in any order; the episodes come back in it.
+      horizon: of the environment, in steps.
+      gamma: discount of the returns that the probes tell.
+      on_progress: called after every step with the number of episodes that ended in it.
+      observer: called at the start and after every step, with all that happened.
+    """
+    ledger = _Ledger(np.asarray(seeds, np.uint32), vector.num_envs, horizon, gamma)
+    step = vector.reset(ledger.schedule)
+    blank = actor.initial_memory(vector.num_envs)
+    ledger.open(step, blank)
+    memory = blank
+    observer(Moment(ledger.seeds, ledger.time, None, step))
+    while not ledger.complete:
+        seeds, times = ledger.seeds, ledger.time
+        ledger.probe(step, memory)
+        actions, memory = actor.act(step, seeds, times, memory)
+        step = vector.step(actions)
+        observer(Moment(seeds, times + 1, actions, step))
+        done = ledger.enter(step)
+        memory = jax.tree.map(partial(_where_done, done), blank, memory)
+        on_progress(int(done.sum()))
+    return ledger.played()
+
+
+def _where_done(done: np.ndarray, fresh: Any, old: Any) -> np.ndarray:
+    return np.where(done.reshape(-1, *[1] * (np.ndim(old) - 1)), fresh, old)
+
+
+class _Ledger:
+    """The accounts of episodes while they are played: who plays what, returns, probes."""
+
+    def __init__(self, seeds: np.ndarray, num_envs: int, horizon: int, gamma: float):
+        self._count, self._gamma = len(seeds), gamma
+        self._rounds = -(-len(seeds) // num_envs)
+        # Column-major, so that the seeds that fill up the last round are the last ones and can be cut off.
+        self.schedule = np.resize(seeds, self._rounds * num_envs).reshape(self._rounds, num_envs).T.copy()
+        self._probe_times = probe_times(self.schedule.ravel(), horizon).reshape(self.schedule.shape)
+        self._rows = np.arange(num_envs)
+        self._episode = np.zeros(num_envs, np.int64)  # of the running one, its index into the schedule
+        self._probes: list[list[Any]] = [[None] * self._rounds for _ in self._rows]
+        self._finished: dict[tuple[int, int], Played] = {}
+        self.time = np.zeros(num_envs, np.int32)
+
+    def open(self, step: TimeStep, blank: Any) -> None:
+        """Begin, with the answer to the reset and the memory of those who remember nothing yet."""
+        shape = np.shape(step.rewards)
+        self._blank = blank
+        self._active = np.ones(shape, bool)
+        self._returns, self._discounted, self._weight = np.zeros(shape), np.zeros(shape), np.ones(len(self._rows))
+
+    @property
+    def complete(self) -> bool:
+        return len(self._finished) == self.schedule.size
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """Of the running episodes, uint32 [B]; where there are no more, of the last one."""
+        return self.schedule[self._rows, self._index]
+
+    @property
+    def _index(self) -> np.ndarray:
+        return np.minimum(self._episode, self._rounds - 1)
+
+    def probe(self, step: TimeStep, memory: Any) -> None:
+        """Keep what is seen and remembered now in the episodes whose probe is due."""
+        due = (self._episode < self._rounds) & (self.time == self._probe_times[self._rows, self._index])
+        now = (step.observations, step.global_state, step.available, self._active, memory)
+        for b in np.flatnonzero(due):
+            self._probes[b][self._episode[b]] = jax.tree.map(lambda x: np.array(x[b]), now)  # noqa: B023
+
+    def enter(self, step: TimeStep) -> np.ndarray:
+        """Account for a step; which episodes ended in it, bool [B]."""
+        playing = self._episode < self._rounds
+        counted = playing & (self.time >= self._probe_times[self._rows, self._index])
+        self._discounted += np.where(counted, self._weight, 0.0)[:, None] * step.rewards
+        self._weight = np.where(counted, self._weight * self._gamma, 1.0)
+        self._returns += step.rewards
+        self.time = self.time + 1
+        done = np.asarray(step.done) & playing
+        for row in np.flatnonzero(done).tolist():
+            self._finish(row, step)
+        self._active = ~np.asarray(step.terminated) | done[:, None]
+        self._episode += done
+        self.time = np.where(done, 0, self.time).astype(np.int32)
+        self._returns = np.where(done[:, None], 0.0, self._returns)
+        self._discounted = np.where(done[:, None], 0.0, self._discounted)
+        self._weight = np.where(done, 1.0, self._weight)
+        return done
+
+    def _finish(self, row: int, step: TimeStep) -> None:
+        """The figures of the episode that has just ended in an environment."""
+        k = int(self._episode[row])
+        info = {name: float(values[row]) for name, values in step.info.items()}
+        seen = self._probes[row][k] or self._unseen(row, step)
+        earned = self._discounted[row].astype(np.float32), np.float32(self._weight[row])
+        self._finished[row, k] = Played(
+            seeds=self.schedule[row, k],
+            returns=self._returns[row].copy(),
+            length=self.time[row],
+            truncated=bool(step.truncated[row]),
+            failed=info.get("worker_failed", 0.0) > 0.0,
+            info=info,
+            probe=Probe._make([self._probe_times[row, k], *seen, *earned]),
+        )
+
+    def _unseen(self, row: int, step: TimeStep) -> list[Any]:
+        """In place of what the probe would have seen, had the episode lasted so long."""
+        never = [np.zeros_like(x[row]) for x in (step.observations, step.global_state)]
+        blank = jax.tree.map(lambda x: np.array(x[row]), self._blank)
+        return [*never, np.ones_like(step.available[row]), np.zeros(self._active.shape[1], bool), blank]
+
+    def played(self) -> Played:
+        """All episodes, in the order of their seeds."""
+        num_envs = len(self._rows)
+        ordered = [self._finished[b, k] for k in range(self._rounds) for b in range(num_envs)][: self._count]
+        return jax.tree.map(lambda *x: np.stack(x), *ordered)
