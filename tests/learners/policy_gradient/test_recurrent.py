@@ -10,11 +10,10 @@ import pytest
 
 import averse
 from averse import AverseError, learners
-from averse.environments.batch import where_done
 from averse.environments.protocol import Discrete, StepResult
 from averse.evaluation.play import compiled_player
 from averse.learners.parts.action_distributions import action_distribution
-from averse.learners.parts.memory import feed_forward, recurrent
+from averse.learners.parts.networks import MLP, recurrent
 from averse.learners.policy_gradient.mappo import _segments
 from averse.training.compiled import CompiledGroup, _rollout_step, start
 from averse.training.host import HostGroup
@@ -141,12 +140,12 @@ def test_sequences_are_evaluated_as_they_were_acted(shared):
     assert not first[0].all()
     assert np.asarray(trajectory.memory)[0].any()
 
-    network = recurrent((16, 12), 2, 0.01, 2, env.observation_size, shared)
+    network = recurrent(MLP((16, 12), 2, 0.01), 2, env.observation_size, shared=shared)
     data = jax.tree.map(lambda x: _segments(x, length), trajectory._replace(extras={}))
     log_prob = _segments(trajectory.extras["log_prob"], length)
 
     def ratio(first):
-        outputs = network.unroll(state.actor, data.memory[:, 0], data.observations, first)
+        outputs = network.unroll(state.actor, data.memory[:, 0], data.observations, first, batch_first=True)
         return np.exp(action_distribution(env.action_space, outputs, data.available).log_prob(data.actions) - log_prob)
 
     np.testing.assert_allclose(ratio(data.first), 1.0, atol=1e-5)
@@ -171,41 +170,6 @@ def test_the_first_step_of_an_update_starts_at_ratio_one():
     # A wrong memory at the beginning of the segments would show.
     _, wrong = jax.jit(learner.update)(state, trajectory._replace(memory=trajectory.memory + 1.0))
     assert wrong["approximate_kl"] > 1e-7
-
-
-def test_gradients_go_back_through_time():
-    """The last output of a sequence depends on its first input, unless an episode begins in between."""
-    network = recurrent((8, 8), 1, 1.0, 2, 3, True)
-    params = network.init(jax.random.key(0))
-    inputs = jax.random.normal(jax.random.key(1), (4, 5, 2, 3))
-
-    def influence(first):
-        last = lambda x: network.unroll(params, network.initial_memory(4), x, first)[:, -1].sum()  # noqa: E731
-        return np.abs(jax.grad(last)(inputs)).sum((2, 3))
-
-    quiet = jnp.zeros((4, 5), bool)
-    assert (influence(quiet) > 0).all()
-    broken = influence(quiet.at[:, 3].set(True))
-    assert (broken[:, :3] == 0).all()
-    assert (broken[:, 3:] > 0).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shared", [True, False])
-def test_unrolling_is_stepping(shared):
-    generator = np.random.default_rng(0)
-    inputs = jnp.asarray(generator.normal(size=(3, 7, 2, 4)), jnp.float32)
-    first = jnp.asarray(generator.random((3, 7)) < 0.3)
-    for build in (recurrent, feed_forward):
-        network = build((6, 5), 4, 1.0, 2, 4, shared)
-        params = network.init(jax.random.key(0))
-        memory, outputs = network.initial_memory(3), []
-        for t in range(7):
-            memory = where_done(first[:, t], network.initial_memory(3), memory)
-            out, memory = network.step(params, memory, inputs[:, t])
-            outputs.append(out)
-        unrolled = network.unroll(params, network.initial_memory(3), inputs, first)
-        np.testing.assert_allclose(unrolled, jnp.stack(outputs, 1), atol=1e-5)
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------

@@ -79,17 +79,20 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
+def linear(layer, x):
+    return x @ layer["kernel"] + layer["bias"]
+
+
 def network_by_hand(params, observations, memory, agent):
     """One agent's GRU network at one moment: (outputs, memory), in numpy."""
     x = np.concatenate([observations, np.eye(World.num_agents)[agent]])
-    for layer in params["layers"]:
-        x = np.maximum(x @ layer["kernel"] + layer["bias"], 0.0)
-    inputs = x @ params["gru"]["input"]["kernel"] + params["gru"]["input"]["bias"]
-    recalled = memory @ params["gru"]["memory"]["kernel"] + params["gru"]["memory"]["bias"]
+    encoder, recurrence, head = (params[part]["params"] for part in ("encoder", "recurrence", "head"))
+    x = np.maximum(linear(encoder["Dense_0"], x), 0.0)
+    inputs, recalled = linear(encoder["Dense_1"], x), linear(recurrence["Dense_0"], memory)
     h = len(memory)
     reset, update = sigmoid(inputs[:h] + recalled[:h]), sigmoid(inputs[h : 2 * h] + recalled[h : 2 * h])
     memory = (1 - update) * np.tanh(inputs[2 * h :] + reset * recalled[2 * h :]) + update * memory
-    return memory @ params["head"]["kernel"] + params["head"]["bias"], memory
+    return linear(head["Dense_0"], memory), memory
 
 
 def values_by_hand(params, data, environment):
@@ -180,15 +183,13 @@ def test_acting_step_by_step_is_unrolling(method):
     data = data_of(world, learner, state)
     first = data.first.at[0].set(True).at[3].set(True)
     network = make_parts(config, world).network
-    together, _, _ = network.unroll(state.params["agents"], data.observations, data.memory[0], first)
+    together = network.unroll(state.params["agents"], data.memory[0], data.observations, first)
     memory = learner.initial_memory(1)
     for t in range(6):
         if first[t, 0]:
             memory = learner.initial_memory(1)
-        alone, after, _ = network.unroll(
-            state.params["agents"], data.observations[t][None], memory, jnp.zeros((1, 1), bool)
-        )
-        np.testing.assert_allclose(alone[0], together[t], atol=1e-5)
+        alone, after = network.step(state.params["agents"], memory, data.observations[t])
+        np.testing.assert_allclose(alone, together[t], atol=1e-5)
         _, extras = learner.act(state, data.observations[t], data.available[t], jax.random.key(0), memory=memory)
         np.testing.assert_array_equal(extras["memory"], after)
         memory = after
@@ -231,9 +232,9 @@ def test_unavailable_actions_never_enter_a_target():
     data = data_of(world, learner, state)
     mask = jnp.zeros_like(data.available).at[..., 1].set(True)
     data = data._replace(available=mask, next_available=mask, actions=jnp.ones_like(data.actions))
-    head = state.params["agents"]["head"]
-    tempting = {**head, "bias": head["bias"].at[jnp.array([0, 2, 3])].add(1e6)}
-    tempted = {"agents": {**state.params["agents"], "head": tempting}}
+    layers = state.params["agents"]["params"]
+    tempting = {**layers["Dense_1"], "bias": layers["Dense_1"]["bias"].at[jnp.array([0, 2, 3])].add(1e6)}
+    tempted = {"agents": {"params": {**layers, "Dense_1": tempting}}}
     plain = update(state, data)[1]["loss"]
     assert float(update(state._replace(params=tempted, target=tempted), data)[1]["loss"]) == pytest.approx(float(plain))
 

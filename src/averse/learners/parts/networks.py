@@ -1,8 +1,14 @@
-"""Multi-layer perceptrons over agents: one network shared by all (told apart by identity), or one network each."""
+"""Networks of every family: perceptrons, agents' networks with or without memory, and what a critic sees.
+
+A set of agents has one network, shared by all and told apart by a one-hot identity, or one network each. Whoever uses a
+network need not know which, nor whether it remembers: a feed-forward network is one whose memory is ().
+
+Axes: N sequences, L steps of a sequence, A agents, I inputs, O outputs, H memory; `...` batch axes.
+"""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +16,36 @@ import jax.numpy as jnp
 import numpy as np
 
 Params = Any
+Memory = Any  # float32 [..., A, H] of a recurrent network, () of a feed-forward one
+
+
+class Network(NamedTuple):
+    """A function with parameters."""
+
+    init: Callable[[jax.Array], Params]
+    """`init(key) -> params`."""
+    apply: Callable[..., jax.Array]
+    """`apply(params, *parts of the inputs [..., I_k]) -> [..., O]`; parts' leading axes broadcast."""
+
+
+class SequenceNetwork(NamedTuple):
+    """The agents' network, asked step by step when acting and over whole sequences when learning."""
+
+    init: Callable[[jax.Array], Params]
+    """`init(key) -> params`."""
+    initial_memory: Callable[[int], Memory]
+    """`initial_memory(N)`: what is remembered before an episode, zeros [N, A, H]."""
+    step: Callable[[Params, Memory, jax.Array], tuple[jax.Array, Memory]]
+    """`step(params, memory [..., A, H], inputs [..., A, I]) -> (outputs [..., A, O], memory)`."""
+    unroll: Callable[..., jax.Array]
+    """`unroll(params, memory [N, A, H], inputs [L, N, A, I], first [L, N]) -> outputs [L, N, A, O]`: the steps of whole
+    sequences, from the memory before each; where `first`, an episode begins and the memory is blank. With
+    `batch_first=True` inputs and outputs are [N, L, A, ...] and `first` is [N, L]."""
+    recall: Callable[[Params, Memory], jax.Array]
+    """`recall(params, memory [..., A, H]) -> [..., A, O]`: the outputs of the step that left this memory; of recurrent
+    networks only."""
+    memory_size: int
+    """H, or 0."""
 
 
 class _Dense(nn.Module):
@@ -37,41 +73,44 @@ def _product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class MLP(nn.Module):
-    """Dense layers with tanh between them; orthogonal weights (gain sqrt 2, `final_gain` at the end), zero biases.
+    """Dense layers with an activation between them.
 
-    The input may come in parts [..., I_k] whose leading axes broadcast; it stands for all of them side by side.
+    Orthogonal weights (gain sqrt 2, `final_gain` at the end), zero biases. The input may come in parts [..., I_k] whose
+    leading axes broadcast; it stands for all of them side by side.
+
+    Args:
+      hidden: units of the hidden layers; () is a single linear layer.
     """
 
     hidden: Sequence[int]
     outputs: int
     final_gain: float
+    activation: Callable[[jax.Array], jax.Array] = nn.tanh
 
     @nn.compact
     def __call__(self, *parts: jax.Array) -> jax.Array:
         sizes = [*self.hidden, self.outputs]
         gains = [np.sqrt(2.0)] * len(self.hidden) + [self.final_gain]
         for i, (size, gain) in enumerate(zip(sizes, gains)):
-            parts = tuple(nn.tanh(part) for part in parts) if i else parts
+            parts = tuple(self.activation(part) for part in parts) if i else parts
             parts = (_Dense(size, nn.initializers.orthogonal(gain), name=f"Dense_{i}")(*parts),)
         return parts[0]
 
 
-def one_network(network: MLP, input_size: int) -> tuple[Callable[[jax.Array], Params], Callable[..., jax.Array]]:
-    """The pair (init(key) -> params, apply(params, *parts of the inputs [..., I_k]) -> [..., outputs])."""
+def one_network(layers: MLP, input_size: int) -> Network:
+    """A network of its own, whose inputs have `input_size` numbers in all their parts."""
 
     def init(key: jax.Array) -> Params:
-        return network.init(key, jnp.zeros(input_size))
+        return layers.init(key, jnp.zeros(input_size))
 
-    def apply(params: Params, *parts: jax.Array) -> jax.Array:
-        return cast(jax.Array, network.apply(params, *parts))
+    def apply(params: Params, *parts: jax.Array) -> Any:
+        return layers.apply(params, *parts)
 
-    return init, apply
+    return Network(init, apply)
 
 
-def agent_networks(
-    network: MLP, num_agents: int, input_size: int, shared: bool, identify: bool = True
-) -> tuple[Callable[[jax.Array], Params], Callable[..., jax.Array]]:
-    """The pair (init(key) -> params, apply(params, *parts of the inputs [..., A, I_k]) -> [..., A, outputs]).
+def agent_networks(layers: MLP, num_agents: int, input_size: int, *, shared: bool, identify: bool = True) -> Network:
+    """The networks of A agents as one: `apply(params, *parts of the inputs [..., A, I_k]) -> [..., A, O]`.
 
     A part that is the same for all agents may have 1 in place of A, and is then worked on once.
 
@@ -80,26 +119,105 @@ def agent_networks(
     Separate: parameters carry a leading axis A and agent i is computed with the i-th.
     """
     identity = identify and shared and num_agents > 1
-    one, forward = one_network(network, input_size + (num_agents if identity else 0))
+    one = one_network(layers, input_size + (num_agents if identity else 0))
 
     def init(key: jax.Array) -> Params:
         if shared:
-            return one(key)
-        return jax.vmap(one)(jax.random.split(key, num_agents))
+            return one.init(key)
+        return jax.vmap(one.init)(jax.random.split(key, num_agents))
 
     def apply(params: Params, *parts: jax.Array) -> jax.Array:
         if shared:
-            return forward(params, *parts, *([jnp.eye(num_agents)] if identity else []))
+            return one.apply(params, *parts, *([jnp.eye(num_agents)] if identity else []))
         of_all = [part.shape[-2] == 1 for part in parts]
         parts = tuple(part.squeeze(-2) if same else part for part, same in zip(parts, of_all))
         axes = [None if same else -2 for same in of_all]
-        return jax.vmap(forward, in_axes=(0, *axes), out_axes=-2)(params, *parts)
+        return jax.vmap(one.apply, in_axes=(0, *axes), out_axes=-2)(params, *parts)
 
-    return init, apply
+    return Network(init, apply)
+
+
+def feed_forward(layers: MLP, num_agents: int, input_size: int, *, shared: bool) -> SequenceNetwork:
+    """Agents that remember nothing; see `agent_networks`."""
+    network = agent_networks(layers, num_agents, input_size, shared=shared)
+
+    def recall(params: Params, memory: Memory) -> jax.Array:
+        raise TypeError("a feed-forward network remembers nothing")
+
+    return SequenceNetwork(
+        init=network.init,
+        initial_memory=lambda count: (),
+        step=lambda params, memory, inputs: (network.apply(params, inputs), memory),
+        unroll=lambda params, memory, inputs, first, batch_first=False: network.apply(params, inputs),
+        recall=recall,
+        memory_size=0,
+    )
+
+
+def recurrent(
+    layers: MLP, num_agents: int, input_size: int, *, shared: bool, recurrent_gain: float = np.sqrt(3.0)
+) -> SequenceNetwork:
+    """The same with a GRU (Cho et al. 2014) in place of the last hidden layer.
+
+    With memory h and x = encoder(inputs), both mapped to three blocks (reset r, update z, candidate c):
+    r = sigmoid(x_r + h_r), z = sigmoid(x_z + h_z), h' = z h + (1 - z) tanh(x_c + r h_c); the outputs are linear in h'.
+
+    Args:
+      recurrent_gain: gain of the orthogonal matrix [H, 3 H] that maps the memory. Its rows are of length 1 over three
+        blocks: with sqrt 3 each block is about orthogonal.
+    """
+    *before, size = layers.hidden
+    encoding = layers.clone(hidden=before, outputs=3 * size, final_gain=1.0)
+    encoder = agent_networks(encoding, num_agents, input_size, shared=shared)
+    recurrence = agent_networks(MLP((), 3 * size, recurrent_gain), num_agents, size, shared=shared, identify=False)
+    head = agent_networks(MLP((), layers.outputs, layers.final_gain), num_agents, size, shared=shared, identify=False)
+    parts = {"encoder": encoder, "recurrence": recurrence, "head": head}
+
+    def init(key: jax.Array) -> Params:
+        return {name: part.init(part_key) for (name, part), part_key in zip(parts.items(), jax.random.split(key, 3))}
+
+    def remember(params: Params, memory: jax.Array, encoded: jax.Array) -> jax.Array:
+        recalled = recurrence.apply(params["recurrence"], memory)
+        gates = jax.nn.sigmoid(encoded[..., : 2 * size] + recalled[..., : 2 * size])
+        reset, update = gates[..., :size], gates[..., size:]
+        candidate = jnp.tanh(encoded[..., 2 * size :] + reset * recalled[..., 2 * size :])
+        return update * memory + (1.0 - update) * candidate
+
+    def recall(params: Params, memory: Memory) -> jax.Array:
+        return head.apply(params["head"], memory)
+
+    def step(params: Params, memory: Memory, inputs: jax.Array) -> tuple[jax.Array, Memory]:
+        memory = remember(params, memory, encoder.apply(params["encoder"], inputs))
+        return recall(params, memory), memory
+
+    def unroll(
+        params: Params, memory: Memory, inputs: jax.Array, first: jax.Array, batch_first: bool = False
+    ) -> jax.Array:
+        def advance(memory, now):
+            encoded, fresh = now
+            memory = remember(params, jnp.where(fresh[:, None, None], 0.0, memory), encoded)
+            return memory, memory
+
+        # Only the recurrence goes step by step; what comes before and after it is one matrix product each.
+        encoded = encoder.apply(params["encoder"], inputs)
+        if batch_first:
+            encoded, first = encoded.swapaxes(0, 1), first.swapaxes(0, 1)
+        _, memories = jax.lax.scan(advance, memory, (encoded, first))
+        outputs = recall(params, memories)
+        return outputs.swapaxes(0, 1) if batch_first else outputs
+
+    return SequenceNetwork(
+        init=init,
+        initial_memory=lambda count: jnp.zeros((count, num_agents, size)),
+        step=step,
+        unroll=unroll,
+        recall=recall,
+        memory_size=size,
+    )
 
 
 def critic_inputs(
-    observations: jax.Array, global_state: jax.Array, memory: Any = (), *, centralised: bool
+    observations: jax.Array, global_state: jax.Array, memory: Memory = (), *, centralised: bool
 ) -> tuple[jax.Array, ...]:
     """What the critic of each agent sees, in parts [..., A or 1, I_k].
 
@@ -115,7 +233,7 @@ def critic_inputs(
 
 
 def critic_input_size(
-    observation_size: int, global_state_size: int, memory_size: int, num_agents: int, centralised: bool
+    observation_size: int, global_state_size: int, memory_size: int, num_agents: int, *, centralised: bool
 ) -> int:
     """The length of all parts of `critic_inputs`."""
     if not centralised:

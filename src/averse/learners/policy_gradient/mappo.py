@@ -28,8 +28,15 @@ from averse.learners.parts.critics import (
     ScalarCritic,
     Transitions,
 )
-from averse.learners.parts.memory import Memory, feed_forward, recurrent
-from averse.learners.parts.networks import MLP, agent_networks, critic_input_size, critic_inputs
+from averse.learners.parts.networks import (
+    MLP,
+    Memory,
+    agent_networks,
+    critic_input_size,
+    critic_inputs,
+    feed_forward,
+    recurrent,
+)
 from averse.learners.policy_gradient.advantages import estimate_advantages
 from averse.learners.policy_gradient.config import MAPPOConfig, measure_fields, risk_measure, validate, with_numbers
 from averse.risk import RiskMeasure
@@ -94,7 +101,7 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
     per_action = config.advantage == "action-value"
     num_heads = space.num_actions if per_action and isinstance(space, Discrete) else 1
     actor_network = (recurrent if config.recurrent else feed_forward)(
-        config.hidden, head_size(space), 0.01, num_agents, environment.observation_size, config.shared
+        MLP(config.hidden, head_size(space), 0.01), num_agents, environment.observation_size, shared=config.shared
     )
     critic_init, critic_apply = agent_networks(
         MLP(config.hidden, critic.outputs * num_heads, 1.0 if critic.outputs == 1 else 0.1),
@@ -104,9 +111,9 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
             environment.global_state_size,
             actor_network.memory_size,
             num_agents,
-            config.centralised,
+            centralised=config.centralised,
         ),
-        config.shared,
+        shared=config.shared,
     )
     optimiser = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
@@ -197,7 +204,7 @@ def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> 
 
         def actor_loss(params, data: _Minibatch):
             memory = jax.tree.map(lambda x: x[:, 0], data.memory)
-            outputs = actor_network.unroll(params, memory, data.observations, data.first)
+            outputs = actor_network.unroll(params, memory, data.observations, data.first, batch_first=True)
             choice = action_distribution(space, outputs, data.available)
             log_ratio = choice.log_prob(data.actions) - data.log_prob
             ratio = jnp.exp(log_ratio)

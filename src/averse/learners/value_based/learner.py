@@ -21,7 +21,7 @@ import optax
 
 from averse.environments.protocol import Description, Discrete
 from averse.learners.contract import Learner, Metrics, Trajectory
-from averse.learners.parts.recurrent_agents import AgentNetwork, agent_network
+from averse.learners.parts.networks import MLP, SequenceNetwork, feed_forward, recurrent
 from averse.learners.parts.replay import Sequences, continues, sequences_of, time_major, usable
 from averse.learners.parts.value_heads import CategoricalHead, Head, MeanHead, QuantileHead, quantile_weights
 from averse.learners.policy_gradient.config import measure_fields, risk_measure, with_numbers
@@ -54,7 +54,7 @@ class ValueBasedState(NamedTuple):
 class Parts(NamedTuple):
     """What a configuration is made of."""
 
-    network: AgentNetwork
+    network: SequenceNetwork
     head: Head
     mixer: Mixer | None
     predictor: RiskLevelPredictor | None
@@ -65,7 +65,6 @@ class View(NamedTuple):
 
     raw: jax.Array  # [T, E, A, n, K]
     scores: jax.Array  # [T, E, A, n], what the greedy choice maximises
-    memory: Any  # memory after the last step
     weights: Any  # [T, E, A, N], RMIX: of the quantiles in the utility
     level: Any  # [T, E, A], RMIX: mean CVaR level; both None elsewhere
 
@@ -100,10 +99,17 @@ def make_parts(config: ValueBasedConfig, environment: Description) -> Parts:
     predictor = None
     if config.dynamic_risk and config.fixed_alpha is None:
         predictor = risk_level_predictor(config.num_quantiles, config.risk_levels, config.hidden[-1])
-    network = agent_network(
-        num_agents, environment.observation_size, outputs, config.hidden, config.recurrent, config.shared
-    )
-    return Parts(network, head, mixer, predictor)
+    return Parts(make_network(config, environment, outputs), head, mixer, predictor)
+
+
+def make_network(config: ValueBasedConfig, environment: Description, outputs: int) -> SequenceNetwork:
+    """The agents' network: ReLU layers, the last of them a GRU where agents remember."""
+    sizes = environment.num_agents, environment.observation_size
+    if not config.recurrent:
+        return feed_forward(MLP(config.hidden, outputs, 0.1, jax.nn.relu), *sizes, shared=config.shared)
+    # A GRU sees an encoding of its own size, not the bare observation.
+    hidden = config.hidden if len(config.hidden) > 1 else config.hidden * 2
+    return recurrent(MLP(hidden, outputs, 0.1, jax.nn.relu), *sizes, shared=config.shared, recurrent_gain=1.0)
 
 
 def value_based(config: ValueBasedConfig, environment: Description, total_updates: int) -> Learner:
@@ -173,10 +179,18 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
 
     def look(params: dict, measure: RiskMeasure, observations: jax.Array, memory: Any, first: jax.Array) -> View:
         """observations [T, E, A, O], memory before them, where episodes begin [T, E]."""
-        outputs, last, _ = network.unroll(params["agents"], observations, memory, first)
+        return view_of(params, measure, network.unroll(params["agents"], memory, observations, first), memory, first)
+
+    def look_once(params: dict, measure: RiskMeasure, observations: jax.Array, memory: Any) -> tuple[View, Any]:
+        """A single step [E, A, O] as a sequence of one, and the memory after it."""
+        outputs, after = network.step(params["agents"], memory, observations)
+        nowhere = jnp.zeros((1, observations.shape[0]), bool)
+        return view_of(params, measure, outputs[None], memory, nowhere), after
+
+    def view_of(params: dict, measure: RiskMeasure, outputs: jax.Array, memory: Any, first: jax.Array) -> View:
         raw = outputs.reshape(*outputs.shape[:-1], num_actions, head.outputs)
         if not config.dynamic_risk:
-            return View(raw, head.scores(raw, measure), last, None, None)
+            return View(raw, head.scores(raw, measure), None, None)
         quantile_head = cast(QuantileHead, head)
         if predictor is None:
             weights = quantile_weights(measure, config.num_quantiles)
@@ -185,8 +199,8 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
         else:
             current = quantile_head.average(raw)
             # What was predicted one step ago is a function of the memory of one step ago.
-            before = network.head(params["agents"], jnp.where(first[0][:, None, None], 0.0, memory))
-            blank = network.head(params["agents"], jnp.zeros_like(memory))
+            before = network.recall(params["agents"], jnp.where(first[0][:, None, None], 0.0, memory))
+            blank = network.recall(params["agents"], jnp.zeros_like(memory))
             before, blank = (
                 quantile_head.average(x.reshape(*x.shape[:-1], num_actions, head.outputs)) for x in (before, blank)
             )
@@ -195,7 +209,7 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
             probabilities = predictor.probabilities(params["predictor"], current, past)
             weights = probabilities @ level_weights(config.risk_levels, config.num_quantiles)
             level = expected_level(probabilities)
-        return View(raw, quantile_head.weighted(raw, weights[..., None, :]), last, weights, level)
+        return View(raw, quantile_head.weighted(raw, weights[..., None, :]), weights, level)
 
     def exploration(updates: jax.Array) -> jax.Array:
         return linear_schedule(
@@ -203,18 +217,16 @@ def value_based(config: ValueBasedConfig, environment: Description, total_update
         )
 
     def act(state: ValueBasedState, observations, available, key, memory=(), greedy: bool = False):
-        nowhere = jnp.zeros((1, observations.shape[0]), bool)
-        view = look(state.params, state.measure, observations[None], memory, nowhere)
+        view, memory = look_once(state.params, state.measure, observations, memory)
         scores = view.scores[0]
         if greedy:
             actions = best_available(scores, available)
         else:
             actions = epsilon_greedy(key, scores, available, exploration(state.updates))
-        return actions, {"memory": view.memory}
+        return actions, {"memory": memory}
 
     def predict_returns(state: ValueBasedState, observations, global_state, available, memory=()):
-        nowhere = jnp.zeros((1, observations.shape[0]), bool)
-        view = look(state.params, state.measure, observations[None], memory, nowhere)
+        view, _ = look_once(state.params, state.measure, observations, memory)
         return head.distribution(head.chosen(view.raw[0], best_available(view.scores[0], available)))
 
     def mixed(params: Any, values: jax.Array, states: Any) -> jax.Array:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from averse.learners.parts.recurrent_agents import dense, linear
+from averse.learners.parts.networks import MLP, Network, one_network
 
 
 class Mixer(NamedTuple):
@@ -27,13 +26,14 @@ def sum_mixer() -> Mixer:
     return Mixer(lambda key: {}, lambda params, values, state: values.sum(-2))
 
 
-def _two_layers(key: jax.Array, inputs: int, hidden: int, outputs: int, gain: float = 1.0) -> dict:
-    first, second = jax.random.split(key)
-    return {"first": dense(first, inputs, hidden, np.sqrt(2.0)), "second": dense(second, hidden, outputs, gain)}
+def _of_state(state_size: int, hidden: tuple[int, ...], outputs: int) -> Network:
+    """A network of the global state whose outputs are small at the start."""
+    return one_network(MLP(hidden, outputs, 0.1, jax.nn.relu), state_size)
 
 
-def _apply_two_layers(params: dict, x: jax.Array) -> jax.Array:
-    return linear(params["second"], jax.nn.relu(linear(params["first"], x)))
+def _init(networks: dict[str, Network], key: jax.Array) -> dict[str, Any]:
+    keys = jax.random.split(key, len(networks))
+    return {name: network.init(own) for (name, network), own in zip(networks.items(), keys)}
 
 
 def monotone_mixer(num_agents: int, state_size: int, embedding: int, hypernet: int, slope: float = 1.0) -> Mixer:
@@ -42,28 +42,23 @@ def monotone_mixer(num_agents: int, state_size: int, embedding: int, hypernet: i
     Its weights are absolute values of what networks of the global state put out, its biases any. Values [..., A, 1].
     `slope` is about what an agent's value weighs in the total at the start: 1 begins near the sum, 1/A near the mean.
     """
-
-    def init(key: jax.Array) -> dict:
-        keys = jax.random.split(key, 4)
-        return {
-            "weights": _two_layers(keys[0], state_size, hypernet, num_agents * embedding, 0.1),
-            "bias": dense(keys[1], state_size, embedding, 0.1),
-            "final_weights": _two_layers(keys[2], state_size, hypernet, embedding, 0.1),
-            "final_bias": _two_layers(keys[3], state_size, embedding, 1, 0.1),
-        }
+    networks = {
+        "weights": _of_state(state_size, (hypernet,), num_agents * embedding),
+        "bias": _of_state(state_size, (), embedding),
+        "final_weights": _of_state(state_size, (hypernet,), embedding),
+        "final_bias": _of_state(state_size, (embedding,), 1),
+    }
 
     def apply(params: dict, values: jax.Array, state: jax.Array) -> jax.Array:
-        lead = state.shape[:-1]
-        rows = state.reshape(-1, state_size)
+        of_state = {name: network.apply(params[name], state) for name, network in networks.items()}
         # At the usual initialisation the slope is anything, by the size of the state, and agents learn in steps as
         # large or as small.
-        weights = jnp.abs(1.0 + _apply_two_layers(params["weights"], rows)).reshape(-1, num_agents, embedding)
-        hidden = (values.reshape(-1, num_agents, 1) * weights).sum(-2) + linear(params["bias"], rows)
-        final = jnp.abs(1.0 + _apply_two_layers(params["final_weights"], rows)) * (slope / embedding)
-        total = (jax.nn.elu(hidden) * final).sum(-1, keepdims=True) + _apply_two_layers(params["final_bias"], rows)
-        return total.reshape(*lead, 1)
+        weights = jnp.abs(1.0 + of_state["weights"]).reshape(*state.shape[:-1], num_agents, embedding)
+        hidden = (values * weights).sum(-2) + of_state["bias"]
+        final = jnp.abs(1.0 + of_state["final_weights"]) * (slope / embedding)
+        return (jax.nn.elu(hidden) * final).sum(-1, keepdims=True) + of_state["final_bias"]
 
-    return Mixer(init, apply)
+    return Mixer(lambda key: _init(networks, key), apply)
 
 
 def quantile_mixer(num_agents: int, state_size: int, embedding: int) -> Mixer:
@@ -73,23 +68,17 @@ def quantile_mixer(num_agents: int, state_size: int, embedding: int) -> Mixer:
     and fall together. A distortion measure (and VaR) is linear in ascending quantiles, so that
     rho(Z_tot) = weight sum_i k_i rho(Z_i) + c grows with every agent's own rho. k is a softmax over agents.
     """
-
-    def init(key: jax.Array) -> dict:
-        keys = jax.random.split(key, 3)
-        return {
-            "shares": _two_layers(keys[0], state_size, embedding, num_agents, 0.1),
-            "weight": _two_layers(keys[1], state_size, embedding, 1, 0.1),
-            "constant": _two_layers(keys[2], state_size, embedding, 1, 0.1),
-        }
+    networks = {
+        "shares": _of_state(state_size, (embedding,), num_agents),
+        "weight": _of_state(state_size, (embedding,), 1),
+        "constant": _of_state(state_size, (embedding,), 1),
+    }
 
     def apply(params: dict, values: jax.Array, state: jax.Array) -> jax.Array:
-        lead = state.shape[:-1]
-        rows = state.reshape(-1, state_size)
-        shares = jax.nn.softmax(_apply_two_layers(params["shares"], rows)) * num_agents
+        of_state = {name: network.apply(params[name], state) for name, network in networks.items()}
+        shares = jax.nn.softmax(of_state["shares"]) * num_agents
         # About 1 at the start, so that the mixer begins near the plain sum.
-        weight = jnp.abs(1.0 + _apply_two_layers(params["weight"], rows))
-        theta = values.reshape(-1, num_agents, values.shape[-1])
-        total = weight * (shares[..., None] * theta).sum(-2) + _apply_two_layers(params["constant"], rows)
-        return total.reshape(*lead, -1)
+        weight = jnp.abs(1.0 + of_state["weight"])
+        return weight * (shares[..., None] * values).sum(-2) + of_state["constant"]
 
-    return Mixer(init, apply)
+    return Mixer(lambda key: _init(networks, key), apply)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.learners.parts.recurrent_agents import dense, linear
+from averse.learners.parts.networks import MLP, one_network
 from averse.learners.parts.value_heads import quantile_weights
 from averse.risk import CVaR
 
@@ -42,22 +42,15 @@ def expected_level(probabilities: jax.Array) -> jax.Array:
 
 def risk_level_predictor(num_quantiles: int, num_levels: int, hidden: int) -> RiskLevelPredictor:
     """Two embeddings [K, 16] of quantiles, compared level by level by an inner product."""
-
-    def init_embedding(key: jax.Array) -> dict:
-        first, second = jax.random.split(key)
-        return {
-            "first": dense(first, num_quantiles, hidden, np.sqrt(2.0)),
-            "second": dense(second, hidden, num_levels * EMBEDDING, 1.0),
-        }
+    network = one_network(MLP((hidden,), num_levels * EMBEDDING, 1.0, jax.nn.relu), num_quantiles)
 
     def init(key: jax.Array) -> dict:
         current, past = jax.random.split(key)
-        return {"current": init_embedding(current), "past": init_embedding(past)}
+        return {"current": network.init(current), "past": network.init(past)}
 
-    def embed(params: dict, quantiles: jax.Array) -> jax.Array:
+    def embed(params: Any, quantiles: jax.Array) -> jax.Array:
         # Returns may be of any size; their logarithm is not.
-        rows = (jnp.sign(quantiles) * jnp.log1p(jnp.abs(quantiles))).reshape(-1, num_quantiles)
-        rows = linear(params["second"], jax.nn.relu(linear(params["first"], rows)))
+        rows = network.apply(params, jnp.sign(quantiles) * jnp.log1p(jnp.abs(quantiles)))
         rows = rows.reshape(*quantiles.shape[:-1], num_levels, EMBEDDING)
         # Of length sqrt(16), so that logits stay within 4: a level that has gone one way can come back.
         return rows * jax.lax.rsqrt(jnp.square(rows).mean(-1, keepdims=True) + 1e-6)
