@@ -69,8 +69,8 @@ class HostGroup:
         self._step = self.vector.reset_endless(int(seed))
         num_envs, num_agents = self.learner.num_envs, self.environment.num_agents
         self._carry = self.learner.initial_memory(num_envs)
-        self._active = np.ones((num_envs, num_agents), bool)
-        self._first = np.ones(num_envs, bool)
+        self._active: Any = np.ones((num_envs, num_agents), bool)
+        self._first: Any = np.ones(num_envs, bool)
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs)
 

@@ -179,10 +179,10 @@ def trained(
 
     measured = None if game is None else measure
     if not (path / "config.json").exists():
-        return run_training(config, path, progress=True, measure=measured)
+        return run_training(config, path, progress=True, monitor=measured)
     if read_config(path).to_json() != config.to_json():
         raise AverseError(f"{path} holds a run of other settings; choose another --out or remove it")
-    return resume(path, progress=True, measure=measured)
+    return resume(path, progress=True, monitor=measured)
 
 
 def learned(run: Run, policies: Sequence[Batches], trained_for: float, beta: float) -> Learned:
