@@ -118,7 +118,7 @@ def _adapters(cls: Hashable) -> dict[str, tuple[Any, pydantic.TypeAdapter]]:
 def _adapter(hint: Any) -> pydantic.TypeAdapter:
     base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if dataclasses.is_dataclass(base):  # checked when it was built
-        return pydantic.TypeAdapter(pydantic.InstanceOf[base])  # type: ignore[misc]
+        return pydantic.TypeAdapter(pydantic.InstanceOf[base])  # type: ignore[misc, valid-type]
     # Strict: neither "3" nor True is a number.
     return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True))
 
