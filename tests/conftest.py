@@ -1,4 +1,4 @@
-"""A compilation cache that the test processes share: most of the suite's time would be compiling the same programs."""
+"""How tests compile: without XLA's optimisations, but where much is computed; and a cache that test processes share."""
 
 import gc
 import os
@@ -12,29 +12,21 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = cache_folder() / "xla"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+CACHED_FROM = 0.3  # s of compilation
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unload_programs():
-    """Programs of earlier modules leave the process: each holds memory mappings, of which Linux allows 65,530.
+def compilation(request):
+    """Quick compilation for modules that compile much and compute little; `optimised` marks the others.
 
-    A worker with more crashes wherever it happens to compile next.
+    Without its optimisations XLA takes about half of the time to compile. Such programs are not written to the cache:
+    XLA crashed once in serialising one. Programs of earlier modules leave the process: each holds memory mappings, of
+    which Linux allows 65,530, and a worker with more crashes wherever it happens to compile next.
     """
+    optimised = any(mark.name == "optimised" for mark in request.node.iter_markers())
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM if optimised else 1e9)
     yield
     jax.clear_caches()
     gc.collect()
-
-
-@pytest.fixture
-def quick_compilation():
-    """XLA without its optimisations: for tests that compile much and compute little, up to half of the time.
-
-    Such programs are not written to the cache: XLA crashed once in serialising one.
-    """
-    least = jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
