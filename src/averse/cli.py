@@ -105,7 +105,7 @@ def list_names(arguments: ListArguments) -> None:
 
 
 def train(arguments: TrainArguments) -> None:
-    from averse import training
+    from averse import environments, training
 
     if arguments.resume is not None:
         run = training.resume(arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
@@ -117,7 +117,7 @@ def train(arguments: TrainArguments) -> None:
             arguments.method,
             arguments.steps,
             arguments.seeds,
-            environment_parameters=parameters.parameters(),
+            environment_parameters=environments.parameters_of(parameters),
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
             fine_tune=arguments.fine_tune,
@@ -242,8 +242,8 @@ def _with_own_settings(arguments: list[str]) -> type:
     peek.add_argument("--env", default=TrainArguments.env)
     peek.add_argument("--method", default=TrainArguments.method)
     chosen, _ = peek.parse_known_args(arguments)
-    environment = environments.environment_class(chosen.env)
-    settings = learners.preset(chosen.method, **training.default_settings(environment(), chosen.method))
+    environment = environments.parameters_class(chosen.env)
+    settings = learners.preset(chosen.method, **training.default_settings(environments.make(chosen.env), chosen.method))
     flat = tyro.conf.arg(name="", prefix_name=False)
     return dataclasses.make_dataclass(
         "TrainArguments",

@@ -15,6 +15,7 @@ from averse.environments import is_compiled
 from averse.environments.protocol import Description, Environment
 from averse.errors import AverseError
 from averse.learners.contract import Learner
+from averse.settings import field_names
 from averse.training.checkpoints import Checkpoints
 from averse.training.compiled import start
 from averse.training.config import TrainingConfig
@@ -74,7 +75,7 @@ class Run:
         It takes over the parameters that both environments have. Raises AverseError for an unknown environment and for
         one whose observations, actions or agents are not those that the policies know.
         """
-        known = {field.name for field in dataclasses.fields(environments.environment_class(environment))}
+        known = field_names(environments.parameters_class(environment))
         parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
         config = dataclasses.replace(self.config, environment=environment, environment_parameters=parameters)
         moved = dataclasses.replace(self, config=config)

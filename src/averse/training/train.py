@@ -70,7 +70,7 @@ def configure(
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
     config = TrainingConfig(
         environment=environment,
-        environment_parameters=built.parameters(),
+        environment_parameters=environments.parameters_of(built),
         method=method,
         learner=dataclasses.asdict(learners.preset(method, **fixed)),
         steps=int(steps),
