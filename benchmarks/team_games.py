@@ -53,7 +53,7 @@ def measure(form: str, microgrids: int, wind: int, load: int, battery: int) -> d
     before = _memory("VmRSS")
     began = time.perf_counter()
     try:
-        game = env.team_game(form)
+        game = env.model(form)
     except AverseError:  # it would take more than 16 GB
         return result
     plan = mv_mapi(game, BETA)

@@ -90,7 +90,7 @@ def check_value(name: str, hint: Any, value: Any) -> Any:
 
 
 def field_names(configuration: Any) -> list[str]:
-    """The names of a dataclass's settings."""
+    """The names of a dataclass's settings; of an instance or of the class."""
     return [field.name for field in dataclasses.fields(configuration)]
 
 

@@ -234,7 +234,10 @@ def test_time_is_a_truncation():
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"target": 0.0}, "target must be a finite number > 0"), ({"crash_rate": -0.1}, "crash_rate must be a finite number >= 0")],
+    [
+        ({"target": 0.0}, "target must be a finite number > 0"),
+        ({"crash_rate": -0.1}, "crash_rate must be a finite number >= 0"),
+    ],
 )
 def test_bad_parameters(settings, words):
     with pytest.raises(AverseError, match=words):

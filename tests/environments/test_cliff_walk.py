@@ -10,9 +10,9 @@ import pytest
 import averse
 from averse import AverseError
 from averse.environments.cliff_walk import CELLS, CLIFF, GOALS, SIZE, CliffWalk, CliffWalkState
-from averse.evaluation.exact import cliff_walk_strategies, exact_scores
+from averse.evaluation.known_models import exact_scores, strategy_tables
 from averse.evaluation.play import compiled_player
-from averse.games import cliff_walk, score, simulate, solve_markov
+from averse.games import score, simulate, solve_markov
 from averse.learners.fixed import fixed
 
 SAMPLES = 256
@@ -62,7 +62,7 @@ def model():
 
 
 def test_the_markov_game_is_the_description_in_every_state(model):
-    game = cliff_walk()
+    game = CliffWalk().model()
     chance, lead, rewards = (np.asarray(x) for x in (game.probabilities, game.next_states, game.rewards))
     for s in range(CELLS**2):
         for joint, expected in enumerate(model[s]):
@@ -115,7 +115,7 @@ def test_without_chance_both_are_the_same_tables(near):
     """Every move succeeds (or none, near the other agent): then one draw tells all, and it must be the game's."""
     parameters = {"success": 1.0, "success_near": near}
     lead, rewards, _ = transitions(CliffWalk(**parameters), 1)
-    game = cliff_walk(**parameters)
+    game = CliffWalk(**parameters).model()
     chance, states, paid = (np.asarray(x) for x in (game.probabilities, game.next_states, game.rewards))
     certain = (chance.max(-1) == 1).reshape(CELLS**2, 16)
     assert certain.mean() > 0.75
@@ -144,14 +144,14 @@ def test_episodes_end_with_the_horizon_or_when_both_are_held():
 
 def test_scores_are_the_solvers_values():
     """The action-dependent form, and the risk-neutral game, by another implementation."""
-    game = cliff_walk(horizon=6)
+    game = CliffWalk(horizon=6).model()
     for tau in (1.0, np.inf):
         solved = solve_markov(game, tau, 0.05, regulariser="entropy", form="action-dependent")
         np.testing.assert_allclose(score(game, solved.strategies, tau).state_values, solved.values, atol=1e-9)
 
 
 def test_scores_are_simulated_means():
-    game = cliff_walk(horizon=10)
+    game = CliffWalk(horizon=10).model()
     strategies = solve_markov(game, 1.0, 0.1).strategies
     exact = score(game, strategies)
     returns, _ = simulate(game, strategies, 40_000)
@@ -160,7 +160,7 @@ def test_scores_are_simulated_means():
 
 def test_regret_is_what_brute_force_finds():
     """Two steps from one start: player 1's best response among all its deterministic plans."""
-    game = cliff_walk(horizon=2)
+    game = CliffWalk(horizon=2).model()
     uniform = [np.full((2, CELLS**2, 4), 0.25)] * 2
     for tau in (np.inf, 0.5):
         exact = score(game, uniform, tau)
@@ -191,7 +191,7 @@ def test_a_learned_policy_is_scored_as_it_plays(tmp_path):
     evaluation = averse.evaluate(run, episodes=4_000)
     for exact, returns in zip(scores, evaluation.episodes.by_training_seed()):
         assert abs(returns.mean() - exact.values.mean()) < 4 * returns.std() / np.sqrt(len(returns))
-        uniform = score(cliff_walk(), [np.full((20, CELLS**2, 4), 0.25)] * 2)
+        uniform = score(CliffWalk().model(), [np.full((20, CELLS**2, 4), 0.25)] * 2)
         # It has learned to keep off the cliff; so short a training does not find the goal, and the regret says so.
         assert exact.values.sum() > uniform.values.sum() + 2
         assert 1 < exact.nash_conv < uniform.nash_conv / 2
@@ -201,9 +201,9 @@ def test_the_greedy_policy_is_deterministic():
     run = averse.train("cliff-walk", "mappo", steps=1, rollout_steps=16)
     env = run.environment
     one_hot = exact_scores(run, greedy=True)[0]
-    strategies = cliff_walk_strategies(env, run.learner.action_probabilities, run.state(0))
+    strategies = strategy_tables(env, run.learner.action_probabilities, run.state(0), env.model())
     sharp = [np.eye(4)[x.argmax(-1)] for x in strategies]
-    np.testing.assert_allclose(one_hot.values, score(cliff_walk(), sharp).values, atol=1e-12)
+    np.testing.assert_allclose(one_hot.values, score(CliffWalk().model(), sharp).values, atol=1e-12)
 
 
 def test_what_cannot_be_scored():
@@ -212,6 +212,6 @@ def test_what_cannot_be_scored():
     with pytest.raises(AverseError, match="memory"):
         exact_scores(averse.train("cliff-walk", "mappo", steps=1, rollout_steps=16, recurrent=True))
     with pytest.raises(AverseError, match="must have shapes"):
-        score(cliff_walk(), [np.full((20, 3, 4), 0.25)] * 2)
+        score(CliffWalk().model(), [np.full((20, 3, 4), 0.25)] * 2)
     with pytest.raises(AverseError, match="sum to 1"):
-        score(cliff_walk(), [np.full((20, CELLS**2, 4), 0.2)] * 2)
+        score(CliffWalk().model(), [np.full((20, CELLS**2, 4), 0.2)] * 2)

@@ -11,7 +11,6 @@ from random_team import RandomTeam
 import averse
 from averse import AverseError
 from averse.cli import main
-from averse.environments import registry
 from averse.evaluation.known_models import exact_mean_variance
 from averse.evaluation.long_run import BATCHES, CHAINS, Batches, summarise_long_run
 from averse.evaluation.play import chain_player
@@ -20,18 +19,11 @@ from averse.planning import mean_variance
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,), "minibatches": 2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _named():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._CLASSES, "random-team", "random_team:RandomTeam")
-        yield
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Three seeds at two prices of variance, hardly trained: policies of all kinds."""
     out = tmp_path_factory.mktemp("runs") / "team"
-    return averse.train("random-team", "mv-matrpo", steps=256, seeds=3, beta=[0.3, 1.0], out=out, **SMALL)
+    return averse.train("random_team:RandomTeam", "mv-matrpo", steps=256, seeds=3, beta=[0.3, 1.0], out=out, **SMALL)
 
 
 def tables(run, index):
@@ -49,7 +41,7 @@ def test_figures_agree_with_exact_planning(run):
     evaluation = averse.evaluate(run, steps=4e5, save=False)
     inside = []
     for index, settings in enumerate(run.config.trials):
-        exact = mean_variance(run.environment.team_game(), tables(run, index), settings["beta"])
+        exact = mean_variance(run.environment.model(), tables(run, index), settings["beta"])
         batches = evaluation.batches[index]
         assert batches.exact == pytest.approx(exact, abs=1e-6)
         assert (batches.training_seed, batches.beta) == (settings["seed"], settings["beta"])

@@ -25,7 +25,7 @@ def test_it_is_that_of_the_general_solver(environment, beta):
     """Two algorithms that share nothing but the scan: this one sees no table of joint actions."""
     told = []
     found = certified_optimum(environment.local_models(), beta, gap=1e-6, tell=told.append)
-    expected = best_joint_policy(environment.team_game(), beta)
+    expected = best_joint_policy(environment.model(), beta)
     assert found.objective == pytest.approx(expected.objective, abs=2e-6)
     assert found.objective - 1e-7 <= expected.upper_bound
     assert expected.objective - 1e-7 <= found.upper_bound <= found.objective + 1e-6
@@ -39,7 +39,7 @@ def test_it_is_that_of_the_general_solver(environment, beta):
 def test_one_step_of_dynamic_programming_is_that_of_the_exact_model():
     """T V against the factored game's best joint action, on random values, for each state."""
     environment = Microgrids(scenario=2, microgrids=2, wind_levels=3, load_levels=2, battery_levels=3)
-    models, game = environment.local_models(), environment.team_game()
+    models, game = environment.local_models(), environment.model()
     model = LargeModel(models)
     # From joint states (w1, l1, b1, w2, l2, b2) to all winds and loads, then all batteries.
     shape = [size for local in models for size in local.shape]
@@ -61,7 +61,7 @@ def test_one_step_of_dynamic_programming_is_that_of_the_exact_model():
 def test_nothing_sells_more_on_average_than_doing_nothing():
     for environment, _ in CASES:
         highest = LargeModel(environment.local_models()).highest
-        assert highest == pytest.approx(best_joint_policy(environment.team_game(), 0.0).eta, abs=1e-9)
+        assert highest == pytest.approx(best_joint_policy(environment.model(), 0.0).eta, abs=1e-9)
 
 
 def test_the_steady_state_of_a_policy():
@@ -71,7 +71,7 @@ def test_the_steady_state_of_a_policy():
     start = np.full(model.shape, 1 / math.prod(model.shape))
     eta, zeta, share = model.long_run(policy, start, 1e-13)
     assert share.sum() == pytest.approx(1)
-    game, sizes = environment.team_game(), environment.local_models()[0].shape
+    game, sizes = environment.model(), environment.local_models()[0].shape
     # The same policy as tables: each battery to its target, what is thrown away dealt out to whoever has wind.
     tables = [np.zeros((game.num_states, n)) for n in game.num_actions]
     for state in range(game.num_states):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from averse.environments.cliff_walk import CELLS, CLIFF, LEFT_CORNER, RIGHT_CORNER, SIZE
+from averse.environments.cliff_walk import CELLS, CLIFF, LEFT_CORNER, RIGHT_CORNER, SIZE, CliffWalk
 from averse.environments.protocol import Discrete, StepResult
 from averse.errors import AverseError
-from averse.games import MarkovGame, NormalForm, cliff_walk, from_environment, rqe, simulate, solve_markov
+from averse.games import MarkovGame, NormalForm, from_environment, rqe, simulate, solve_markov
 
 
 def random_game(states=3, horizon=3, gamma=0.9):
@@ -51,7 +51,7 @@ def test_neutral_values_are_simulated_means():
 
 
 def test_cliff_walk_rules():
-    game = cliff_walk()
+    game = CliffWalk().model()
     chance, lead, rewards = map(np.asarray, (game.probabilities, game.next_states, game.rewards))
     far = game.start
     right, up = 3, 0
@@ -74,7 +74,7 @@ def test_cliff_walk_rules():
 
 
 def test_cliff_walk_risk_aversion_keeps_agents_off_the_cliff():
-    game = cliff_walk(horizon=12)
+    game = CliffWalk(horizon=12).model()
     falls = []
     for tau in (1e3, 1.0):
         solved = solve_markov(game, tau, 0.02)

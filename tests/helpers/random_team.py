@@ -1,36 +1,38 @@
 """A random team game as a compiled environment that never ends, small enough to be solved exactly."""
 
-from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.environments.protocol import Discrete, StepResult, all_available
+from averse.environments import CompiledEnvironment, Discrete
 from averse.planning import TeamGame
+from averse.settings import Count, Whole, settings
 
 
-@dataclass(frozen=True)
-class RandomTeam:
+@settings
+class RandomTeam(CompiledEnvironment):
     """States 0..S-1, seen by all agents as one-hot vectors; a reward in each state and joint action, no end."""
 
-    game_seed: int = 0
-    states: int = 4
-    agents: int = 2
-    actions: int = 2
-    horizon: int = 50
+    game_seed: Whole = 0
+    states: Count = 4
+    agents: Count = 2
+    actions: Count = 2
+    horizon: Count = 50
 
     name: ClassVar[str] = "random-team"
     average_reward: ClassVar[bool] = True
     metrics: ClassVar[dict[str, str]] = {"first_state": "whether it is in state 0"}
 
-    def __post_init__(self):
+    @cached_property
+    def _game(self):
         rng = np.random.default_rng(self.game_seed)
         shape = (self.states, *[self.actions] * self.agents)
-        object.__setattr__(self, "_game", TeamGame(rng.dirichlet(np.ones(self.states), shape), rng.normal(size=shape)))
+        return TeamGame(rng.dirichlet(np.ones(self.states), shape), rng.normal(size=shape))
 
-    def team_game(self):
+    def model(self):
         return self._game
 
     @property
@@ -49,17 +51,15 @@ class RandomTeam:
     def global_state_size(self):
         return self.states
 
-    def parameters(self):
-        return asdict(self)
-
-    def return_bounds(self, gamma):
-        return -10.0 / (1 - gamma), 10.0 / (1 - gamma)
+    @property
+    def reward_bounds(self):
+        return self._game.reward.min(), self._game.reward.max()
 
     def observe(self, state):
         return jnp.broadcast_to(jax.nn.one_hot(state["here"], self.states), (self.agents, self.states))
 
-    def state_at(self, index):
-        return {"here": index, "time": jnp.int32(0)}
+    def state_at(self, index, time=0):
+        return {"here": index, "time": jnp.int32(time)}
 
     def reset(self, key):
         state = self.state_at(jax.random.randint(key, (), 0, self.states))
@@ -70,21 +70,12 @@ class RandomTeam:
         reward = jnp.asarray(self._game.reward, jnp.float32)[index]
         chances = jnp.asarray(np.log(self._game.transition), jnp.float32)[index]
         state = {"here": jax.random.categorical(key, chances).astype(jnp.int32), "time": state["time"] + 1}
-        return StepResult(
-            state=state,
-            observations=self.observe(state),
-            rewards=jnp.full(self.agents, reward),
-            costs=jnp.zeros(self.agents),
-            terminated=jnp.zeros(self.agents, bool),
-            truncated=state["time"] >= self.horizon,
-            info={"first_state": (state["here"] == 0).astype(jnp.float32)},
+        return self.result(
+            state, reward, truncated=state["time"] >= self.horizon, info={"first_state": state["here"] == 0}
         )
 
     def global_state(self, state):
         return jax.nn.one_hot(state["here"], self.states)
-
-    def available_actions(self, state):
-        return all_available(self.action_space, self.agents)
 
 
 def best_objective(game, beta):

@@ -156,7 +156,7 @@ def test_chains_that_mix_too_slowly_are_solved_directly_or_refused_but_never_ans
 def test_a_factored_game_never_holds_anything_of_the_size_of_its_joint_matrix():
     """7,776 states: a dense chain alone would take 484 MB."""
     env = averse.make("microgrids", scenario=2, microgrids=3, wind_levels=2, load_levels=3, battery_levels=3)
-    game = env.team_game()
+    game = env.model()
     assert game.num_states == 18**3
     tracemalloc.start()
     try:

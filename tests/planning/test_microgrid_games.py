@@ -10,7 +10,7 @@ from averse.planning import best_joint_policy, classify, mean_variance, mv_mapi,
 
 @pytest.fixture(scope="module")
 def game():
-    return averse.make("microgrids", scenario=1).team_game()
+    return averse.make("microgrids", scenario=1).model()
 
 
 def idle_policy(env, game):
@@ -56,7 +56,7 @@ def test_without_a_price_of_variance_the_batteries_rest(game):
 
 
 def test_the_forms_of_scenario_1_agree(game):
-    other = averse.make("microgrids", scenario=1).team_game("sparse")
+    other = averse.make("microgrids", scenario=1).model("sparse")
     plans = [mv_mapi(form, 1.0) for form in (game, other)]
     np.testing.assert_allclose(plans[0].history, plans[1].history, atol=1e-9)
     np.testing.assert_array_equal(plans[0].actions, plans[1].actions)
@@ -64,18 +64,18 @@ def test_the_forms_of_scenario_1_agree(game):
 
 def test_the_forms_of_a_reduced_game_agree():
     env = averse.make("microgrids", scenario=2, microgrids=2, wind_levels=2, load_levels=2, battery_levels=3)
-    plans = [mv_mapi(env.team_game(form), 0.3) for form in ("factored", "sparse", "dense")]
+    plans = [mv_mapi(env.model(form), 0.3) for form in ("factored", "sparse", "dense")]
     for plan in plans[1:]:
         np.testing.assert_allclose(plans[0].history, plan.history, atol=1e-9)
         np.testing.assert_array_equal(plans[0].actions, plan.actions)
     with pytest.raises(AverseError, match="did you mean dense"):
-        env.team_game("dence")
+        env.model("dence")
     with pytest.raises(AverseError, match=r"the dense form of 10,077,696 joint states would take .* GB"):
-        averse.make("microgrids", scenario=2).team_game("dense")
+        averse.make("microgrids", scenario=2).model("dense")
 
 
 def test_alone_each_microgrid_reaches_the_published_figures():
-    alone = averse.make("microgrids", scenario=2, microgrids=1).team_game()
+    alone = averse.make("microgrids", scenario=2, microgrids=1).model()
     for beta, objective in ((0.3, -4.94341), (1.0, -5.50446)):
         plan, best = mv_mapi(alone, beta), best_joint_policy(alone, beta)
         assert 3 * plan.objective == pytest.approx(objective, abs=1e-5)
@@ -85,12 +85,12 @@ def test_alone_each_microgrid_reaches_the_published_figures():
 def test_three_microgrids_with_46656_joint_states():
     """Together they do better than each alone; J never falls; the end is stationary."""
     env = averse.make("microgrids", scenario=2, wind_levels=3, load_levels=3, battery_levels=4)
-    game, beta = env.team_game(), 1.0
+    game, beta = env.model(), 1.0
     assert game.num_states == 46_656
     plan = mv_mapi(game, beta)
     assert np.diff(plan.history).min() >= -1e-9
     alone = averse.make("microgrids", scenario=2, microgrids=1, wind_levels=3, load_levels=3, battery_levels=4)
-    assert plan.objective > 3 * best_joint_policy(alone.team_game(), beta).objective + 0.1
+    assert plan.objective > 3 * best_joint_policy(alone.model(), beta).objective + 0.1
     solution = poisson(game, plan.policy, beta)
     for agent, actions in enumerate(plan.actions):
         values = solution.values_of(agent)

@@ -1,12 +1,83 @@
-"""Where agents act: the protocol, the built-in worlds, adapters to other people's."""
+"""Where agents act: the protocol, the built-in worlds, adapters to other people's, and the door for your own."""
 
-__all__ = ["environment_class", "is_compiled", "make", "names"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from averse.environments.base import CompiledEnvironment, Described
+    from averse.environments.check import check_environment, find_faults
+    from averse.environments.known_model import KnownModel
+    from averse.environments.protocol import (
+        ActionSpace,
+        Box,
+        Description,
+        Discrete,
+        Environment,
+        HostEnvironment,
+        HostVector,
+        StepResult,
+        TimeStep,
+        is_average_reward,
+    )
+    from averse.environments.registry import (
+        Specification,
+        describe,
+        factory,
+        is_compiled,
+        make,
+        names,
+        parameters_class,
+        parameters_of,
+        register,
+        specification,
+        verified,
+    )
+    from averse.environments.suggestions import HOST_ENVS, suggested_settings
+
+__all__ = [
+    "HOST_ENVS",
+    "ActionSpace",
+    "Box",
+    "CompiledEnvironment",
+    "Described",
+    "Description",
+    "Discrete",
+    "Environment",
+    "HostEnvironment",
+    "HostVector",
+    "KnownModel",
+    "Specification",
+    "StepResult",
+    "TimeStep",
+    "check_environment",
+    "describe",
+    "factory",
+    "find_faults",
+    "is_average_reward",
+    "is_compiled",
+    "make",
+    "names",
+    "parameters_class",
+    "parameters_of",
+    "register",
+    "specification",
+    "suggested_settings",
+    "verified",
+]
 
 
-def __getattr__(name: str):
-    # Lazy, so that a simulator's worker process can import its own modules without importing JAX.
+_MODULES = ("protocol", "base", "registry", "suggestions", "check", "known_model")
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used, so that a simulator's worker process can import its own modules without importing JAX.
     if name in __all__:
-        from averse.environments import registry
-
-        return getattr(registry, name)
+        for module in _MODULES:
+            loaded = import_module(f"{__name__}.{module}")
+            if hasattr(loaded, name):
+                return getattr(loaded, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -28,17 +28,19 @@ from averse.environments.protocol import Description, StepResult, all_available,
 from averse.errors import AverseError
 
 
+class _ClassName:
+    """The name of whatever class it is asked of, in small letters with hyphens."""
+
+    def __get__(self, instance: Any, owner: type) -> str:
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", owner.__name__).lower()
+
+
 class Described:
     """Defaults for what an environment of either kind says of itself (`environments.protocol.Description`)."""
 
-    name: ClassVar[str]
+    name: ClassVar[str] = _ClassName()  # type: ignore[assignment]
     metrics: ClassVar[Mapping[str, str]] = {}
     average_reward: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if not hasattr(cls, "name"):
-            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
     def return_bounds(self: Description, gamma: float) -> tuple[float, float]:
         """Lowest and highest discounted return that an agent can collect from any state.

@@ -17,9 +17,21 @@ class BatchState(NamedTuple):
 
 def reset_batch(environment: Environment, key: jax.Array, num_envs: int) -> tuple[BatchState, TimeStep]:
     """Start `num_envs` episodes."""
-    key, reset_key = jax.random.split(key)
-    states, observations = jax.vmap(environment.reset)(jax.random.split(reset_key, num_envs))
+    key, keys = reset_keys(key, num_envs)
+    states, observations = jax.vmap(environment.reset)(keys)
     return BatchState(states, key), TimeStep.first(*_look(environment, states, observations), environment.metrics)
+
+
+def reset_keys(key: jax.Array, num_envs: int) -> tuple[jax.Array, jax.Array]:
+    """Of a batch that is reset: the key that it goes on with, and those of its environments [B]."""
+    key, reset_key = jax.random.split(key)
+    return key, jax.random.split(reset_key, num_envs)
+
+
+def step_keys(key: jax.Array, num_envs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of a batch that steps: the key that it goes on with, those of its environments [B], and that of resets."""
+    key, step_key, reset_key = jax.random.split(key, 3)
+    return key, jax.random.split(step_key, num_envs), reset_key
 
 
 def where_done(done: jax.Array, fresh: Any, old: Any) -> Any:
@@ -34,8 +46,8 @@ def where_done(done: jax.Array, fresh: Any, old: Any) -> Any:
 def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) -> tuple[BatchState, TimeStep]:
     """Step B environments with actions [B, A, ...]; where an episode ends, the next one begins at once."""
     num_envs = actions.shape[0]
-    key, step_key, reset_key = jax.random.split(batch.key, 3)
-    result: StepResult = jax.vmap(environment.step)(jax.random.split(step_key, num_envs), batch.states, actions)
+    key, keys, reset_key = step_keys(batch.key, num_envs)
+    result: StepResult = jax.vmap(environment.step)(keys, batch.states, actions)
     done = result.terminated.all(-1) | result.truncated
     led_to = _look(environment, result.state, result.observations)
     states, now = _reset_where(environment, done, reset_key, (result.state, led_to))

@@ -14,10 +14,11 @@ otherwise the agent is carried in one of the other three directions, each as lik
 own goal +1, and both hold the agent for good; there it is out of the way. (The papers do not say where failing moves
 lead or where the agents start: this is our reading.)
 
-The rules are tables, so that `averse.games.cliff_walk` is the same model as a Markov game. Cells are numbered row by
-row from the top left.
+The rules are tables, of which the environment and the Markov game `CliffWalk.model()` are both made. Cells are numbered
+row by row from the top left.
 """
 
+import itertools
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from averse.environments.base import CompiledEnvironment
 from averse.environments.protocol import Discrete, StepResult, discounted_bounds
+from averse.games import MarkovGame
 from averse.settings import Count, Fraction, Number, settings
 
 SIZE = 6
@@ -99,6 +101,34 @@ class CliffWalk(CompiledEnvironment):
             pay=np.stack([pay + self.goal_reward * (cells == goal) for goal in GOALS]),
             success=np.where(near, self.success_near, self.success),
         )
+
+    def model(self) -> MarkovGame:
+        """The same as a Markov game: 1,296 states, four actions each, sixteen outcomes.
+
+        States are numbered cell1 * 36 + cell2. Source of the game: Mazumdar et al. 2025, in our reading.
+        """
+        rules = self.rules
+        first, second = np.divmod(np.arange(CELLS**2), CELLS)
+        chance = rules.success[first, second]
+        directions = range(len(MOVES))
+        shape = (CELLS**2, 4, 4, 16)
+        probabilities, states, rewards = np.empty(shape), np.empty(shape, dtype=int), np.empty((2, *shape))
+        for a, b in itertools.product(directions, repeat=2):
+            for k, (c, d) in enumerate(itertools.product(directions, repeat=2)):
+                own = [np.where(chosen == carried, chance, (1 - chance) / 3) for chosen, carried in ((a, c), (b, d))]
+                probabilities[:, a, b, k] = own[0] * own[1]
+                after = [
+                    np.where(rules.held[i][cell], cell, rules.moved[cell, direction])
+                    for i, (cell, direction) in enumerate(((first, c), (second, d)))
+                ]
+                states[:, a, b, k] = after[0] * CELLS + after[1]
+                for i, cell in enumerate((first, second)):
+                    rewards[i, :, a, b, k] = np.where(rules.held[i][cell], 0.0, rules.pay[i][after[i]])
+        return MarkovGame(probabilities, states, rewards, self.horizon, start=STARTS[0] * CELLS + STARTS[1])
+
+    def state_at(self, index: jax.Array, time: jax.Array | int = 0) -> CliffWalkState:
+        """The state of a number of `model()`, after `time` steps of an episode."""
+        return CliffWalkState(jnp.stack([index // CELLS, index % CELLS]).astype(jnp.int32), jnp.int32(time))
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
         del gamma  # an agent is paid once at most

@@ -19,9 +19,10 @@ class CorridorState(NamedTuple):
 
 @settings
 class Corridor(CompiledEnvironment):
-    """`length` steps, each safe (`safe_reward`) or risky (`good_reward`, or `bad_reward` with `bad_probability`).
+    """Safe-or-risky steps, a probe whose right answer is known in closed form for every risk tolerance.
 
-    The rewards of the steps are independent, so by the tower property the undiscounted entropic optimum compares, step
+    Each of `length` steps is safe (`safe_reward`) or risky (`good_reward`, or `bad_reward` with `bad_probability`). The
+    rewards of the steps are independent, so by the tower property the undiscounted entropic optimum compares, step
     by step, `safe_reward` with -tau log(0.9 exp(-1.5/tau) + 0.1 exp(2/tau)). With the default numbers this certainty
     equivalent is .062, .901, 1.017, 1.073 at tau = 1, 3, 5, 8: safe is optimal up to tau = 3 and risky from tau = 5 on,
     although the risky step has the better mean (1.15) throughout.

@@ -1,55 +1,238 @@
-"""Environments by name. Modules are imported only when their environment is asked for."""
+"""Environments by name, and what builds an environment again. Modules are imported only when they are asked for.
+
+A name is a built-in one, one that `register` gave, one that an installed package offers under the entry-point group
+`averse.environments`, or `module:Attribute` of anything that can be imported and that builds an environment.
+"""
 
 import dataclasses
-import importlib
-from typing import Any
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, get_type_hints
 
-from averse.environments.protocol import Description, Environment
+from averse.environments.protocol import Description, Environment, HostEnvironment
 from averse.errors import AverseError, unknown_name
+from averse.plugins import Registry
 
-_CLASSES = {
-    "car-following": "averse.environments.car_following:CarFollowing",
-    "cliff-walk": "averse.environments.cliff_walk:CliffWalk",
-    "corridor": "averse.environments.corridor:Corridor",
-    "microgrids": "averse.environments.microgrids.environment:Microgrids",
-    "intersection": "averse.environments.intersection.twin:Intersection",
-    "risky-cartpole": "averse.environments.risky_cartpole:RiskyCartPole",
-    "sumo-intersection": "averse.environments.sumo.environment:SumoIntersection",
-}
+_REGISTRY = Registry(
+    "environment",
+    "averse.environments",
+    {
+        "car-following": "averse.environments.car_following:CarFollowing",
+        "cliff-walk": "averse.environments.cliff_walk:CliffWalk",
+        "corridor": "averse.environments.corridor:Corridor",
+        "intersection": "averse.environments.intersection.twin:Intersection",
+        "microgrids": "averse.environments.microgrids.environment:Microgrids",
+        "risky-cartpole": "averse.environments.risky_cartpole:RiskyCartPole",
+        "sumo-intersection": "averse.environments.sumo.environment:SumoIntersection",
+    },
+)
+_DESCRIBED = ("name", "num_agents", "action_space", "observation_size", "global_state_size", "horizon", "metrics")
+_COMPILED = ("reset", "step", "global_state", "available_actions")
+
+
+class Specification(NamedTuple):
+    """What builds an environment again: `make(name, **parameters)`."""
+
+    name: str
+    parameters: dict[str, Any]  # numbers, texts, truths, None, and tuples and dictionaries of these
+
+
+def register(name: str, factory: Callable[..., Description]) -> None:
+    """Give a name to an environment of your own, for `make`, `averse.train` and the like in this process.
+
+    Args:
+      name: letters, digits, '.', '_' and '-'; the same name again replaces it.
+      factory: builds an environment from keyword parameters: a class or a function. An environment that is built by a
+        function, and whose class is not enough to build it again, has that function's name as its `name`.
+
+    Raises AverseError for a text that cannot be a name, the name of a built-in, and what cannot be called.
+    """
+    if not callable(factory):
+        raise AverseError(f"the factory of {name} must be a class or a function, not {factory!r}")
+    _REGISTRY.register(name, factory)
 
 
 def names() -> list[str]:
-    """The names that `make` knows."""
-    return sorted(_CLASSES)
+    """The names that `make` knows: built-in, registered, and of installed packages."""
+    return _REGISTRY.names()
 
 
-def environment_class(name: str) -> type:
-    """The class of a named environment: a frozen dataclass whose fields are the environment's parameters.
+def factory(name: str) -> Callable[..., Description]:
+    """The class or function that builds a named environment.
 
-    Raises AverseError for an unknown name, with the nearest one.
+    Raises AverseError for an unknown name, with the nearest one, and for what cannot be imported or called.
     """
-    if name not in _CLASSES:
-        raise unknown_name("environment", name, _CLASSES)
-    module, attribute = _CLASSES[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
+    found = _REGISTRY.find(name)
+    if not callable(found):
+        raise AverseError(f"{name} is no class or function that builds an environment, but {found!r}")
+    return found
 
 
-def make(name: str, **parameters: Any) -> Description:
+def make(name: str, /, **parameters: Any) -> Description:
     """Build an environment: `make("risky-cartpole", level="severe")`.
 
-    Raises AverseError for an unknown name or parameter (with the nearest one) and for values out of range.
+    Raises AverseError for an unknown name or parameter (with the nearest one), for values out of range, and if what is
+    built is no environment.
     """
-    cls = environment_class(name)
-    known = [field.name for field in dataclasses.fields(cls)]
-    for parameter in parameters:
-        if parameter not in known:
-            raise unknown_name(f"parameter of {name}", parameter, known)
+    build = factory(name)
+    known = _parameters(build)
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for given in parameters:
+        if given not in known and not open_ended:
+            raise unknown_name(f"parameter of {name}", given, known)
     try:
-        return cls(**parameters)
+        built = build(**{key: _tuples(value) for key, value in parameters.items()})
     except TypeError as error:
         raise AverseError(f"{name}: {error}") from error
+    return verified(built)
+
+
+def verified(environment: Any) -> Description:
+    """The environment itself.
+
+    Raises AverseError if it is no environment: the line says what it lacks.
+    """
+    if isinstance(environment, type):
+        raise AverseError(f"{environment.__name__} is a class, not an environment; build one: {environment.__name__}()")
+    if isinstance(environment, Environment | HostEnvironment):
+        return environment
+    lacks = [name for name in (*_DESCRIBED, "return_bounds") if not hasattr(environment, name)]
+    compiled = [name for name in _COMPILED if not hasattr(environment, name)]
+    if len(compiled) == len(_COMPILED):
+        lacks.append("vector (a host environment) or reset and step (a compiled one)")
+    elif not hasattr(environment, "vector"):
+        lacks += compiled
+    raise AverseError(
+        f"{type(environment).__name__} is no environment: it lacks {', '.join(lacks)}; "
+        "averse.environments.base says what may be left out"
+    )
 
 
 def is_compiled(environment: Description) -> bool:
     """Whether an environment is a pair of pure functions (compiled) or lives in worker processes (host)."""
     return isinstance(environment, Environment)
+
+
+def describe(name: str) -> str:
+    """What an environment is, in one line: the first one of its docstring; of one that cannot be imported, why."""
+    try:
+        found = factory(name)
+    except AverseError as error:
+        return str(error)
+    text = inspect.getdoc(found) or ""
+    generated = text.startswith(f"{getattr(found, '__name__', '')}(")  # by `dataclass`, for want of a docstring
+    return "" if generated else text.partition("\n")[0]
+
+
+def parameters_class(name: str) -> type:
+    """A dataclass whose fields are the parameters of a named environment, for command lines and the like.
+
+    That of the environment itself where it is a dataclass; else one made from the signature of its factory.
+
+    Raises AverseError for an unknown name, with the nearest one.
+    """
+    build = factory(name)
+    if isinstance(build, type) and dataclasses.is_dataclass(build):
+        return build
+    hints = get_type_hints(build, include_extras=True)
+    rows: list[Any] = []
+    for key, parameter in _parameters(build).items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.default is parameter.empty:
+            rows.append((key, hints.get(key, str)))
+        else:
+            rows.append((key, hints.get(key, type(parameter.default)), dataclasses.field(default=parameter.default)))
+    made = dataclasses.make_dataclass("Parameters", rows, frozen=True, kw_only=True)
+    made.__doc__ = describe(name)
+    return made
+
+
+def parameters_of(environment: Any) -> dict[str, Any]:
+    """What `environment.parameters()` says, or the fields of a dataclass that has no such method.
+
+    Raises AverseError for an object of another class, unless its class takes no parameters.
+    """
+    if hasattr(environment, "parameters"):
+        return dict(environment.parameters())
+    if dataclasses.is_dataclass(environment):
+        return {field.name: getattr(environment, field.name) for field in dataclasses.fields(environment) if field.init}
+    if _parameters(type(environment)):
+        raise AverseError(f"{type(environment).__name__} must be a dataclass or have a function parameters()")
+    return {}
+
+
+def specification(environment: Description) -> Specification:
+    """What builds this environment again, wherever it is read: tried, not believed.
+
+    Raises AverseError, whose line says what to do about it, if a name is not to be had (the class is defined within a
+    function, or in a script that is being run, and not registered), if a parameter is no JSON, and if what is built
+    again is another environment.
+    """
+    cls = type(environment)
+    candidates = [_REGISTRY.name_of(cls)]
+    if environment.name in names() and not isinstance(factory(environment.name), type):
+        candidates.append(environment.name)  # what a function built
+    if not any(candidates):
+        script = cls.__module__ == "__main__" and "<" not in cls.__qualname__
+        where = "in the script that is being run" if script else "where nothing can import it from"
+        raise AverseError(
+            f"{cls.__qualname__} is defined {where}, so that it could not be built again: move it to the top level of "
+            f"a module, or first call averse.environments.register(NAME, {cls.__name__}), also where runs are read"
+        )
+    parameters = parameters_of(environment)
+    faults = []
+    for name in filter(None, candidates):
+        fault = rebuild_fault(environment, partial(make, name))
+        if fault is None:
+            return Specification(name, parameters)
+        faults.append(fault)
+    raise AverseError(faults[0])
+
+
+def rebuild_fault(environment: Description, build: Callable[..., Any]) -> str | None:
+    """Why `build`, given the environment's parameters, does not build it again; None where it does."""
+    label = environment.name
+    try:
+        parameters = parameters_of(environment)
+        given = {key: _plain(f"{label}: the parameter {key}", value) for key, value in parameters.items()}
+        again = build(**json.loads(json.dumps(given)))
+    except AverseError as error:
+        return str(error)
+    except TypeError as error:
+        return f"{label}: its own parameters do not build it again: {error}"
+    if type(again) is not type(environment):
+        return f"{label}: its parameters build a {type(again).__qualname__}, not a {type(environment).__qualname__}"
+    others = {key: _plain(key, value) for key, value in parameters_of(again).items()}
+    for key in {**given, **others}:
+        if json.dumps(given.get(key)) != json.dumps(others.get(key)):
+            return f"{label}: built again with {key}={parameters.get(key)!r}, it says {key}={others.get(key)!r}"
+    return None
+
+
+def _parameters(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters that may be given by keyword."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except (ValueError, TypeError) as error:
+        raise AverseError(f"the parameters of {build!r} cannot be found out: {error}") from error
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind not in kinds}
+
+
+def _plain(what: str, value: Any) -> Any:
+    """The value as JSON has it. Raises AverseError for what JSON has not."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(what, item) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(what, item) for key, item in value.items()}
+    raise AverseError(f"{what} must be a number, a text, a truth, or a sequence of these, to be stored; not {value!r}")
+
+
+def _tuples(value: Any) -> Any:
+    """Tuples in place of lists, as JSON has no tuples and an environment must be hashable."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -16,7 +16,7 @@ from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
 from averse.environments.intersection.task import IntersectionTask
 from averse.environments.protocol import Environment
-from averse.environments.registry import environment_class, make
+from averse.environments.registry import make
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
@@ -67,7 +67,7 @@ def run(arguments: DriversArguments) -> None:
         raise AverseError(f"episodes must be at least 1, not {arguments.episodes}")
     if arguments.out is not None and arguments.out.exists() and any(arguments.out.iterdir()):
         raise AverseError(f"{arguments.out} exists already; choose another --out or remove it")
-    if not issubclass(environment_class(arguments.env), IntersectionEnvironment):
+    if not isinstance(make(arguments.env), IntersectionEnvironment):
         raise AverseError(f"drivers drive in sumo-intersection or intersection, not in {arguments.env}")
     given = {name: getattr(arguments, name) for name in ("num_agents", "human_rate", "reckless_fraction")}
     environment = make(arguments.env, **given)
@@ -110,7 +110,7 @@ def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Epi
     Raises AverseError where the run was not evaluated in this environment, or in one with other parameters.
     """
     config = read_config(path)
-    if not issubclass(environment_class(config.environment), IntersectionEnvironment):
+    if not isinstance(make(config.environment), IntersectionEnvironment):
         raise AverseError(f"{path} was trained in {config.environment}, not at the intersection")
     here, there = environment.parameters(), config.environment_parameters
     differ = [field.name for field in fields(IntersectionTask) if here[field.name] != there[field.name]]

@@ -1,6 +1,5 @@
 """Equilibria of games between risk-averse, boundedly rational players."""
 
-from averse.games.cliff_walk import cliff_walk
 from averse.games.conversion import from_environment
 from averse.games.fit import Fit, Model, compare_with_people, fit
 from averse.games.limits import nash, qre, security
@@ -26,7 +25,6 @@ __all__ = [
     "all_equilibria",
     "best_response",
     "bifurcation",
-    "cliff_walk",
     "compare_with_people",
     "fit",
     "from_environment",

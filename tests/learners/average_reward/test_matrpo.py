@@ -11,7 +11,6 @@ from random_team import RandomTeam, best_objective
 
 import averse
 from averse import AverseError, environments, learners
-from averse.environments import registry
 from averse.environments.batch import reset_batch, step_batch
 from averse.environments.protocol import Box, Discrete
 from averse.evaluation.known_models import policy_tables
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 METHODS = ("mv-matrpo", "matrpo", "mv-ippo")
 SMALL = {"num_envs": 16, "rollout_steps": 16, "hidden": (16,)}
-
-
-@pytest.fixture
-def named(monkeypatch):
-    """`random-team` as an environment that `averse.make` knows."""
-    monkeypatch.setitem(registry._CLASSES, "random-team", "random_team:RandomTeam")
 
 
 def rollout(environment, learner, state, seed=0):
@@ -229,7 +222,7 @@ def test_learning_comes_close_to_the_best_policy_of_random_games(beta):
         group = CompiledGroup(environment, learner, [{"seed": 2 * game_seed}, {"seed": 2 * game_seed + 1}])
         group.start()
         group.advance(UPDATES)
-        game = environment.team_game()
+        game = environment.model()
         best = best_objective(game, beta)
         uniform = mean_variance(game, game.uniform_policy(), beta).objective
         for k in range(2):
@@ -246,7 +239,7 @@ def test_the_lower_bound_of_every_update_is_below_the_true_change():
     learner = learners.learner("mv-matrpo", environment, beta=0.5, damping=0.01, **SETTINGS)
     group = CompiledGroup(environment, learner, [{"seed": 0}])
     group.start()
-    game = environment.team_game()
+    game = environment.model()
 
     def current():
         state = jax.tree.map(lambda x: x[0], group.learner_states())
@@ -276,16 +269,16 @@ def equal(one, other) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["mv-matrpo", "mv-ippo"])
-def test_a_resumed_sweep_over_beta_ends_bit_for_bit(method, named, tmp_path):
+def test_a_resumed_sweep_over_beta_ends_bit_for_bit(method, tmp_path):
     arguments = {"steps": 256 * 12, "seeds": 2, "beta": [0.3, 1.0], "checkpoints": 6, **SMALL}
-    run = averse.train("random-team", method, out=tmp_path / "whole", **arguments)
+    run = averse.train("random_team:RandomTeam", method, out=tmp_path / "whole", **arguments)
     shutil.copytree(run.path, tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "checkpoints" / "group-0" / "12")
     assert not averse.load(tmp_path / "cut").finished
     resumed = averse.training.resume(tmp_path / "cut")
     assert equal(resumed.learner_states, run.learner_states)
     np.testing.assert_allclose(run.learner_states.beta, [0.3, 0.3, 1.0, 1.0])
-    alone = averse.train("random-team", method, **{**arguments, "beta": 1.0, "seeds": [1]})
+    alone = averse.train("random_team:RandomTeam", method, **{**arguments, "beta": 1.0, "seeds": [1]})
     for a, b in zip(jax.tree.leaves(alone.state(0).moments), jax.tree.leaves(run.state(3).moments)):
         np.testing.assert_allclose(a, b, atol=2e-3)
 

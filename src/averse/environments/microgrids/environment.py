@@ -1,7 +1,7 @@
 """The compiled world of microgrids: one team, one reward per hour, no end."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,11 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from averse.environments.base import CompiledEnvironment
+from averse.environments.microgrids.model import team_game
 from averse.environments.microgrids.tables import LocalModel, local_model, tables
 from averse.environments.protocol import Discrete, StepResult
+from averse.planning import FactoredTeamGame, TeamGame
 from averse.settings import Count, settings
-
-if TYPE_CHECKING:
-    from averse.planning import FactoredTeamGame, TeamGame
 
 
 class MicrogridsState(NamedTuple):
@@ -100,33 +99,31 @@ class Microgrids(CompiledEnvironment):
         rest = first if self.scenario == 2 else local_model(False, *sizes)
         return (first, *[rest] * (count - 1))
 
-    def team_game(self, form: Literal["factored", "sparse", "dense"] = "factored") -> "FactoredTeamGame | TeamGame":
+    def model(self, form: Literal["factored", "sparse", "dense"] = "factored") -> FactoredTeamGame | TeamGame:
         """The exact model as a team game; joint states number the first microgrid slowest, as `state_index` does.
 
         Raises:
           AverseError: for an unknown form, or one whose tables would not fit into 16 GB.
         """
-        from averse.environments.microgrids.model import team_game
-
         return team_game(self.local_models(), form)
 
     def state_index(self, state: MicrogridsState) -> jax.Array:
-        """The number of a state in `team_game`, int32 []."""
+        """The number of a state in `model()`, int32 []."""
         index = jnp.int32(0)
         for i, model in enumerate(self._models):
             for level, size in zip((state.wind[i], state.load[i], state.battery[i]), model.shape):
                 index = index * size + level
         return index
 
-    def state_at(self, index: jax.Array) -> MicrogridsState:
-        """The state of a number of `team_game`, at the start of an episode; the inverse of `state_index`."""
+    def state_at(self, index: jax.Array, time: jax.Array | int = 0) -> MicrogridsState:
+        """The state of a number of `model()`, its running figures 0; the inverse of `state_index`."""
         levels = []
         for model in reversed(self._models):
             for size in reversed(model.shape):
                 levels.append(index % size)
                 index = index // size
         battery, load, wind = (jnp.stack(levels[k::3][::-1]).astype(jnp.int32) for k in range(3))
-        return _start(wind, load, battery)
+        return _start(wind, load, battery)._replace(time=jnp.int32(time))
 
     @property
     def idle(self) -> tuple[int, ...]:

@@ -1,25 +1,20 @@
 """The microgrids' exact joint model, from their local ones, in the forms that `averse.planning` solves."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array, kron
 
 from averse.environments.microgrids.tables import LocalModel
 from averse.errors import AverseError, unknown_name
-
-if TYPE_CHECKING:
-    from averse.planning import FactoredTeamGame, TeamGame
+from averse.planning import FactoredTeamGame, TeamGame
 
 _FORMS = ("factored", "sparse", "dense")
 _LIMIT = 16e9  # bytes, at the peak of building a game (measured: 18 per dense entry, 34 per possible move)
 
 
-def team_game(models: Sequence[LocalModel], form: str) -> "FactoredTeamGame | TeamGame":
-    """See `Microgrids.team_game`."""
-    from averse.planning import FactoredTeamGame, TeamGame
-
+def team_game(models: Sequence[LocalModel], form: str) -> FactoredTeamGame | TeamGame:
+    """See `Microgrids.model`."""
     if form not in _FORMS:
         raise unknown_name("form", form, _FORMS)
     if form == "factored":

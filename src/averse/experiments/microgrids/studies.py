@@ -67,7 +67,7 @@ class Study:
 def microgrids_game() -> tuple[Microgrids, FactoredTeamGame]:
     """Scenario 1 and its exact model."""
     environment = Microgrids(scenario=1)
-    game = environment.team_game()
+    game = environment.model()
     assert isinstance(game, FactoredTeamGame)
     return environment, game
 
@@ -163,7 +163,7 @@ def large(scale: Scale, tick: Tick) -> Data:
     levels = {"wind_levels": wind, "load_levels": load, "battery_levels": battery}
     environment = Microgrids(scenario=2, **levels)
     alone = Microgrids(scenario=2, microgrids=1, **levels)
-    game, count = alone.team_game(), environment.num_agents
+    game, count = alone.model(), environment.num_agents
     assert isinstance(game, FactoredTeamGame)
     eta, zeta = no_management(alone, game)
     prices = {}

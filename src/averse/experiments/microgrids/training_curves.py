@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from averse import environments, learners
+from averse.environments.known_model import KnownModel
 from averse.environments.microgrids.environment import Microgrids
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
 from averse.evaluation.evaluator import evaluate
-from averse.evaluation.known_models import KnownTeam, exact_mean_variance, policy_tables, solvable_game
+from averse.evaluation.known_models import exact_mean_variance, policy_tables, solvable_game
 from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
 from averse.files import write_text
 from averse.learners.contract import Learner
@@ -241,7 +242,7 @@ def bounds_of_updates(
     if game is None:
         raise AverseError(f"microgrids: scenario {scenario} is too large for exact bounds")
     assert isinstance(environment, Environment)
-    assert isinstance(environment, KnownTeam)
+    assert isinstance(environment, KnownModel)
     learner = learners.learner("mv-matrpo", environment, **settings)
     group = CompiledGroup(environment, learner, [{"seed": seed, "beta": beta} for beta in betas])
     group.start()

@@ -1,0 +1,41 @@
+"""Our own environments pass the check that users have, every one of them, as they are and as they can be set."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from averse import environments
+from averse.environments import check_environment
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SIMULATED = pytest.mark.skipif(find_spec("libsumo") is None, reason="needs the extra sumo")
+VARIANTS = [
+    ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40}),
+    pytest.param(
+        "intersection",
+        {"observation_noise": 1.0, "dropout": 0.1, "team": True, "num_agents": 2, "horizon": 40},
+        marks=pytest.mark.slow,
+    ),
+    ("risky-cartpole", {"corridor": True, "level": "low", "horizon": 20}),
+    ("risky-cartpole", {"continuous": True}),
+    ("car-following", {"crash_rate": 2.0, "horizon": 30}),
+    ("cliff-walk", {"success": 0.5, "goal_reward": -1.0}),
+    ("microgrids", {"scenario": 1, "battery_levels": 3, "horizon": 50}),
+    pytest.param("sumo-intersection", {"team": True, "observation_noise": 1.0, "horizon": 40}, marks=SIMULATED),
+    ("random_team:RandomTeam", {"agents": 3}),
+]
+DEFAULTS = [pytest.param(name, {}, marks=SIMULATED if name.startswith("sumo") else ()) for name in environments.names()]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [*DEFAULTS, *VARIANTS])
+def test_an_environment_is_in_order(name, parameters):
+    check_environment(environments.make(name, **parameters))
+
+
+@pytest.mark.parametrize("name", environments.names())
+def test_an_environment_is_described_in_one_line_and_can_be_stored(name):
+    assert 20 < len(environments.describe(name)) <= 120
+    environment = environments.make(name)
+    assert environments.specification(environment) == (name, environments.parameters_of(environment))
+    assert environments.is_compiled(environment) == (name != "sumo-intersection")
