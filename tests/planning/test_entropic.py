@@ -5,7 +5,7 @@ import pytest
 
 from averse.errors import AverseError
 from averse.planning import FiniteMDP, entropic_evaluation, entropic_value_iteration, evaluate_policy
-from averse.planning._numerics import entropic
+from averse.planning.numerics import entropic
 
 from . import oracles
 from .oracles import random_mdp, random_policy

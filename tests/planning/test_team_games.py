@@ -236,7 +236,7 @@ def test_multichain_policies_need_a_start_and_have_no_poisson_equation():
         (lambda: mean_variance(GOLDEN, written("00"), 1), "2 arrays, one per agent, not 1"),
         (lambda: mean_variance(GOLDEN, [np.ones((2, 2)), np.eye(2)], 1), r"policy\[0\]\[0\] sums to 2"),
         (lambda: mean_variance(GOLDEN, written("00", "000"), 1), r"policy\[1\] must have the shape \[2, 2\]"),
-        (lambda: mean_variance(GOLDEN, written("00", "00"), -1), "beta must be finite and not negative"),
+        (lambda: mean_variance(GOLDEN, written("00", "00"), -1), "beta must be a finite number >= 0, not -1"),
         (lambda: mean_variance(GOLDEN, written("00", "00"), 1, initial=[1]), r"initial must have the shape \[2\]"),
         (lambda: mv_mapi(GOLDEN, 1, order=[0, 0]), "order must name each agent from 0 to 1 once"),
         (lambda: mv_mapi(GOLDEN, 1, variant="tie"), "unknown variant 'tie'; did you mean ties?"),

@@ -228,10 +228,10 @@ def two_islands():
             lambda: best_joint_policy(two_islands(), 1),
             "no one of the 2 recurrent classes can be reached from all states",
         ),
-        (lambda: best_joint_policy(GOLDEN, 1, gap=0), "gap must be larger than 1e-8"),
+        (lambda: best_joint_policy(GOLDEN, 1, gap=0), "gap must be a number > 1e-08, not 0"),
         (lambda: best_response(GOLDEN, written("00", "00"), 2, 1), "agent must be one of 0 to 1, not 2"),
         (lambda: classify(two_islands(), [np.ones((2, 1))], 1), "2 recurrent classes"),
-        (lambda: mv_ipga(GOLDEN, 1, step=0), "step must be positive"),
+        (lambda: mv_ipga(GOLDEN, 1, step=0), "step must be a finite number > 0, not 0"),
         (lambda: mv_ipga(GOLDEN, 1, "zero"), 'initial must be "uniform"'),
     ],
 )

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from averse.errors import AverseError
-from averse.planning._numerics import merge
-from averse.planning.mdp import FiniteMDP, Floats, Integers, number
+from averse.planning.checks import Floats, Integers
+from averse.planning.mdp import FiniteMDP
+from averse.planning.numerics import merge
 from averse.planning.returns import ReturnDistribution
+from averse.settings import Share, check_value
 
 _ENTRIES = 4_000_000  # of the largest array at a time
 
@@ -81,9 +83,7 @@ def cvar_value_iteration(mdp: FiniteMDP, alpha: float, max_pairs: int = 20_000) 
     Raises:
       AverseError: for an infinite horizon, alpha out of range, or more pairs than `max_pairs`.
     """
-    alpha = number("alpha", alpha)
-    if not 0 < alpha <= 1:
-        raise AverseError(f"alpha must be in (0, 1], not {alpha:g}")
+    alpha = check_value("alpha", Share, alpha)
     steps, last = _reachable(mdp, max_pairs)
     thresholds = merge(np.zeros(len(last), np.int64), last)[2]
     objective = np.concatenate(

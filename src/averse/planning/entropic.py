@@ -19,10 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.errors import unknown_name
-from averse.planning import _shortest_path as shortest_path
-from averse.planning._numerics import entropic, fixed_point, improved
-from averse.planning.mdp import FiniteMDP, Floats, Integers, deterministic, number, policy_table, tolerance_of_risk
+from averse.planning import shortest_path
+from averse.planning.checks import Floats, Integers, Tolerance
+from averse.planning.mdp import FiniteMDP, deterministic, policy_table
+from averse.planning.numerics import entropic, fixed_point, policy_iteration
+from averse.settings import check_value
 
 Kind = Literal["static", "nested"]
 
@@ -174,13 +175,11 @@ def neutral_value(mdp: FiniteMDP, policy: Floats) -> Floats:
 
 def neutral_optimum(mdp: FiniteMDP) -> tuple[Floats, Integers]:
     """Largest expected discounted returns [S] and the actions [S] that earn them, gamma < 1, by policy iteration."""
-    actions, reached = mdp.expected_reward.argmax(-1), -np.inf
-    while True:
-        values = neutral_value(mdp, deterministic(actions, mdp.num_actions))
-        better = improved(action_values(mdp, values, np.inf), actions)
-        if np.array_equal(better, actions) or values.sum() <= reached:  # no rise: only rounding is left
-            return values, actions
-        actions, reached = better, values.sum()
+    return policy_iteration(
+        lambda actions: neutral_value(mdp, deterministic(actions, mdp.num_actions)),
+        lambda values: action_values(mdp, values, np.inf),
+        mdp.expected_reward.argmax(-1),
+    )
 
 
 def _backwards(
@@ -215,6 +214,5 @@ def _at_start(mdp: FiniteMDP, rows: Floats, tau: float) -> float:
 
 
 def _checked(tau: float, kind: str) -> float:
-    if kind not in ("static", "nested"):
-        raise unknown_name("kind", str(kind), ("static", "nested"))
-    return tolerance_of_risk(number("tau", tau))
+    check_value("kind", Kind, kind)
+    return check_value("tau", Tolerance, tau)

@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning._numerics import entropic
+from averse.planning.checks import Floats, Tolerance, numbers
 from averse.planning.entropic import action_values, tolerance_at
-from averse.planning.mdp import FiniteMDP, Floats, numbers, tolerance_of_risk
+from averse.planning.mdp import FiniteMDP
+from averse.planning.numerics import entropic, tilted
+from averse.settings import check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ def policy_gradient(mdp: FiniteMDP, logits: ArrayLike, tau: float) -> PolicyGrad
       AverseError: for an infinite horizon, wrong shapes, or a bad tau.
     """
     horizon = mdp.finite_horizon("the exact policy gradient")
-    tau = tolerance_of_risk(tau)
+    tau = check_value("tau", Tolerance, tau)
     theta = numbers("logits", logits)
     shape = (horizon, mdp.num_states, mdp.num_actions)
     if theta.shape not in (shape, shape[1:]):
@@ -74,28 +76,18 @@ def policy_gradient(mdp: FiniteMDP, logits: ArrayLike, tau: float) -> PolicyGrad
     value = float(entropic(values[0], mdp.initial, tau))
 
     visits, advantages, gradient = np.zeros(shape[:2]), np.zeros(shape), np.zeros(shape)
-    visits[0] = _tilted(mdp.initial, values[0], np.array(value), tau)
+    visits[0] = tilted(mdp.initial, values[0], tau)
     for t in range(horizon):
         level = tolerance_at(mdp, tau, t, "static")
         weighted = _weighted_advantages(policy[t], log_policy[t], actions[t] - values[t][:, None], level)
         advantages[t] = _advantages(actions[t] - values[t][:, None], level)
         gradient[t] = mdp.gamma**t * visits[t][:, None] * weighted
         if t + 1 < horizon:
-            chosen = _tilted(policy[t], actions[t], values[t], level)
+            chosen = tilted(policy[t], actions[t], level)
             outcomes = mdp.rewards + mdp.gamma * values[t + 1]
-            moved = _tilted(mdp.transition, outcomes, actions[t], level)
+            moved = tilted(mdp.transition, outcomes, level)
             visits[t + 1] = np.einsum("s,sa,sax->x", visits[t], chosen, moved)
     return PolicyGradient(value, gradient if theta.ndim == 3 else gradient.sum(0), advantages, visits)
-
-
-def _tilted(probs: Floats, outcomes: Floats, value: Floats, tau: float) -> Floats:
-    """Nature's distribution p exp(-(z - ERM)/tau) [..., N] of the dual form; sums to one."""
-    if np.isinf(tau):
-        return probs
-    possible = probs > 0
-    exponents = np.log(np.where(possible, probs, 1)) - (outcomes - value[..., None]) / tau
-    tilted = np.exp(np.where(possible, np.minimum(exponents, 0), -np.inf))
-    return tilted / tilted.sum(-1, keepdims=True)
 
 
 def _advantages(difference: Floats, tau: float) -> Floats:

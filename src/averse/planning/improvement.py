@@ -24,10 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import pdist
 
-from averse.planning.mdp import Floats
-from averse.planning.team_games.chains import Chain
+from averse.planning.checks import Floats
 from averse.planning.team_games.evaluation import poisson
-from averse.planning.team_games.game import Game
+from averse.planning.team_games.game import Game, joint_policy
 
 
 class ImprovementBound(NamedTuple):
@@ -57,13 +56,13 @@ def improvement_bound(game: Game, old: Sequence[ArrayLike], new: Sequence[ArrayL
       AverseError: as `poisson`.
     """
     solution, target = poisson(game, old, beta), poisson(game, new, beta)
-    before, after = _joint(solution.policy), _joint(target.policy)
+    before, after = joint_policy(solution.policy), joint_policy(target.policy)
     values = solution.action_values.reshape(after.shape) - solution.values[:, None]
     # Where the new policy never goes, an advantage may be -inf (an unavailable action).
     expected = np.where(after > 0, after * np.where(after > 0, values, 0.0), 0.0).sum(-1)
     surrogate = float(solution.steady_state @ expected)
     total_variation = float(solution.steady_state @ (0.5 * np.abs(after - before).sum(-1)))
-    deviation = deviation_matrix(_matrix(game.chain(target.policy)), target.steady_state)
+    deviation = deviation_matrix(game.chain(target.policy).dense(), target.steady_state)
     ergodicity = ergodicity_coefficient(deviation)
     xi = ergodicity * float(np.abs(expected).max())
     change = target.value.objective - solution.value.objective
@@ -81,16 +80,3 @@ def ergodicity_coefficient(matrix: Floats) -> float:
     By so much at most does a row vector that sums to zero grow in the L1 norm when it is multiplied from the right.
     """
     return float(0.5 * pdist(matrix, "cityblock").max(initial=0.0))
-
-
-def _matrix(chain: Chain) -> Floats:
-    """The transition probabilities of a chain [S, S], by its action on unit vectors."""
-    return np.stack([chain.forward(unit) for unit in np.eye(chain.size)], -1)
-
-
-def _joint(policy: Sequence[Floats]) -> Floats:
-    """Probabilities of the joint actions [S, A1 ... AN], the last agent fastest."""
-    joint = np.ones((len(policy[0]), 1))
-    for table in policy:
-        joint = (joint[:, :, None] * table[:, None, :]).reshape(len(joint), -1)
-    return joint

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from averse.planning.checks import Floats, distributions, numbers
+from averse.settings import Count, Fraction, check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +47,11 @@ class FiniteMDP:
                 f"reward must have the shape {[states, actions]} or {[states, actions, states]}, "
                 f"not {list(reward.shape)}"
             )
-        gamma = number("gamma", self.gamma)
-        if not 0 <= gamma <= 1:
-            raise AverseError(f"gamma must be in [0, 1], not {gamma:g}")
-        if self.horizon is not None and (
-            isinstance(self.horizon, bool) or not isinstance(self.horizon, int | np.integer) or self.horizon < 1
-        ):
-            raise AverseError(f"horizon must be a positive integer or None, not {self.horizon!r}")
+        gamma = check_value("gamma", Fraction, self.gamma)
+        horizon = check_value("horizon", Count | None, self.horizon)
         _keep(self, transition=distributions("transition", transition), reward=reward)
         object.__setattr__(self, "gamma", gamma)
-        object.__setattr__(self, "horizon", None if self.horizon is None else int(self.horizon))
+        object.__setattr__(self, "horizon", horizon)
         _keep(self, initial=_initial(self.initial, states))
 
     @property
@@ -120,69 +114,6 @@ def policy_table(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
             f"not {list(np.shape(policy))}"
         )
     return distributions("policy", table)
-
-
-# --- checks ---------------------------------------------------------------------------------------------------------
-
-
-def numbers(name: str, values: Any) -> Floats:
-    """An array of finite float64.
-
-    Raises:
-      AverseError: if it is not.
-    """
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise AverseError(f"{name} must be an array of numbers") from None
-    if not np.isfinite(array).all():
-        raise AverseError(f"{name} must be finite, but has {int((~np.isfinite(array)).sum())} values that are not")
-    return array
-
-
-def number(name: str, value: Any) -> float:
-    """One float; nan is none.
-
-    Raises:
-      AverseError: if it is not a number.
-    """
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise AverseError(f"{name} must be a number, not {value!r}") from None
-    if np.isnan(result):
-        raise AverseError(f"{name} must be a number, not nan")
-    return result
-
-
-def distributions(name: str, probs: Floats) -> Floats:
-    """Probabilities [..., N] whose rows sum to exactly one (up to rounding).
-
-    Raises:
-      AverseError: for a negative probability, or a row whose sum is off by more than 1e-8.
-    """
-    if (probs < 0).any():
-        where = tuple(int(i) for i in np.argwhere(probs < 0)[0])
-        raise AverseError(f"{name} must not be negative, but {name}{list(where)} is {probs[where]:g}")
-    totals = probs.sum(-1)
-    wrong = np.abs(totals - 1) > 1e-8
-    if np.any(wrong):
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        row = f"{name}{list(where)}" if where else name
-        raise AverseError(f"each row of {name} must sum to one, but {row} sums to {totals[where]:.10g}")
-    return probs / totals[..., None]
-
-
-def tolerance_of_risk(tau: Any) -> float:
-    """tau in (0, inf], in units of reward.
-
-    Raises:
-      AverseError: if it is not.
-    """
-    tau = number("tau", tau)
-    if not tau > 0:
-        raise AverseError(f"tau is a tolerance of risk in (0, inf], not {tau:g}")
-    return tau
 
 
 def _initial(initial: Any, states: int) -> Floats:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning._numerics import merge
+from averse.planning.checks import Floats
 from averse.planning.entropic import entropic_evaluation
-from averse.planning.mdp import FiniteMDP, Floats, policy_table
+from averse.planning.mdp import FiniteMDP, policy_table
+from averse.planning.numerics import merge
 from averse.risk import Categorical, Entropic, Expectation, RiskMeasure, parse
 
 
@@ -30,7 +31,7 @@ class ReturnDistribution:
 
     def __call__(self, measure: RiskMeasure | str) -> float:
         """A risk measure of the return, such as `CVaR(0.1)` or "cvar:0.1", in float64."""
-        measure = parse(measure) if isinstance(measure, str) else measure
+        measure = parse(measure)
         # Filled up with impossible values to a power of two, so that few shapes need compiling.
         missing = (1 << (len(self.values) - 1).bit_length()) - len(self.values)
         values, probs = np.pad(self.values, (0, missing), mode="edge"), np.pad(self.probs, (0, missing))
@@ -86,7 +87,7 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, measure: RiskMeasure | st
     Raises:
       AverseError: as `return_distribution` and `entropic_evaluation`.
     """
-    measure = parse(measure) if isinstance(measure, str) else measure
+    measure = parse(measure)
     if isinstance(measure, Expectation):
         return entropic_evaluation(mdp, policy, np.inf).value
     if isinstance(measure, Entropic):

@@ -23,10 +23,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError, unknown_name
-from averse.planning._numerics import fixed_point
-from averse.planning.entropic import tolerance_at
-from averse.planning.mdp import FiniteMDP, Floats, Integers, deterministic, numbers, policy_table, tolerance_of_risk
+from averse.errors import AverseError
+from averse.planning.checks import Floats, Integers, Tolerance, numbers
+from averse.planning.entropic import Kind, tolerance_at
+from averse.planning.mdp import FiniteMDP, deterministic, policy_table
+from averse.planning.numerics import fixed_point, tilted
+from averse.settings import check_value
 
 Ball = Literal["l1", "kl", "chi-square"]
 Nature = Callable[[Floats], Floats]  # outcomes [S, A, S'] to the distributions that nature picks [S, A, S']
@@ -80,8 +82,7 @@ def robust_value_iteration(
       AverseError: for a bad radius or policy, an unknown ball, gamma = 1 without horizon, or if value iteration does
         not reach the tolerance.
     """
-    if ball not in _WORST_CASES:
-        raise unknown_name("ball", str(ball), _WORST_CASES)
+    check_value("ball", Ball, ball)
     radii = numbers("radius", radius)
     shape = (mdp.num_states, mdp.num_actions)
     if radii.shape not in ((), shape):
@@ -103,7 +104,7 @@ def robust_value_iteration(
 def kl_penalised_value_iteration(
     mdp: FiniteMDP,
     tau: float,
-    kind: Literal["static", "nested"] = "static",
+    kind: Kind = "static",
     *,
     policy: ArrayLike | None = None,
     tolerance: float = 1e-10,
@@ -123,15 +124,14 @@ def kl_penalised_value_iteration(
       AverseError: for a bad tau, kind or policy; for an infinite horizon with "static" or gamma = 1; if value
         iteration does not reach the tolerance.
     """
-    tau = tolerance_of_risk(tau)
-    if kind not in ("static", "nested"):
-        raise unknown_name("kind", str(kind), ("static", "nested"))
+    tau = check_value("tau", Tolerance, tau)
+    check_value("kind", Kind, kind)
     if kind == "static" and mdp.gamma < 1:
         mdp.finite_horizon("the static kind of KL-penalised planning")
 
     def nature(step: int) -> Nature:
         price = tolerance_at(mdp, tau, step, kind)
-        return lambda outcomes: kl_penalised_worst_case(mdp.transition, outcomes, price)
+        return lambda outcomes: tilted(mdp.transition, outcomes, price)
 
     def payment(step: int, worst: Floats) -> Floats:
         price = tolerance_at(mdp, tau, step, kind)
@@ -268,18 +268,6 @@ def kl_worst_case(probs: Floats, outcomes: Floats, radius: ArrayLike) -> Floats:
         x = np.where(settled, x, moved)
     result = np.where(degenerate, np.where(lowest, p, 0) / at_lowest, q)
     return _unsorted(np.where(nominal, p, result), order)
-
-
-def kl_penalised_worst_case(probs: Floats, outcomes: Floats, tau: float) -> Floats:
-    """argmin of E_q + tau KL(q || p): q is p exp(-z/tau), normalised; p itself at tau = inf."""
-    if np.isinf(tau):
-        return probs
-    possible = probs > 0
-    worst = np.min(np.where(possible, outcomes, np.inf), -1, keepdims=True)
-    exponents = np.log(np.where(possible, probs, 1)) - np.where(possible, outcomes - worst, 0) / tau
-    exponents = np.where(possible, exponents, -np.inf)
-    weights = np.exp(exponents - exponents.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
 
 
 def divergence(q: Floats, p: Floats) -> Floats:

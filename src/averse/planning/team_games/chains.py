@@ -17,7 +17,7 @@ from scipy.sparse.linalg import LinearOperator, bicgstab, gmres
 from threadpoolctl import ThreadpoolController
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, Integers
+from averse.planning.checks import Floats, Integers
 
 _DIRECT = 400  # states up to which every chain is solved as a dense matrix
 _DENSE = 4000  # states up to which one is where the iteration fails

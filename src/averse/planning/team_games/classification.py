@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.planning.mdp import Floats
-from averse.planning.team_games.evaluation import MeanVarianceValue, poisson
+from averse.planning.checks import Floats
+from averse.planning.team_games.evaluation import MeanVarianceValue, mean_values, poisson, steepest
 from averse.planning.team_games.game import Game
 from averse.planning.team_games.optimum import best_response
 
@@ -68,10 +68,9 @@ def classify(game: Game, policy: Sequence[ArrayLike], beta: float, *, tolerance:
     """
     solution = poisson(game, policy, beta)
     visited = solution.steady_state > 1e-12
-    steepest, strict = np.zeros(game.num_agents), True
-    for agent, (values, table) in enumerate(zip(solution.agent_values, solution.policy)):
-        here = np.sum(table * np.where(table > 0, values, 0), -1)
-        steepest[agent] = solution.steady_state @ (values.max(-1) - here)
+    strict = True
+    for values, table in zip(solution.agent_values, solution.policy):
+        here = mean_values(values, table)
         others = np.where(table == 1, -np.inf, values)  # the one action of a deterministic row left out
         strict &= bool(((table.max(-1) == 1) & (others.max(-1) < here - tolerance))[visited].all())
     deviation = None
@@ -80,5 +79,6 @@ def classify(game: Game, policy: Sequence[ArrayLike], beta: float, *, tolerance:
         gain = response.objective - solution.value.objective
         if gain > max(tolerance, 0.0 if deviation is None else deviation.gain):
             deviation = Deviation(agent, response.policy[agent], response.objective, gain)
-    stationary = bool((steepest <= tolerance).all())
-    return Classification(solution.value, steepest, stationary, strict and stationary, deviation is None, deviation)
+    rises = steepest(solution)
+    stationary = bool((rises <= tolerance).all())
+    return Classification(solution.value, rises, stationary, strict and stationary, deviation is None, deviation)

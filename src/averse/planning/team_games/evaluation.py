@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, distributions, numbers
+from averse.planning.checks import Floats, distributions, numbers
 from averse.planning.team_games.chains import Chain, Classes, relative_values, steady_state
 from averse.planning.team_games.game import Game, Moments, Tables, checked_beta, checked_policy
 
@@ -103,8 +103,7 @@ def difference(game: Game, policy: Sequence[ArrayLike], other: Sequence[ArrayLik
     chain, value = game.chain(there), here.value
     steady = steady_state(chain)
     moments = game.reward_moments(there)
-    pseudo = moments.mean - beta * moments.squared_deviation(value.eta)
-    advantage = pseudo - value.objective + chain.forward(here.values) - here.values
+    advantage = moments.pseudo_reward(beta, value.eta) - value.objective + chain.forward(here.values) - here.values
     eta = float(steady @ moments.mean)
     return float(steady @ advantage + beta * (eta - value.eta) ** 2)
 
@@ -127,6 +126,21 @@ def slopes(solution: PoissonSolution) -> list[Floats]:
         solution.steady_state[:, None] * np.where(mask, values, 0)
         for mask, values in zip(solution.game.available, solution.agent_values)
     ]
+
+
+def steepest(solution: PoissonSolution) -> Floats:
+    """The steepest rise of J to first order that each agent can bring about [N], in units of reward."""
+    return np.array(
+        [
+            solution.steady_state @ (values.max(-1) - mean_values(values, table))
+            for values, table in zip(solution.agent_values, solution.policy)
+        ]
+    )
+
+
+def mean_values(values: Floats, table: Floats) -> Floats:
+    """The mean of action values [S, A] under a policy [S, A], as [S]; -inf does not count where it is never taken."""
+    return np.sum(table * np.where(table > 0, values, 0), -1)
 
 
 def value_of(moments: Moments, beta: float, steady: Floats) -> MeanVarianceValue:
@@ -154,6 +168,6 @@ def solved(
     steady = steady_state(chain, classes=classes, guess=None if near is None else near.steady_state)
     moments = game.reward_moments(policy)
     value = value_of(moments, beta, steady)
-    excess = moments.mean - beta * moments.squared_deviation(value.eta) - value.objective
+    excess = moments.pseudo_reward(beta, value.eta) - value.objective
     values = relative_values(chain, excess, steady, guess=None if near is None else near.values)
     return PoissonSolution(game, policy, beta, value, steady, values)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, Integers, distributions, numbers
-from averse.planning.team_games.game import Moments, Tables, availability, best_of, sure_actions
+from averse.planning.checks import Floats, Integers, numbers
+from averse.planning.team_games.game import Moments, Tables, availability, best_of, checked_rows, sure_actions
 
 Mask = NDArray[np.bool_]
 _CHUNK = 4_000_000  # joint state-action pairs looked at in one go
@@ -58,8 +58,10 @@ class FactoredTeamGame:
             if reward.ndim != 2 or 0 in reward.shape:
                 raise AverseError(f"rewards[{agent}] must have the shape [Si, Ai], not {list(reward.shape)}")
         masks = availability(self.local_available, [reward.shape for reward in rewards])
+        names = [f"transitions[{agent}]" for agent in range(len(masks))]
         transitions = [
-            _checked_transition(agent, table, mask) for agent, (table, mask) in enumerate(zip(self.transitions, masks))
+            checked_rows(name, numbers(name, table), mask, len(mask))
+            for name, table, mask in zip(names, self.transitions, masks)
         ]
         for array in (*transitions, *rewards):
             array.flags.writeable = False
@@ -290,16 +292,6 @@ def _distinct_rows(transition: Floats, available: Mask) -> _Rows:
     for state, (_, place) in enumerate(sets):
         slot[state, available[state]] = place
     return _Rows(csr_array(table), csr_array(table.T), of_action, choices, slot)
-
-
-def _checked_transition(agent: int, transition: Any, available: Mask) -> Floats:
-    array = numbers(f"transitions[{agent}]", transition)
-    if array.shape != (*available.shape, len(available)):
-        shape = [*available.shape, len(available)]
-        raise AverseError(f"transitions[{agent}] must have the shape {shape}, not {list(array.shape)}")
-    array[available] = distributions(f"transitions[{agent}]", array[available])
-    array[~available] = 0
-    return array
 
 
 def _along_each(tables: Sequence[csr_array], values: Floats) -> Floats:

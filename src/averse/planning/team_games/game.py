@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, diags_array, issparse
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, Integers, deterministic, distributions, number, numbers
+from averse.planning.checks import Floats, Integers, distributions, numbers
+from averse.planning.mdp import deterministic
 from averse.planning.team_games.chains import Chain, MatrixChain
+from averse.settings import NonNegative, check_value
 
 TIE = 1e-9  # an action is kept unless another is better by more than this, in units of reward, or by rounding
 _ROUNDING = 1e-13  # relative
@@ -29,6 +31,10 @@ class Moments(NamedTuple):
     def squared_deviation(self, centre: float) -> Floats:
         """E[(r - centre)^2] in each state [S]."""
         return self.variance + np.square(self.mean - centre)
+
+    def pseudo_reward(self, beta: float, centre: float) -> Floats:
+        """E[r - beta (r - centre)^2] in each state [S]."""
+        return self.mean - beta * self.squared_deviation(centre)
 
 
 class Game(Protocol):
@@ -141,9 +147,7 @@ class TeamGame:
         return Moments(mean, average(np.square(deviation), policy))
 
     def chain(self, policy: Tables) -> MatrixChain:
-        joint = np.ones((self.num_states, 1))
-        for table in policy:
-            joint = (joint[:, :, None] * table[:, None, :]).reshape(self.num_states, -1)
+        joint = joint_policy(policy)
         if not issparse(self.transition):
             rows = self.transition.reshape(*joint.shape, self.num_states)
             return MatrixChain(np.matmul(joint[:, None, :], rows)[:, 0, :])
@@ -174,6 +178,19 @@ class TeamGame:
     def uniform_policy(self) -> Tables:
         """Every available action of every agent with the same probability: a list of [S, Ai]."""
         return [mask / mask.sum(-1, keepdims=True) for mask in self.available]
+
+
+def joint_policy(policy: Sequence[Floats]) -> Floats:
+    """Probabilities of the joint actions [S, A1 ... AN], the last agent fastest."""
+    joint = np.ones((len(policy[0]), 1))
+    for table in policy:
+        joint = (joint[:, :, None] * table[:, None, :]).reshape(len(joint), -1)
+    return joint
+
+
+def replaced(policy: Tables, agent: int, table: Floats) -> Tables:
+    """The policy with one agent's table [S, Ai] exchanged."""
+    return [table if k == agent else own for k, own in enumerate(policy)]
 
 
 def average(joint: Floats, tables: Sequence[Floats | None]) -> Floats:
@@ -255,16 +272,40 @@ def checked_policy(game: Game, policy: Sequence[ArrayLike]) -> Tables:
     return tables
 
 
+def first_policy(game: Game, initial: str | Sequence[ArrayLike]) -> Tables:
+    """Where a search begins: "uniform", or a policy of one's own.
+
+    Raises:
+      AverseError: for another word, and as `checked_policy`.
+    """
+    if not isinstance(initial, str):
+        return checked_policy(game, initial)
+    if initial != "uniform":
+        raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
+    return game.uniform_policy()
+
+
 def checked_beta(beta: float) -> float:
     """The price of variance.
 
     Raises:
       AverseError: unless finite and not negative.
     """
-    beta = number("beta", beta)
-    if not 0 <= beta < np.inf:
-        raise AverseError(f"beta must be finite and not negative, not {beta:g}")
-    return beta
+    return check_value("beta", NonNegative, beta)
+
+
+def checked_rows(name: str, array: Floats, possible: Any, states: int) -> Floats:
+    """Transition probabilities [..., S'] in which a row that is not possible, bool [...], is 0.
+
+    Raises:
+      AverseError: for a wrong shape, or a possible row that is no distribution.
+    """
+    shape = [*possible.shape, states]
+    if list(array.shape) != shape:
+        raise AverseError(f"{name} must have the shape {shape}, not {list(array.shape)}")
+    array[possible] = distributions(name, array[possible])
+    array[~possible] = 0
+    return array
 
 
 def _rows(transition: Any, possible: Any) -> Any:
@@ -272,10 +313,7 @@ def _rows(transition: Any, possible: Any) -> Any:
     states = possible.shape[0]
     if not issparse(transition):
         array = numbers("transition", transition)
-        if array.shape != (*possible.shape, states):
-            raise AverseError(f"transition must have the shape {[*possible.shape, states]}, not {list(array.shape)}")
-        array[possible] = distributions("transition", array[possible])
-        array[~possible] = 0
+        array = checked_rows("transition", array, possible, states)
         array.flags.writeable = False
         return array
     rows = csr_array(transition, dtype=np.float64, copy=True)

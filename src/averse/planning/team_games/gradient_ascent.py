@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from averse.errors import AverseError
-from averse.planning.mdp import Floats, number
-from averse.planning.team_games.evaluation import PoissonSolution, slopes, solved
-from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy
+from averse.planning.checks import Floats
+from averse.planning.team_games.evaluation import PoissonSolution, slopes, solved, steepest
+from averse.planning.team_games.game import Game, Tables, checked_beta, first_policy
+from averse.settings import Positive, check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +57,16 @@ def mv_ipga(
     Raises:
       AverseError: for a bad policy, beta or step; for a multichain policy on the way.
     """
-    beta, step = checked_beta(beta), number("step", step)
-    if not 0 < step < np.inf:
-        raise AverseError(f"step must be positive and finite, not {step:g}")
-    if isinstance(initial, str):
-        if initial != "uniform":
-            raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
-        policy = game.uniform_policy()
-    else:
-        policy = checked_policy(game, initial)
-    solution = solved(game, policy, beta)
+    beta, step = checked_beta(beta), check_value("step", Positive, step)
+    solution = solved(game, first_policy(game, initial), beta)
     history = [solution.value.objective]
-    while len(history) <= max_steps and _slope(solution) > tolerance:
+    while len(history) <= max_steps and float(steepest(solution).sum()) > tolerance:
         ascent = _ascended(solution, step)
         if ascent is None:  # rounding is all that is left
             break
         solution, step = ascent
         history.append(solution.value.objective)
-    slope = _slope(solution)
+    slope = float(steepest(solution).sum())
     return GradientAscent(solution.policy, *solution.value, np.array(history), slope, slope <= tolerance)
 
 
@@ -91,15 +83,6 @@ def _ascended(solution: PoissonSolution, step: float) -> tuple[PoissonSolution, 
             return following, 2 * step
         step /= 2
     return None
-
-
-def _slope(solution: PoissonSolution) -> float:
-    """The steepest rise of J to first order if every agent moved, in units of reward."""
-    rise = 0.0
-    for values, table in zip(solution.agent_values, solution.policy):
-        here = np.sum(table * np.where(table > 0, values, 0), -1)
-        rise += float(solution.steady_state @ (values.max(-1) - here))
-    return rise
 
 
 def _projected(table: Floats, available: NDArray[np.bool_]) -> Floats:

@@ -14,12 +14,14 @@ import bisect
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import ArrayLike, NDArray
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, Integers
+from averse.planning.checks import Floats, Integers
 from averse.planning.team_games.chains import (
     Chain,
     class_share,
@@ -28,11 +30,13 @@ from averse.planning.team_games.chains import (
     steady_state,
 )
 from averse.planning.team_games.evaluation import MeanVarianceValue, PoissonSolution, value_of
-from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, tie
+from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, replaced, tie
 from averse.planning.team_games.recurrence import UnreachableError, advanced, certain, single_class
+from averse.settings import check_value
 
 _ITERATIONS = 1000
 _SOLVES = 10_000
+_Gap = Annotated[float, Gt(1e-8)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ class _Problem:
 
     def reward(self, policy: Tables) -> Floats:
         moments = self.game.reward_moments(policy)
-        return self.scale * (moments.mean - self.beta * moments.squared_deviation(self.centre))
+        return self.scale * moments.pseudo_reward(self.beta, self.centre)
 
     def backup(self, policy: Tables, values: Floats, scale: float) -> tuple[Floats, Tables]:
         """The best E[scale f + values'] of each state [S], and the policy that attains it; ties keep the given one."""
@@ -141,7 +145,7 @@ class _Problem:
         if self.allowed is not None:
             table = np.where(self.allowed, table, -np.inf)
         best = improved(table, policy[self.agent])
-        return table.max(-1), [best if k == self.agent else own for k, own in enumerate(policy)]
+        return table.max(-1), replaced(policy, self.agent, best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,8 +261,7 @@ def largest_possible(
 
 
 def _scan(game: Game, policy: Tables, agent: int | None, beta: float, gap: float) -> CertifiedOptimum:
-    if not gap > 1e-8:
-        raise AverseError(f"gap must be larger than 1e-8, not {gap:g}")
+    check_value("gap", _Gap, gap)
     scan = _Scan(game, agent, beta, policy)
     bound = scan.highest
     if beta > 0:

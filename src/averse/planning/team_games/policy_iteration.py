@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from averse.errors import AverseError, unknown_name
-from averse.planning.mdp import Floats, Integers
+from averse.errors import AverseError
+from averse.planning.checks import Floats, Integers
 from averse.planning.team_games.chains import Chain, class_share
 from averse.planning.team_games.evaluation import PoissonSolution, solved, value_of
-from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, tie
+from averse.planning.team_games.game import Game, Tables, checked_beta, first_policy, improved, replaced, tie
 from averse.planning.team_games.optimum import best_response, tied_escape
 from averse.planning.team_games.recurrence import advanced, certain
+from averse.settings import check_value
 
 Variant = Literal["sequential", "ties", "nash", "simultaneous"]
 
@@ -78,17 +79,11 @@ def mv_mapi(
         updates, one on the way), which has no Poisson equation; if `max_rounds` is not enough.
     """
     beta = checked_beta(beta)
-    if variant not in get_args(Variant):
-        raise unknown_name("variant", variant, get_args(Variant))
+    check_value("variant", Variant, variant)
     turns = list(range(game.num_agents)) if order is None else list(order)
     if sorted(turns) != list(range(game.num_agents)):
         raise AverseError(f"order must name each agent from 0 to {game.num_agents - 1} once, not {turns}")
-    if isinstance(initial, str):
-        if initial != "uniform":
-            raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
-        policy = game.uniform_policy()
-    else:
-        policy = checked_policy(game, initial)
+    policy = first_policy(game, initial)
     if variant == "simultaneous":
         return _simultaneous(game, beta, policy, max_rounds)
     history: list[float] = []
@@ -112,11 +107,6 @@ def mv_mapi(
         history.append(solution.value.objective)
         solution, escapes = escaped, escapes + 1
     raise AverseError(f"mv_mapi did not come to an end in {max_rounds} rounds; allow more")
-
-
-def replaced(policy: Tables, agent: int, table: Floats) -> Tables:
-    """The policy with one agent's table [S, Ai] exchanged."""
-    return [table if k == agent else own for k, own in enumerate(policy)]
 
 
 def _moved(solution: PoissonSolution, agent: int, table: Floats, advantage: Floats) -> PoissonSolution:

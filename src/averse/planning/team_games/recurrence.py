@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats
+from averse.planning.checks import Floats
 from averse.planning.team_games.chains import Chain, Classes, recurrent_classes
 from averse.planning.team_games.game import Game, Tables, tie
 

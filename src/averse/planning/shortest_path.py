@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from averse.errors import AverseError
-from averse.planning._numerics import entropic, improved
-from averse.planning.mdp import FiniteMDP, Floats, Integers, deterministic
+from averse.planning.checks import Floats, Integers
+from averse.planning.mdp import FiniteMDP, deterministic
+from averse.planning.numerics import entropic, policy_iteration
 
 Mask = NDArray[np.bool_]
 _ITERATIONS = 10_000  # of value iteration, in search of a policy with a finite value
@@ -70,16 +71,17 @@ def evaluation(mdp: FiniteMDP, policy: Floats, tau: float) -> Floats:
 
 
 def _policy_iteration(
-    mdp: FiniteMDP, absorbing: Mask, actions: Integers, tau: float, values: Floats | None
+    mdp: FiniteMDP, absorbing: Mask, actions: Integers, tau: float, guess: Floats | None
 ) -> tuple[Floats, Integers]:
-    reached = -np.inf
-    while True:
-        policy = deterministic(actions, mdp.num_actions)
-        values = _settled(mdp, absorbing, policy, tau, np.zeros(mdp.num_states) if values is None else values)
-        better = improved(_action_values(mdp, values, tau), actions)
-        if np.array_equal(better, actions) or values.sum() <= reached:  # no rise: only rounding is left
-            return values, actions
-        actions, reached = better, values.sum()
+    """The best policy and its values, from one whose value is finite; every evaluation begins at the one before."""
+    values = np.zeros(mdp.num_states) if guess is None else guess
+
+    def evaluate(actions: Integers) -> Floats:
+        nonlocal values
+        values = _settled(mdp, absorbing, deterministic(actions, mdp.num_actions), tau, values)
+        return values
+
+    return policy_iteration(evaluate, lambda values: _action_values(mdp, values, tau), actions)
 
 
 def _settled(mdp: FiniteMDP, absorbing: Mask, policy: Floats, tau: float, values: Floats) -> Floats:

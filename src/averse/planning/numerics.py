@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning.mdp import Floats, Integers
+from averse.planning.checks import Floats, Integers
 
 
 def entropic(values: Floats, probs: Floats, tau: ArrayLike) -> Floats:
@@ -38,6 +38,21 @@ def entropic(values: Floats, probs: Floats, tau: ArrayLike) -> Floats:
     return np.where(finite[..., 0], np.where(mild[..., 0], near, far), mean)
 
 
+def tilted(probs: Floats, outcomes: Floats, tau: float) -> Floats:
+    """Nature's distribution p exp(-z/tau), normalised: the argmin over q of E_q[z] + tau KL(q || p); p at tau = inf.
+
+    The dual form of the entropic mean; [..., N] and [..., N] -> [..., N].
+    """
+    if np.isinf(tau):
+        return probs
+    possible = probs > 0
+    worst = np.min(np.where(possible, outcomes, np.inf), -1, keepdims=True)
+    exponents = np.log(np.where(possible, probs, 1)) - np.where(possible, outcomes - worst, 0) / tau
+    exponents = np.where(possible, exponents, -np.inf)
+    weights = np.exp(exponents - exponents.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
 def fixed_point(
     operator: Callable[[Floats], Floats], size: int, gamma: float, tolerance: float, max_iterations: int
 ) -> tuple[Floats, float]:
@@ -65,6 +80,24 @@ def fixed_point(
         f"no convergence in {max_iterations} iterations: the error is below {bound:.3g} only; "
         f"allow more iterations, a larger tolerance, or a smaller gamma than {gamma:g}"
     )
+
+
+def policy_iteration(
+    evaluate: Callable[[Integers], Floats], action_values: Callable[[Floats], Floats], actions: Integers
+) -> tuple[Floats, Integers]:
+    """The values [S] of the best policy and its actions [S] (Howard 1960), from the policy that takes `actions` [S].
+
+    Args:
+      evaluate: from actions [S] to the values [S] of always taking them.
+      action_values: from values [S] of the next state to those of each action [S, A].
+    """
+    reached = -np.inf
+    while True:
+        values = evaluate(actions)
+        better = improved(action_values(values), actions)
+        if np.array_equal(better, actions) or values.sum() <= reached:  # no rise: only rounding is left
+            return values, actions
+        actions, reached = better, values.sum()
 
 
 def improved(table: Floats, actions: Integers) -> Integers:
