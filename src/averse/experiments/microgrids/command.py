@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from averse.errors import AverseError, unknown_name
 from averse.experiments.microgrids.studies import BETAS, FULL, QUICK, STUDIES, Data, Scale
 from averse.files import write_text
+from averse.report.microgrids_architecture import draw_architecture
 
 ARCHITECTURE = "architecture"
 TRAINING = {"training-1": 1, "training-2": 2}  # study -> scenario
@@ -42,8 +43,6 @@ def run(arguments: MicrogridsArguments) -> None:
     chosen = [name for name in NAMES if not arguments.studies or name in arguments.studies]
     for name in chosen:
         if name == ARCHITECTURE:
-            from averse.experiments.microgrids.architecture import draw_architecture
-
             draw_architecture(arguments.out / f"{name}.png")
             console.print(f"{name}: {arguments.out / name}.png", highlight=False)
         elif name in TRAINING:
@@ -53,11 +52,9 @@ def run(arguments: MicrogridsArguments) -> None:
 
 
 def _study(name: str, out: Path, scale: Scale, console: Console) -> None:
-    from averse.experiments.microgrids.figures import FIGURES, words
-
     data = stored(name, out / f"{name}.json", scale, console)
-    FIGURES[name](data, out / f"{name}.png")
-    console.print(f"{name}: {words(name, data)}\n  {out / name}.png", highlight=False)
+    STUDIES[name].draw(data, out / f"{name}.png")
+    console.print(f"{name}: {STUDIES[name].words(data)}\n  {out / name}.png", highlight=False)
 
 
 def stored(name: str, path: Path, scale: Scale, console: Console | None = None) -> Data:
