@@ -1,0 +1,49 @@
+"""A command of `averse`: typed arguments from the command line, and one clear line for what is wrong with them."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import tyro
+
+from averse.errors import AverseError
+
+T = TypeVar("T")
+
+
+class Command(NamedTuple):
+    """A verb of the command line: what it takes, and what it does.
+
+    `module:Attribute` of one is a command too: `averse my_package.study:COMMAND --steps 1000`.
+    """
+
+    arguments: type
+    """An `averse.settings.settings` dataclass: fields are flags, docstrings their help, the first the command's."""
+    run: Callable[[Any], None]
+    """Called with an instance. Raises AverseError for what no single argument can tell is wrong."""
+
+
+def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
+    """Arguments from the texts of a command line. Raises AverseError for what does not fit, in one line."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(arguments, prog=program, args=list(given))
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        raise AverseError(_in_one_line(told.getvalue(), program)) from None
+
+
+def _in_one_line(box: str, program: str) -> str:
+    """What tyro says in a box of several paragraphs: the first, and the flags that it proposes."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    paragraphs = "\n".join(lines).split("─" * 10)
+    message = " ".join(paragraphs[0].partition("Got errors")[0].split())
+    message = re.sub(r"^Error parsing (?!-)\w+: ", "", message)
+    near = [flag for line in paragraphs[1:] for flag in re.findall(r"^(--[\w-]+)", line, re.MULTILINE)]
+    if message.startswith("Unrecognized options") and near:
+        message += f"; did you mean {' or '.join(dict.fromkeys(near[:2]))}?"
+    return f"{message.rstrip('.')} (see {program} --help)"
