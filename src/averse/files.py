@@ -1,10 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that are there before long work begins."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from averse.errors import AverseError
 
 
 @contextmanager
@@ -33,6 +35,35 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
     with written_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def new_folder(path: str | os.PathLike, advice: str = "choose another --out or remove it") -> Path:
+    """Make a folder for results, so that long work finds its place; one that is there already must be empty.
+
+    Args:
+      advice: what else to do where it is not empty.
+
+    Raises AverseError if `path` is a file or a folder with something in it, or cannot be made or written to.
+    """
+    path = writable_folder(path)
+    if any(path.iterdir()):
+        raise AverseError(f"{path} exists already; {advice}")
+    return path
+
+
+def writable_folder(path: str | os.PathLike) -> Path:
+    """Make a folder for results unless it is there; it may hold something.
+
+    Raises AverseError if `path` is a file, or cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise AverseError(f"{path} cannot be a folder for results: {error.strerror or error}") from None
+    return path
 
 
 def cache_folder() -> Path:

@@ -2,16 +2,33 @@
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Figures(ProgressColumn):
+    """What a task says of itself beside its bar, such as `progress_text`: its field `figures`, if it has one."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("figures", ""))
 
 
 def progress_bar(disable: bool) -> Progress:
-    """A bar with steps/s, return, worst-5 % return and the time left."""
+    """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left."""
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[figures]}"),
+        _Figures(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),

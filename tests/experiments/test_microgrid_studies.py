@@ -1,6 +1,7 @@
 """`averse microgrids`: what the exact studies find, that they resume, and that every figure is drawn."""
 
 import json
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
@@ -9,12 +10,11 @@ from rich.console import Console
 
 from averse import AverseError, cli
 from averse.environments.microgrids.environment import Microgrids
-from averse.experiments.microgrids import command, studies
-from averse.experiments.microgrids.architecture import draw_architecture
-from averse.experiments.microgrids.figures import FIGURES, words
+from averse.experiments.microgrids import command
 from averse.experiments.microgrids.studies import STUDIES, Scale, idle_policy, microgrids_game, no_management
 from averse.experiments.microgrids.week import one_week
 from averse.planning import mv_mapi
+from averse.report.microgrids_architecture import draw_architecture
 
 TINY = Scale(policies=4, starts=2, curves=1, betas=(0.0, 0.3, 1.0), levels=(2, 2, 3), gap=1e-5)
 SILENT = Console(quiet=True)
@@ -93,7 +93,7 @@ def test_what_is_stored_is_not_computed_again_nor_taken_for_something_else(folde
 
     path = folder / "convergence.json"
     before = path.stat().st_mtime_ns
-    monkeypatch.setitem(STUDIES, "convergence", studies.Study("", refuse, lambda scale: 1))
+    monkeypatch.setitem(STUDIES, "convergence", replace(STUDIES["convergence"], compute=refuse))
     assert command.stored("convergence", path, TINY, SILENT) == found["convergence"]
     assert path.stat().st_mtime_ns == before
     with pytest.raises(AverseError, match="holds results of other settings"):
@@ -107,7 +107,7 @@ def test_an_interrupted_study_leaves_nothing_behind(tmp_path, monkeypatch):
         tick()
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(STUDIES, "convergence", studies.Study("", interrupted, lambda scale: 3))
+    monkeypatch.setitem(STUDIES, "convergence", replace(STUDIES["convergence"], compute=interrupted))
     with pytest.raises(KeyboardInterrupt):
         command.stored("convergence", tmp_path / "convergence.json", TINY, SILENT)
     assert list(tmp_path.iterdir()) == []
@@ -122,10 +122,10 @@ def test_pieces_of_work_are_counted_right():
 
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_every_study_has_a_figure_and_words(name, found, tmp_path):
-    FIGURES[name](found[name], tmp_path / f"{name}.png")
+    STUDIES[name].draw(found[name], tmp_path / f"{name}.png")
     image = matplotlib.image.imread(tmp_path / f"{name}.png")
     assert image[..., :3].std() > 0.05  # not blank
-    assert words(name, found[name])
+    assert STUDIES[name].words(found[name])
 
 
 def test_the_architecture_for_any_number_of_microgrids(tmp_path):

@@ -8,7 +8,14 @@ from rich.console import Console
 
 from averse import AverseError
 from averse.cli import main
-from averse.experiments.microgrids.training_curves import Budget, curve, references, trained, training_curves
+from averse.experiments.microgrids.training_curves import (
+    Budget,
+    configurations,
+    curve,
+    references,
+    trained,
+    training_curves,
+)
 
 
 def test_references_are_the_published_levels():
@@ -61,7 +68,8 @@ def test_the_study_writes_its_figures_and_does_not_train_twice(tmp_path):
     bounds = json.loads((tmp_path / "improvement-bounds.json").read_text())
     assert all(step["bound"] <= step["change"] for steps in bounds.values() for step in steps)
     log = (tmp_path / "mv-matrpo" / "metrics.jsonl").read_bytes()
-    run = trained(1, "mv-matrpo", [0.0, 0.3, 1.0], tmp_path / "mv-matrpo", budget, settings, Console())
+    configs = configurations(1, list(compared), tmp_path, budget, settings)
+    run = trained(configs["mv-matrpo"], tmp_path / "mv-matrpo", Console())
     assert run.finished
     assert (tmp_path / "mv-matrpo" / "metrics.jsonl").read_bytes() == log
     with pytest.raises(AverseError, match="other settings"):

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from averse.errors import AverseError
-from averse.evaluation import Episodes, cvar, summarise
+from averse.evaluation import Episodes, summarise
 from averse.evaluation.calibration import calibrate_quantiles
 from averse.report import plots
+from averse.report.style import line_styles
+from averse.statistics import cvar
 
 GENERATOR = np.random.default_rng(0)
 
@@ -41,9 +43,7 @@ FIGURES = [
 ]
 
 
-def test_a_tradeoff_of_any_two_figures_with_its_sweep_joined(monkeypatch, tmp_path):
-    drawn = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+def test_a_tradeoff_of_any_two_figures_with_its_sweep_joined(drawn, tmp_path):
     plots.plot_tradeoff(SUMMARIES, tmp_path / "x.png", connect=[["averse", "neutral"], []], x="std", y="mean")
     (axes,) = drawn[0].axes
     assert axes.get_ylabel() == "mean return"
@@ -75,33 +75,55 @@ def test_bad_input_is_one_line(plot, data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that would have been saved."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    return figures
+
+
 @pytest.mark.parametrize("values", [np.full(30, 2.0), np.array([1.0, 2.0] * 20), np.array([5.0, 6.0])])
-def test_returns_without_spread(values, tmp_path):
-    plots.plot_returns({"a": values, "b": values}, tmp_path / "figure.png")
-    plots.plot_cvar_curves({"a": values}, tmp_path / "curve.png")
+def test_returns_without_spread(values, drawn):
+    """Nothing is lost at the edges: each histogram holds every episode, and the tail is marked within the axes."""
+    plots.plot_returns({"a": values, "b": values}, "x.png")
+    top, bottom = drawn[0].axes
+    stairs = [patch.get_data() for patch in top.patches if hasattr(patch, "get_data")]
+    assert [data.values.sum() for data in stairs] == pytest.approx([1, 1])
+    low, high = top.get_xlim()
+    assert low <= values.min() <= values.max() <= high
+    assert low < high
+    assert [mark.get_xdata()[0] for mark in marks(top)] == pytest.approx([values.min()] * 2)
+    assert bottom.lines[0].get_ydata()[-1] == 1
+    plots.plot_cvar_curves({"a": values}, "x.png")
+    alphas, curve = drawn[1].axes[0].lines[0].get_data()
+    np.testing.assert_allclose(curve, [cvar(values, alpha) for alpha in alphas])
+    assert curve[-1] == pytest.approx(values.mean())
+
+
+def marks(axes):
+    """The triangles at the means of the tails."""
+    return [line for line in axes.lines if line.get_marker() == "^" and len(line.get_xdata())]
 
 
 def test_more_policies_than_colours(tmp_path):
     plots.plot_returns({f"policy {i}": make_returns(1, 100) for i in range(10)}, tmp_path / "figure.png")
-    styles = plots._styles({str(i): None for i in range(20)})
+    styles = line_styles(map(str, range(20)))
     assert len({(style["color"], str(style["linestyle"])) for style in styles.values()}) == 20
 
 
-def test_the_figure_shows_what_was_computed(tmp_path, monkeypatch):
+def test_the_figure_shows_what_was_computed(tmp_path, drawn):
     """The triangles stand at the CVaR, the histogram has the mass of all episodes, the curve the values of cvar."""
-    figures: list[Figure] = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
     values = np.concatenate(make_returns())
     plots.plot_returns({"a": values}, tmp_path / "figure.png")
-    top, bottom = figures[0].axes
-    marks = [line.get_xdata()[0] for line in top.lines if line.get_marker() == "^" and len(line.get_xdata())]
-    assert marks == [pytest.approx(cvar(values, 0.05))]
+    top, bottom = drawn[0].axes
+    assert [mark.get_xdata()[0] for mark in marks(top)] == [pytest.approx(cvar(values, 0.05))]
     (stairs,) = [patch for patch in top.patches if hasattr(patch, "get_data")]
     assert stairs.get_data().values.sum() == pytest.approx(1)
     x, y = bottom.lines[0].get_data()
     assert np.interp(0.05, y, x) == pytest.approx(np.quantile(values, 0.05), abs=0.1)
     plots.plot_cvar_curves({"a": values}, tmp_path / "figure.png")
-    alphas, curve = figures[1].axes[0].lines[0].get_data()
+    alphas, curve = drawn[1].axes[0].lines[0].get_data()
     np.testing.assert_allclose(curve, [cvar(values, alpha) for alpha in alphas])
 
 

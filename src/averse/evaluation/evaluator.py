@@ -120,7 +120,7 @@ def evaluate(
 
     greedy = greedy or run.learner.explores_by_noise
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(run.config.trials), figures="")
+        task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(run.config.trials))
         for settings, played in zip(
             run.config.trials, _play_all(run, seeds_of, greedy, num_envs, lambda n: bar.advance(task, n))
         ):

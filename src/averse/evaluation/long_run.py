@@ -201,7 +201,7 @@ def evaluate_long_run(
     game = solvable_game(environment)
     found = []
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task("evaluate", total=len(run.config.trials), figures="")
+        task = bar.add_task("evaluate", total=len(run.config.trials))
         for index, settings in enumerate(run.config.trials):
             start = first_seed + run.config.seeds.index(int(settings["seed"])) * CHAINS
             played = play(run.state(index), np.arange(start, start + CHAINS, dtype=np.uint32))

@@ -6,25 +6,29 @@ simulator; every figure is measured in SUMO.
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from rich.console import Console
 
+from averse.commands import Command
 from averse.environments.registry import make
-from averse.environments.sumo.environment import SumoIntersection
-from averse.errors import AverseError
-from averse.evaluation import Episodes, Evaluation, Summary, summarise
+from averse.environments.sumo.environment import SumoIntersection, require_simulator
+from averse.evaluation import Episodes, Evaluation, summarise
 from averse.evaluation.evaluator import FIRST_SEED, evaluate
 from averse.evaluation.host_play import learned
 from averse.evaluation.recording import record
 from averse.evaluation.tables import summary_table
 from averse.experiments.drivers import drive, driver
-from averse.files import write_text
+from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.animation import animate
 from averse.report.plots import plot_returns
+from averse.settings import Count, Positive, settings
 from averse.training import configure, describe, run_training
 from averse.training.config import TrainingConfig
 from averse.training.run import Run
@@ -33,44 +37,52 @@ NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1e6, "sumo": 1e5}
-SETTINGS: dict[str, dict[str, float]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
 
-def run_demo(out: Path, steps: float | None, episodes: int, trained_in: str = "twin") -> dict[str, Summary]:
-    """Train `mappo` and `rqe-mappo`, evaluate them and the baselines on the same seeds, and write everything to `out`.
+@settings
+class DemoArguments:
+    """Train mappo and rqe-mappo to cross an intersection, compare both with simple drivers in SUMO, draw both."""
 
-    steps: of training per method; 1e6 in the twin and 1e5 in the simulator where not given.
-    trained_in: `sumo` or `twin`; the evaluation is in SUMO in any case.
+    out: Path = Path("runs/demo")
+    """Directory to create."""
+    trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
+    """Train in the intersection's compiled twin, or in the simulator; all figures are measured in SUMO."""
+    steps: Positive | None = None
+    """Environment steps (of 4 cars each) that each method is trained for; 1e6 in the twin, 1e5 in sumo."""
+    episodes: Count = 500
+    """Evaluation episodes per policy; tails deserve 1,000, which take a minute longer."""
 
-    Raises AverseError if `out` is taken or SUMO is missing.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise AverseError(f"{out} exists already; choose another --out or remove it")
-    console = Console()
+
+def run(arguments: DemoArguments) -> None:
+    """The command. Raises AverseError, before any work, for an `out` that cannot be made, and if SUMO is missing."""
     environment = make(SIMULATOR)
     assert isinstance(environment, SumoIntersection)
-    budget = STEPS[trained_in] if steps is None else steps
+    require_simulator()
+    budget = STEPS[arguments.trained_in] if arguments.steps is None else arguments.steps
     configs = {
-        method: configure(TRAINED_IN[trained_in], method, budget, **settings) for method, settings in SETTINGS.items()
+        method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given)
+        for method, given in SETTINGS.items()
     }
+    out = new_folder(arguments.out)
+    console = Console()
     for config in configs.values():
         console.print(describe(config), highlight=False)
     # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
-    runs = train_all(configs, out, at_once=len(configs) if trained_in == "twin" else 1)
-    tables = drive_all(environment, runs, episodes, out)
+    runs = train_all(configs, out, at_once=len(configs) if arguments.trained_in == "twin" else 1)
+    tables = drive_all(environment, runs, arguments.episodes, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
-    console.print(summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents"))
-    write_text(out / "table.md", summary_table(summaries, COLUMNS).markdown())
+    table = summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents")
+    console.print(table)
+    write_text(out / "table.md", replace(table, title="").markdown())
     figures = {name: summary.to_dict() for name, summary in summaries.items()}
     write_text(out / "table.json", json.dumps(figures, indent=2) + "\n")
-    plot_returns(
-        {name: tables[name] for name in SETTINGS}, out / "returns.png", title="Returns of 4 cars at a junction"
-    )
+    learnt = {name: tables[name] for name in SETTINGS}
+    plot_returns(learnt, out / "returns.png", title=f"Returns of {environment.num_agents} cars at a junction")
     film(environment, runs, tables, out / "episode.gif")
     console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
-    return summaries
 
 
 def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> dict[str, Run]:
@@ -99,7 +111,7 @@ def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int
         tables[name] = evaluation.episodes
     with progress_bar(disable=False) as bar:
         for name in BASELINES:
-            task = bar.add_task(name, total=episodes, figures="")
+            task = bar.add_task(name, total=episodes)
             tables[name] = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))  # noqa: B023
             tables[name].write_parquet(out / f"{name}.parquet")
     return tables
@@ -111,3 +123,9 @@ def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, 
     seed = int(crashed[0]) if crashed.size else FIRST_SEED
     actors = {name: learned(runs[name].learner, greedy=False)(runs[name].state(0)) for name in SETTINGS}
     animate([record(environment, actor, seed, name) for name, actor in actors.items()], path)
+
+
+COMMAND = Command(DemoArguments, run)
+
+
+COMMAND = Command(DemoArguments, run)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from math import inf, isnan
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,20 +11,23 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from averse.commands import Command
 from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
 from averse.environments.intersection.task import IntersectionTask
 from averse.environments.protocol import Environment
 from averse.environments.registry import make
+from averse.environments.sumo.environment import require_simulator
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
 from averse.evaluation.host_play import play_host, scripted
 from averse.evaluation.tables import summary_table
-from averse.files import write_text
+from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
+from averse.settings import Count, Fraction, NonNegative, settings
 from averse.training.defaults import HOST_ENVS
 from averse.training.run import read_config
 
@@ -33,7 +36,7 @@ COMPILED_ENVS = 250
 COLUMNS = ("arrival", "crossing_time", "near_miss", "hard_braking")
 
 
-@dataclass(frozen=True)
+@settings
 class DriversArguments:
     """Play the intersection's hand-written drivers on the evaluation seeds: what safety costs without learning.
 
@@ -45,13 +48,13 @@ class DriversArguments:
     """Which; a whole trade-off: rush reservation:-inf reservation:-2 reservation:-1 reservation:0 reservation:1."""
     env: str = "sumo-intersection"
     """sumo-intersection or its compiled twin, intersection."""
-    episodes: int = 1000
+    episodes: Count = 1000
     """Episodes per driver."""
-    num_agents: int = 4
+    num_agents: Count = 4
     """Cars driven, 1 to 16."""
-    human_rate: float = 0.2
+    human_rate: NonNegative = 0.2
     """Other drivers arriving per second."""
-    reckless_fraction: float = 0.2
+    reckless_fraction: Fraction = 0.2
     """Fraction of those who ignore the right of way."""
     beside: tuple[Path, ...] = ()
     """Run directories of learned policies to show beside them, evaluated already by averse evaluate RUN --env ENV."""
@@ -63,45 +66,45 @@ class DriversArguments:
 
 def run(arguments: DriversArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
-    if arguments.episodes < 1:
-        raise AverseError(f"episodes must be at least 1, not {arguments.episodes}")
-    if arguments.out is not None and arguments.out.exists() and any(arguments.out.iterdir()):
-        raise AverseError(f"{arguments.out} exists already; choose another --out or remove it")
     if not isinstance(make(arguments.env), IntersectionEnvironment):
         raise AverseError(f"drivers drive in sumo-intersection or intersection, not in {arguments.env}")
     given = {name: getattr(arguments, name) for name in ("num_agents", "human_rate", "reckless_fraction")}
     environment = make(arguments.env, **given)
     assert isinstance(environment, IntersectionEnvironment)
+    if not isinstance(environment, Environment):
+        require_simulator()
     chosen = {name: driver(name, environment) for name in arguments.drivers}
     learned = {name: table for path in arguments.beside for name, table in evaluated(path, environment).items()}
+    out = None if arguments.out is None else new_folder(arguments.out)
     seeds = np.arange(FIRST_SEED, FIRST_SEED + arguments.episodes)
     tables = {}
     with progress_bar(disable=arguments.json) as bar:
-        task = bar.add_task("drive", total=arguments.episodes * len(chosen), figures="")
+        task = bar.add_task("drive", total=arguments.episodes * len(chosen))
         for name, (world, policy) in chosen.items():
             bar.update(task, figures=name)
             tables[name] = drive(world, policy, seeds, lambda n: bar.advance(task, n))
     shown = {**tables, **learned}
     summaries = {name: summarise(table, environment.metrics, learnt=name in learned) for name, table in shown.items()}
     figures = json.dumps({name: summary.to_dict() for name, summary in summaries.items()}, indent=2)
+    table = summary_table(summaries, COLUMNS, title=f"{arguments.env}, {arguments.num_agents} agents", first="driver")
     if arguments.json:
         print(figures)
     else:
-        title = f"{arguments.env}, {arguments.num_agents} agents"
-        Console().print(summary_table(summaries, COLUMNS, title=title, first="driver"))
-    if arguments.out is not None:
-        for name, table in tables.items():
-            table.write_parquet(arguments.out / f"{name.replace(':', '-')}.parquet")
-        plot_tradeoff(
-            summaries,
-            arguments.out / "tradeoff.png",
-            title=f"What safety costs: {arguments.num_agents} cars, {arguments.env}",
-            connect=[[name for name in tables if name.startswith("reservation")], list(learned)],
-            x="crossing_time",
-            y="collision_rate",
-        )
-        write_text(arguments.out / "table.md", summary_table(summaries, COLUMNS).markdown())
-        write_text(arguments.out / "table.json", figures + "\n")
+        Console().print(table)
+    if out is None:
+        return
+    for name, episodes in tables.items():
+        episodes.write_parquet(out / f"{name.replace(':', '-')}.parquet")
+    plot_tradeoff(
+        summaries,
+        out / "tradeoff.png",
+        title=f"What safety costs: {arguments.num_agents} cars, {arguments.env}",
+        connect=[[name for name in tables if name.startswith("reservation")], list(learned)],
+        x="crossing_time",
+        y="collision_rate",
+    )
+    write_text(out / "table.md", summary_table(summaries, COLUMNS).markdown())
+    write_text(out / "table.json", figures + "\n")
 
 
 def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Episodes]:
@@ -171,3 +174,9 @@ def drive(
             vector, scripted(policy), seeds, horizon=environment.horizon, gamma=1.0, on_progress=on_progress
         )
     return episode_table(played, {}, environment.metrics)
+
+
+COMMAND = Command(DriversArguments, run)
+
+
+COMMAND = Command(DriversArguments, run)

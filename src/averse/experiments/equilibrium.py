@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 from numpy.typing import ArrayLike
 
+from averse.commands import Command
 from averse.errors import AverseError
 from averse.games.normal_form import NormalForm
 from averse.games.published import PublishedGame, find, published
@@ -145,3 +146,6 @@ def _as_json(equilibrium: Equilibrium) -> dict[str, Any]:
         "iterations": int(equilibrium.iterations),
         "converged": bool(equilibrium.converged),
     }
+
+
+COMMAND = Command(EquilibriumArguments, run)

@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from averse.environments.intersection.recording import Car, Recording
 from averse.errors import AverseError
+from averse.report import style
+from averse.report.style import rgb
 
 View = tuple[float, float, float, float]  # xmin, xmax, ymin, ymax in m
 Color = tuple[int, int, int]
@@ -24,7 +26,7 @@ PANEL = 480  # px, width of one recording
 HALF_VIEW = 50.0  # m on each side of the junction
 SUPERSAMPLE = 3
 GROUND, KERB, ROAD, MARKING = (238, 240, 234), (184, 188, 192), (212, 215, 219), (250, 250, 250)
-INK, FAINT, PAPER = (26, 28, 32), (108, 112, 118), (255, 255, 255)
+INK, FAINT, PAPER = rgb(style.INK), rgb(style.FAINT), rgb(style.PAPER)
 WRECK, BURST, RECKLESS = (120, 20, 24), (222, 28, 36), (214, 20, 140)
 FLAT: tuple[Color, ...] = (GROUND, KERB, ROAD, MARKING, INK, FAINT, PAPER, WRECK, BURST, RECKLESS)
 _HEADER, _FOOTER, _GAP = 52, 46, 6  # px

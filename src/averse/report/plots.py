@@ -1,26 +1,35 @@
-"""Figures of evaluations and training, drawn without pyplot: no global state, no display, files written whole.
+"""Figures of evaluations and training.
 
 Every function takes a mapping name -> data and a path whose suffix (.png, .svg, .pdf) is the format; the order of the
-mapping is the order of colours (Okabe and Ito's palette, distinguishable by the colour-blind) and of the legend.
+mapping is the order of colours and of the legend.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError, unknown_name
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
 from averse.evaluation.summary import Summary
-from averse.files import written_whole
+from averse.report.style import (
+    FAINT,
+    INK,
+    MARKERS,
+    WIDTH,
+    legend_above,
+    line_styles,
+    panels,
+    percent,
+    plain_logarithm,
+    save,
+    thousands,
+)
 from averse.statistics import (
     Estimate,
     cvar_curve_intervals,
@@ -35,11 +44,7 @@ from averse.statistics import (
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
-INK, FAINT = "#222222", "#8A8A8A"
 TAIL = 0.05
-_DPI = 160
 
 
 def plot_returns(
@@ -51,35 +56,39 @@ def plot_returns(
     Lower panel: fraction of episodes with a return at most x, where one episode in a thousand is still to be seen.
     """
     groups = _groups(returns)
-    figure, (top, bottom) = _figure(title, rows=2, height=5.6, ratios=(3, 2), sharex=True)
+    size = (WIDTH, 5.1 + 0.18 * len(groups))  # as much higher as the legend has lines
+    figure, ((top,), (bottom,)) = panels(2, 1, size, title, heights=(3, 2), sharex=True)
     pooled = {name: np.sort(np.concatenate(parts)) for name, parts in groups.items()}
     edges = _bins(np.concatenate(list(pooled.values())))
-    for name, style in _styles(pooled).items():
-        values, color = pooled[name], style["color"]
-        height = np.histogram(values, edges)[0] / values.size
-        tail, average = stratified_bootstrap_interval(groups[name], worst(TAIL)), mean(values)
-        threshold = values[int(np.ceil(TAIL * values.size)) - 1]
-        grid = np.sort(np.concatenate([edges, [threshold]]))  # cut the bin in which the tail ends
-        steps = height[np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, height.size - 1)]
-        in_tail = grid <= threshold
-        top.fill_between(grid[in_tail], steps[in_tail], step="post", color=color, alpha=0.65, linewidth=0)
-        top.fill_between(grid[~in_tail | (grid == threshold)], steps[~in_tail | (grid == threshold)], step="post",
-                         color=color, alpha=0.12 if len(pooled) <= 3 else 0.04, linewidth=0)  # fmt: skip
-        top.stairs(height, edges, color=color, linewidth=1.4, label=f"{name}: mean {average:.4g}, worst 5% {tail}")
-        top.plot([tail.value], [-0.035], "^", color=color, markersize=9, markeredgecolor="white", clip_on=False,
-                 transform=top.get_xaxis_transform(), zorder=5)  # fmt: skip
-        fraction = np.arange(1, values.size + 1) / values.size
-        bottom.step(values, fraction, where="post", linewidth=1.6, **style)
+    for name, style in line_styles(pooled).items():
+        tail = stratified_bootstrap_interval(groups[name], worst(TAIL))
+        label = f"{name}: mean {mean(pooled[name]):.4g}, worst 5% {tail}"
+        _draw_distribution(top, pooled[name], edges, style["color"], 0.12 if len(pooled) <= 3 else 0.04, label)
+        top.plot([tail.value], [-0.035], "^", color=style["color"], markersize=9, markeredgecolor="white",
+                 clip_on=False, transform=top.get_xaxis_transform(), zorder=5)  # fmt: skip
+        fraction = np.arange(1, pooled[name].size + 1) / pooled[name].size
+        bottom.step(pooled[name], fraction, where="post", linewidth=1.6, **style)
+    top.set(ylabel="episodes per bin", ylim=(0, None), xlim=(edges[0], edges[-1]))
+    top.yaxis.set_major_formatter(percent)
+    top.plot([], [], "^", color=FAINT, markersize=8, label="mean of the worst 5%, which is filled darker")
+    legend_above(top)
     smallest = min(0.01, *(1 / values.size for values in pooled.values()))
     bottom.axhspan(smallest / 1.5, TAIL, color=INK, alpha=0.06, linewidth=0)
     bottom.text(0.995, TAIL, "worst 5% ", transform=bottom.get_yaxis_transform(), ha="right", va="top", color=FAINT)
     bottom.set(yscale="log", ylim=(smallest / 1.5, 1.15), ylabel="episodes at most this", xlabel=xlabel)
-    _percent_log(bottom)
-    top.set(ylabel="episodes per bin", ylim=(0, None), xlim=(edges[0], edges[-1]))
-    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
-    top.plot([], [], "^", color=FAINT, markersize=8, label="mean of the worst 5%, which is filled darker")
-    _legend_above(top)
-    _save(figure, path)
+    plain_logarithm(bottom.yaxis, percent)
+    save(figure, path)
+
+
+def _draw_distribution(axes: Axes, values: np.ndarray, edges: np.ndarray, color: str, shade: float, label: str) -> None:
+    """The histogram of ascending values [n] over common edges, the worst part of them filled darker."""
+    height = np.histogram(values, edges)[0] / values.size
+    threshold = values[int(np.ceil(TAIL * values.size)) - 1]
+    grid = np.sort(np.concatenate([edges, [threshold]]))  # cut the bin in which the tail ends
+    steps = height[np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, height.size - 1)]
+    for part, alpha in ((grid <= threshold, 0.65), (grid >= threshold, shade)):
+        axes.fill_between(grid[part], steps[part], step="post", color=color, alpha=alpha, linewidth=0)
+    axes.stairs(height, edges, color=color, linewidth=1.4, label=label)
 
 
 def plot_cvar_curves(
@@ -90,10 +99,10 @@ def plot_cvar_curves(
     A curve above another at every alpha is better whatever one's risk aversion.
     """
     groups = _groups(returns)
-    figure, (axes,) = _figure(title)
+    figure, ((axes,),) = panels(title=title)
     smallest = max(min(sum(map(len, parts)) for parts in groups.values()), 2)
     alphas = np.geomspace(min(max(0.01, 5 / smallest), 0.5), 1.0, 61)  # at least five episodes at the left end
-    for name, style in _styles(groups).items():
+    for name, style in line_styles(groups).items():
         curve = list(cvar_curve_intervals(groups[name], list(alphas)).values())
         axes.plot(alphas, [point.value for point in curve], label=name, linewidth=1.8, **style)
         low, high = [p.low for p in curve], [p.high for p in curve]
@@ -104,8 +113,8 @@ def plot_cvar_curves(
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= alphas[0]]
     axes.set_xticks(ticks, [f"{100 * t:g}%" for t in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    _legend_above(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)
 
 
 def plot_learning_curves(
@@ -124,8 +133,8 @@ def plot_learning_curves(
     """
     if not curves:
         raise AverseError("no learning curve to plot")
-    figure, (axes,) = _figure(title)
-    for name, style in _styles(curves).items():
+    figure, ((axes,),) = panels(title=title)
+    for name, style in line_styles(curves).items():
         steps, values = (np.asarray(x, float) for x in curves[name])
         values = values[None] if values.ndim == 1 else values
         if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
@@ -140,9 +149,9 @@ def plot_learning_curves(
         axes.axhline(value, color=INK, linewidth=1.2, linestyle=dashes, label=f"{name}: {value:.4g}")
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
     axes.margins(x=0.01)
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-    _legend_above(axes)
-    _save(figure, path)
+    axes.xaxis.set_major_formatter(thousands)
+    legend_above(axes)
+    save(figure, path)
 
 
 AXES = {
@@ -171,22 +180,22 @@ def plot_tradeoff(
     """
     if not summaries:
         raise AverseError("no summary to plot")
-    figure, (axes,) = _figure(title, height=4.4)
+    figure, ((axes,),) = panels(size=(WIDTH, 4.4), title=title)
     points = {name: (_estimate(summary, x), _estimate(summary, y)) for name, summary in summaries.items()}
     for group in connect:
         if group:
             line = np.array([[estimate.value for estimate in points[name]] for name in group])
             axes.plot(*line.T, color=FAINT, linewidth=1, zorder=1)
-    markers = cycle("osD^vP*X<>")
-    for name, style in _styles(points).items():
+    markers = cycle(MARKERS)
+    for name, style in line_styles(points).items():
         across, up = points[name]
         axes.errorbar(across.value, up.value, xerr=_arms(across), yerr=_arms(up), color=style["color"],
                       marker=next(markers), linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
                       markeredgewidth=0.8, label=name, zorder=3)  # fmt: skip
     axes.set(xlabel=AXES.get(x, x.replace("_", " ")), ylabel=AXES.get(y, y.replace("_", " ")))
     axes.margins(0.08)
-    _legend_above(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)
 
 
 def _estimate(summary: Summary, name: str) -> Estimate:
@@ -200,8 +209,8 @@ def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.Pat
     """Histograms of the PIT of realised returns: flat is calibrated, high left too optimistic, a U too narrow."""
     if not calibrations:
         raise AverseError("no calibration to plot")
-    figure, (axes,) = _figure(title)
-    for name, style in _styles(calibrations).items():
+    figure, ((axes,),) = panels(title=title)
+    for name, style in line_styles(calibrations).items():
         relative = calibrations[name].histogram * calibrations[name].histogram.size
         edges = np.linspace(0, 1, relative.size + 1)
         label = f"{name}: distance {calibrations[name].kolmogorov_smirnov:.2f}"
@@ -210,8 +219,8 @@ def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.Pat
     axes.axhline(1.0, color=INK, linewidth=1.0, linestyle=":")
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="frequency, 1 is calibrated")
     axes.set_xlabel("predicted probability of a return at most the realised one")
-    _legend_above(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)
 
 
 def interquartile_band(values: np.ndarray, resamples: int = 1_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -267,62 +276,9 @@ def _bins(values: np.ndarray) -> np.ndarray:
     return np.linspace(low, high, count + 1)
 
 
-def _styles(names: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Colour and, past the palette, dashes of every name."""
-    return {
-        name: {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % len(DASHES)]}
-        for i, name in enumerate(names)
-    }
-
-
-def _figure(
-    title: str, rows: int = 1, height: float = 4.0, ratios: Sequence[float] = (1,), sharex: bool = False
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(7.2, height), layout="constrained", facecolor="white")
-    axes = list(figure.subplots(rows, 1, squeeze=False, sharex=sharex, gridspec_kw={"height_ratios": ratios})[:, 0])
-    if title:
-        figure.suptitle(title, fontsize=12, color=INK, x=0.02, ha="left", fontweight="bold")
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(FAINT)
-        ax.tick_params(colors=INK, labelsize=9)
-        ax.grid(True, color="#E6E6E6", linewidth=0.7)
-        ax.set_axisbelow(True)
-    return figure, axes
-
-
-def _legend_above(axes: Axes) -> None:
-    """The legend over the axes, where it hides no data; one line per entry if they are long."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels)) > 34 else min(len(labels), 3 if max(map(len, labels)) > 20 else 4)
-    axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=9,
-                borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)  # fmt: skip
-
-
-def _percent_log(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _thousands(x: float, _: object = None) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(x) >= size:
-            return f"{x / size:g}{letter}"
-    return f"{x:g}"
-
-
 def _arms(estimate: Estimate) -> np.ndarray | None:
     """Lengths of an interval's arms below and above the value, [2, 1]; None without an interval."""
     if not estimate.has_interval:
         return None
     arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
     return np.maximum(np.array(arms), 0.0)
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".png", ".svg", ".pdf"):
-        raise AverseError(f"a figure's file name must end in .png, .svg or .pdf, not {Path(path).name!r}")
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)  # same data, same file
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)

@@ -48,7 +48,7 @@ from averse.risk.measures import (
     Wang,
     WorstCase,
 )
-from averse.risk.parsing import parse, register
+from averse.risk.parsing import describe, parse, register
 from averse.risk.pytrees import pytree
 from averse.risk.registry import names
 
@@ -79,6 +79,7 @@ __all__ = [
     "clamped_mass",
     "cross_entropy",
     "cross_entropy_to_shifted",
+    "describe",
     "entropic",
     "entropic_weights",
     "episode_influence_advantage",

@@ -1,6 +1,7 @@
 """Risk measures from text, and names for those that others bring."""
 
 import dataclasses
+import inspect
 import re
 from typing import Any, cast
 
@@ -22,6 +23,11 @@ def register(kind: str, measure_class: type[RiskMeasure]) -> None:
       AverseError: for a text that cannot be a name, the name of one of our measures, or what is no class of measures.
     """
     REGISTRY.register(kind, _checked_class(kind, measure_class))
+
+
+def describe(kind: str) -> str:
+    """What a kind of risk measure is, in one line: the first one of its class's docstring."""
+    return (inspect.getdoc(REGISTRY.find(kind)) or "").partition("\n")[0]
 
 
 def parse(text: str | RiskMeasure) -> RiskMeasure:

@@ -105,7 +105,7 @@ def test_bad_commands_are_one_clear_line(tmp_path, capsys):
         return capsys.readouterr().err
 
     assert "not in risky-cartpole" in refused("--env", "risky-cartpole")
-    assert "at least 1" in refused("--episodes", "0")
+    assert "episodes must be a whole number >= 1, not 0" in refused("--episodes", "0")
     assert "no such folder" in refused("--beside", str(tmp_path / "nothing"))
     assert "averse evaluate" in refused("--beside", str(learned(tmp_path / "not-evaluated")))
     assert "another human_rate" in refused("--beside", str(learned(tmp_path / "other", human_rate=0.1)))

@@ -84,8 +84,7 @@ class SumoIntersection(IntersectionEnvironment):
 
     def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""
-        if find_spec("libsumo") is None:
-            raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
+        require_simulator()
         task = self.task()  # workers must not import this module, which imports JAX
         return WorkerPool(
             partial(Simulation, task, self.drivers == "sumo", trace),
@@ -94,6 +93,12 @@ class SumoIntersection(IntersectionEnvironment):
             import_main=False,
             preload=["averse.environments.sumo.preload"],
         )
+
+
+def require_simulator() -> None:
+    """Raises AverseError, with what to do, where SUMO is not installed."""
+    if find_spec("libsumo") is None:
+        raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
 
 
 def layout(task: IntersectionTask, trace: bool = False) -> Layout:

@@ -1,23 +1,29 @@
 """The command `averse microgrids`: every study computed, stored and drawn; what is there already is not done again."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from averse.commands import Command
 from averse.errors import AverseError, unknown_name
+from averse.experiments.microgrids import training_curves as learning
 from averse.experiments.microgrids.studies import BETAS, FULL, QUICK, STUDIES, Data, Scale
-from averse.files import write_text
+from averse.files import writable_folder, write_text
+from averse.progress import progress_bar
+from averse.report.microgrids_architecture import draw_architecture
+from averse.settings import settings
 
 ARCHITECTURE = "architecture"
 TRAINING = {"training-1": 1, "training-2": 2}  # study -> scenario
+PRICES = {1: BETAS, 2: BETAS[1:]}  # scenario -> prices of variance that are trained for
 NAMES = (ARCHITECTURE, *STUDIES, *TRAINING)
 
 
-@dataclass(frozen=True)
+@settings
 class MicrogridsArguments:
     """Multi-microgrids as a mean-variance team: exact optima, MV-MAPI, MV-MATRPO, each study with its figure."""
 
@@ -31,33 +37,48 @@ class MicrogridsArguments:
 
 
 def run(arguments: MicrogridsArguments) -> None:
-    """Do what the arguments say.
+    """The command.
 
-    Raises AverseError for an unknown study, or an `out` that holds results of other settings.
+    Raises AverseError, before any work, for an unknown study, and for an `out` that cannot be a folder or holds results
+    of other settings.
     """
     for name in arguments.studies:
         if name not in NAMES:
             raise unknown_name("study", name, NAMES)
-    console = Console()
     chosen = [name for name in NAMES if not arguments.studies or name in arguments.studies]
+    out, scale, console = writable_folder(arguments.out), QUICK if arguments.quick else FULL, Console()
+    for name in chosen:
+        if name in STUDIES:
+            read(name, out / f"{name}.json", scale)
+        elif name in TRAINING:
+            scenario = TRAINING[name]
+            learning.configurations(scenario, PRICES[scenario], out / name, _budget(scenario, arguments.quick))
     for name in chosen:
         if name == ARCHITECTURE:
-            from averse.experiments.microgrids.architecture import draw_architecture
-
-            draw_architecture(arguments.out / f"{name}.png")
-            console.print(f"{name}: {arguments.out / name}.png", highlight=False)
+            draw_architecture(out / f"{name}.png")
+            console.print(f"{name}: {out / name}.png", highlight=False)
         elif name in TRAINING:
-            _train(TRAINING[name], arguments, console)
+            _train(TRAINING[name], out, arguments.quick, console)
         else:
-            _study(name, arguments.out, QUICK if arguments.quick else FULL, console)
+            data = stored(name, out / f"{name}.json", scale, console)
+            STUDIES[name].draw(data, out / f"{name}.png")
+            console.print(f"{name}: {STUDIES[name].words(data)}\n  {out / name}.png", highlight=False)
 
 
-def _study(name: str, out: Path, scale: Scale, console: Console) -> None:
-    from averse.experiments.microgrids.figures import FIGURES, words
+def read(name: str, path: Path, scale: Scale) -> Data | None:
+    """The data of a study as `stored` left them; None where there are none yet.
 
-    data = stored(name, out / f"{name}.json", scale, console)
-    FIGURES[name](data, out / f"{name}.png")
-    console.print(f"{name}: {words(name, data)}\n  {out / name}.png", highlight=False)
+    Raises AverseError if the file is not that of this study and scale.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        content = {}
+    if content.get("settings") != _settings(name, scale):
+        raise AverseError(f"{path} holds results of other settings; choose another --out or remove it")
+    return content["data"]
 
 
 def stored(name: str, path: Path, scale: Scale, console: Console | None = None) -> Data:
@@ -65,45 +86,39 @@ def stored(name: str, path: Path, scale: Scale, console: Console | None = None) 
 
     Raises AverseError if the file is not that of this study and scale.
     """
-    settings = {"study": name, **json.loads(json.dumps(asdict(scale)))}
-    if path.exists():
-        try:
-            content = json.loads(path.read_text())
-        except json.JSONDecodeError:
-            content = {}
-        if content.get("settings") != settings:
-            raise AverseError(f"{path} holds results of other settings; choose another --out or remove it")
-        return content["data"]
+    known = read(name, path, scale)
+    if known is not None:
+        return known
     study = STUDIES[name]
-    with _progress(console or Console()) as progress:
+    with progress_bar(disable=console is not None and console.quiet) as progress:
         task = progress.add_task(name, total=study.pieces(scale))
         data = study.compute(scale, lambda: progress.advance(task))
-    text = json.dumps({"settings": settings, "data": data})
+    text = json.dumps({"settings": _settings(name, scale), "data": data})
     write_text(path, text + "\n")
     return json.loads(text)["data"]
 
 
-def _train(scenario: int, arguments: MicrogridsArguments, console: Console) -> None:
-    from averse.experiments.microgrids import training_curves as learning
+def _settings(name: str, scale: Scale) -> dict[str, Any]:
+    return {"study": name, **json.loads(json.dumps(asdict(scale)))}
 
-    budget = (learning.QUICK if arguments.quick else learning.FULL)[scenario]
-    compared = learning.references(scenario, BETAS if scenario == 1 else BETAS[1:])
-    known = arguments.out / "optimum-2.json"
-    if scenario == 2 and not arguments.quick and known.exists():
+
+def _budget(scenario: int, quick: bool) -> learning.Budget:
+    return (learning.QUICK if quick else learning.FULL)[scenario]
+
+
+def _train(scenario: int, out: Path, quick: bool, console: Console) -> None:
+    compared = learning.references(scenario, PRICES[scenario])
+    known = None if quick or scenario == 1 else read("optimum-2", out / "optimum-2.json", FULL)
+    if known is not None:
         for beta, references in compared.items():
-            found = stored("optimum-2", known, FULL)["prices"][f"{beta:g}"]
-            compared[beta] = {"certified optimum": found["optimum"]["objective"], **references}
-    out = arguments.out / f"training-{scenario}"
-    learning.training_curves(scenario, out, compared, budget=budget, console=console)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
+            optimum = known["prices"][f"{beta:g}"]["optimum"]["objective"]
+            compared[beta] = {"certified optimum": optimum, **references}
+    learning.training_curves(
+        scenario, out / f"training-{scenario}", compared, budget=_budget(scenario, quick), console=console
     )
+
+
+COMMAND = Command(MicrogridsArguments, run)
+
+
+COMMAND = Command(MicrogridsArguments, run)

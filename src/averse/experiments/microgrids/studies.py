@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from averse.planning import (
     random_policies,
 )
 from averse.planning.team_games.game import Tables
+from averse.report import microgrids as figures
 
 BETAS = (0.0, 0.3, 1.0)
 POLICY_SEED, START_SEED = 0, 1
@@ -54,14 +56,16 @@ class Study:
     """A named piece of evidence.
 
     Attributes:
-      words: what it shows, in a line.
       compute: see above.
       pieces: how many times `compute` ticks.
+      draw: its figure, from its data.
+      words: what it found, in a line or a few, from its data.
     """
 
-    words: str
     compute: Callable[[Scale, Tick], Data]
     pieces: Callable[[Scale], int]
+    draw: Callable[[Data, Path], None]
+    words: Callable[[Data], str]
 
 
 def microgrids_game() -> tuple[Microgrids, FactoredTeamGame]:
@@ -193,17 +197,71 @@ def _optimum(found: CertifiedOptimum) -> Data:
     return {"eta": found.eta, "zeta": found.zeta, "objective": found.objective, "gap": found.gap}
 
 
+def _optimality_words(data: Data) -> str:
+    lines = []
+    for price, found in data["prices"].items():
+        random = np.array(data["random"]) @ [1, -float(price)]
+        lines.append(
+            f"beta {price}: {len(random):,} random policies up to {random.max():.6f}, MV-MAPI from uniform "
+            f"{found['from_uniform']:.6f}, from {len(found['ends'])} random policies {min(found['ends']):.6f} to "
+            f"{max(found['ends']):.6f}, certified optimum {_certified(found)}"
+        )
+    return "\n  ".join(lines)
+
+
+def _convergence_words(data: Data) -> str:
+    return "\n  ".join(
+        f"beta {price}: MV-MAPI eta {found['eta']:.6f}, zeta {found['zeta']:.6f}, J {found['history'][-1]:.6f} "
+        f"({found['rounds']} rounds), certified optimum {_certified(found)}"
+        for price, found in data["prices"].items()
+    )
+
+
+def _starts_words(data: Data) -> str:
+    worst = min(run["history"][-1] for run in data["runs"])
+    return (
+        f"{len(data['runs'])} runs end between {worst:.6f} and {data['best']:.6f}; "
+        f"certified optimum {data['optimum']['objective']:.6f}"
+    )
+
+
+def _frontier_words(data: Data) -> str:
+    first, last = (data["points"][k]["optimum"] for k in (0, -1))
+    return (
+        f"{len(data['points'])} prices of variance; variance from {first['zeta']:.4f} down to {last['zeta']:.4f}, mean "
+        f"from {first['eta']:.4f} to {last['eta']:.4f}"
+    )
+
+
+def _week_words(data: Data) -> str:
+    return ", ".join(
+        f"{policy}: mean {np.mean(run['power']):.3f}, variance {np.var(run['power']):.3f}"
+        for policy, run in data["policies"].items()
+    )
+
+
+def _large_words(data: Data) -> str:
+    return "\n  ".join(
+        f"beta {price}: no management {found['no_management']:.6f}, each alone {found['each_alone']:.6f}, "
+        f"certified optimum {_certified(found)}"
+        for price, found in data["prices"].items()
+    )
+
+
+def _certified(found: Data) -> str:
+    return f"{found['optimum']['objective']:.6f} (gap {found['optimum']['gap']:.0e})"
+
+
 STUDIES: dict[str, Study] = {
     "optimality": Study(
-        "random policies, MV-MAPI's end points and the certified optimum",
         optimality,
         lambda scale: scale.policies + (scale.starts + 1) * len(BETAS[1:]),
+        figures.draw_optimality,
+        _optimality_words,
     ),
-    "convergence": Study("MV-MAPI step by step at each price of variance", convergence, lambda scale: len(BETAS)),
-    "starts": Study(
-        "MV-MAPI from different initial policies, in different orders", starts, lambda scale: 2 * (scale.curves + 1) + 1
-    ),
-    "frontier": Study("mean against variance over the price of variance", frontier, lambda scale: len(scale.betas)),
-    "week": Study("a week of power exchange with and without management", week, lambda scale: 1),
-    "optimum-2": Study("the certified optimum of scenario 2", large, lambda scale: len(BETAS[1:])),
+    "convergence": Study(convergence, lambda scale: len(BETAS), figures.draw_convergence, _convergence_words),
+    "starts": Study(starts, lambda scale: 2 * (scale.curves + 1) + 1, figures.draw_starts, _starts_words),
+    "frontier": Study(frontier, lambda scale: len(scale.betas), figures.draw_frontier, _frontier_words),
+    "week": Study(week, lambda scale: 1, figures.draw_week, _week_words),
+    "optimum-2": Study(large, lambda scale: len(BETAS[1:]), figures.draw_large, _large_words),
 }

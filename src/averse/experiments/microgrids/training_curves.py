@@ -28,13 +28,14 @@ from averse.errors import AverseError
 from averse.evaluation.evaluator import evaluate
 from averse.evaluation.known_models import exact_mean_variance, policy_tables, solvable_game
 from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
-from averse.files import write_text
+from averse.files import writable_folder, write_text
 from averse.learners.contract import Learner
 from averse.planning import ImprovementBound, TeamGame, best_joint_policy, improvement_bound, mean_variance, mv_mapi
 from averse.report.plots import plot_learning_curves
 from averse.tables import Table
 from averse.training import configure, resume, run_training
 from averse.training.compiled import CompiledGroup
+from averse.training.config import TrainingConfig
 from averse.training.run import Run, read_config
 
 TRAINED = ("mv-matrpo", "mv-ippo")
@@ -90,12 +91,11 @@ def training_curves(
     Raises AverseError if `out` holds runs of other settings.
     """
     console = console or Console()
-    out.mkdir(parents=True, exist_ok=True)
-    betas, settings = list(compared), {"num_envs": budget.num_envs, **(settings or {})}
+    writable_folder(out)
+    betas = list(compared)
     evaluated: dict[str, tuple[Run, tuple[Batches, ...]]] = {}
-    for method in TRAINED:
-        prices = betas if method != "mv-matrpo" else sorted({0.0, *betas})
-        run = trained(scenario, method, prices, out / method, budget, settings, console)
+    for method, config in configurations(scenario, betas, out, budget, settings).items():
+        run = trained(config, out / method, console)
         evaluation = evaluate(run, steps=budget.evaluation_steps, progress=True)
         assert isinstance(evaluation, LongRunEvaluation)
         evaluated[method] = run, evaluation.batches
@@ -112,7 +112,7 @@ def training_curves(
     write_text(out / "training-curves.md", "\n".join(table.markdown() for table in shown))
     console.print(f"scenario {scenario}", *shown, sep="\n")
     if budget.bound_updates:
-        bounds = bounds_of_updates(scenario, betas, budget.bound_updates, settings)
+        bounds = bounds_of_updates(scenario, betas, budget, settings)
         content = {f"{beta:g}": [step._asdict() for step in steps] for beta, steps in bounds.items()}
         write_text(out / "improvement-bounds.json", json.dumps(content, indent=2) + "\n")
         for beta, steps in bounds.items():
@@ -156,21 +156,39 @@ def _optimum(game: Any, beta: float) -> float:
     return best_joint_policy(game, beta, initial=mv_mapi(game, beta).policy).objective
 
 
-def trained(
+def configurations(
     scenario: int,
-    method: str,
     betas: Sequence[float],
-    path: Path,
+    out: Path,
     budget: Budget,
-    settings: Mapping[str, Any],
-    console: Console,
-) -> Run:
-    """The run of a method: trained now, or finished where it was left, or loaded as it is."""
-    config = configure(
-        "microgrids", method, budget.steps, budget.seeds,
-        environment_parameters={"scenario": scenario, "horizon": HORIZON}, beta=list(betas), **settings,
-    )  # fmt: skip
-    console.print(f"{method}: {len(config.trials)} runs of {budget.steps:,.0f} hours", highlight=False)
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, TrainingConfig]:
+    """What is trained, by method; the runs go to `out / method`.
+
+    Raises AverseError if `out` holds runs of other settings.
+    """
+    configs = {}
+    for method in TRAINED:
+        prices = sorted({0.0, *betas}) if method == "mv-matrpo" else list(betas)
+        config = configure(
+            "microgrids", method, budget.steps, budget.seeds,
+            environment_parameters={"scenario": scenario, "horizon": HORIZON}, beta=prices,
+            **_settings(budget, settings),
+        )  # fmt: skip
+        path = out / method
+        if (path / "config.json").exists() and read_config(path).to_json() != config.to_json():
+            raise AverseError(f"{path} holds a run of other settings; choose another --out or remove it")
+        configs[method] = config
+    return configs
+
+
+def _settings(budget: Budget, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"num_envs": budget.num_envs, **(settings or {})}
+
+
+def trained(config: TrainingConfig, path: Path, console: Console) -> Run:
+    """The run of a configuration: trained now, or finished where it was left, or loaded as it is."""
+    console.print(f"{config.method}: {len(config.trials)} trials of {config.steps:,.0f} hours", highlight=False)
     environment = config.build_environment()
     game = solvable_game(environment)
 
@@ -181,8 +199,6 @@ def trained(
     measured = None if game is None else measure
     if not (path / "config.json").exists():
         return run_training(config, path, progress=True, monitor=measured)
-    if read_config(path).to_json() != config.to_json():
-        raise AverseError(f"{path} holds a run of other settings; choose another --out or remove it")
     return resume(path, progress=True, monitor=measured)
 
 
@@ -231,7 +247,7 @@ def draw(found: Mapping[str, Learned], references: Mapping[str, float], path: Pa
 
 
 def bounds_of_updates(
-    scenario: int, betas: Sequence[float], updates: int, settings: Mapping[str, Any], seed: int = 0
+    scenario: int, betas: Sequence[float], budget: Budget, settings: Mapping[str, Any] | None = None, seed: int = 0
 ) -> dict[float, list[ImprovementBound]]:
     """The theory's lower bound beside the true change of J, for each of the first updates of MV-MATRPO, by beta.
 
@@ -243,11 +259,11 @@ def bounds_of_updates(
         raise AverseError(f"microgrids: scenario {scenario} is too large for exact bounds")
     assert isinstance(environment, Environment)
     assert isinstance(environment, KnownModel)
-    learner = learners.learner("mv-matrpo", environment, **settings)
+    learner = learners.learner("mv-matrpo", environment, **_settings(budget, settings))
     group = CompiledGroup(environment, learner, [{"seed": seed, "beta": beta} for beta in betas])
     group.start()
     policies: list[list[Any]] = [[] for _ in betas]
-    for update in range(updates + 1):
+    for update in range(budget.bound_updates + 1):
         if update:
             group.advance(1)
         states = group.learner_states()

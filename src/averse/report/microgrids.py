@@ -1,75 +1,82 @@
-"""Figures of the exact studies, drawn from their stored data. No pyplot, no display."""
+"""Figures of the exact studies of microgrids, drawn from their stored data (`averse.experiments.microgrids`)."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from averse.experiments.microgrids.studies import Data
-from averse.files import written_whole
-from averse.report.plots import FAINT, INK, PALETTE
+from averse.report.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    MARKERS,
+    ORANGE,
+    PALETTE,
+    PINK,
+    legend_within,
+    panels,
+    save,
+)
 
-_DPI = 150
-_BLUE, _ORANGE, _GREEN, _PINK = PALETTE[:4]
-_MARKERS = ("o", "s", "^", "D")
+Data = Mapping[str, Any]  # what a study found; each function says which
 
 
 def draw_optimality(data: Data, path: str | os.PathLike) -> None:
     """Left: J of random policies and, far right of them, the optimum. Right: MV-MAPI's end points close to it."""
     prices, random = data["prices"], np.array(data["random"])
-    figure, rows = _panels(len(prices), 2, (9.2, 2.9 * len(prices)), "MV-MAPI against random policies, scenario 1")
+    figure, rows = panels(len(prices), 2, (9.2, 2.9 * len(prices)), "MV-MAPI against random policies, scenario 1")
     for (wide, near), (price, found) in zip(rows, prices.items()):
         beta, best = float(price), found["optimum"]["objective"]
         values = random[:, 0] - beta * random[:, 1]
         idle = data["no_management"][0] - beta * data["no_management"][1]
-        wide.hist(values, bins=40, color=_BLUE, alpha=0.75, label=f"{len(values):,} random deterministic policies")
+        wide.hist(values, bins=40, color=BLUE, alpha=0.75, label=f"{len(values):,} random deterministic policies")
         wide.axvline(idle, color=FAINT, linestyle=":", label=f"no management: {idle:.4f}")
-        wide.axvline(best, color=_ORANGE, label=f"certified optimum: {best:.6f}")
+        wide.axvline(best, color=ORANGE, label=f"certified optimum: {best:.6f}")
         wide.set(title=f"beta = {price}", xlabel="J, MW", ylabel="policies", ylim=(0, 1.45 * wide.get_ylim()[1]))
-        wide.legend(loc="upper left", fontsize=8, framealpha=0.9, edgecolor="white")
+        legend_within(wide, "upper left")
         ends, uniform = np.array(found["ends"]), found["from_uniform"]
-        near.hist(ends, bins=min(40, max(8, len(ends) // 4)), color=_GREEN, alpha=0.75,
+        near.hist(ends, bins=min(40, max(8, len(ends) // 4)), color=GREEN, alpha=0.75,
                   label=f"MV-MAPI from {len(ends)} random policies")  # fmt: skip
-        near.axvline(uniform, color=_PINK, linestyle="--", label=f"MV-MAPI from the uniform policy: {uniform:.6f}")
-        near.axvline(best, color=_ORANGE, label=f"certified optimum: {best:.6f}")
+        near.axvline(uniform, color=PINK, linestyle="--", label=f"MV-MAPI from the uniform policy: {uniform:.6f}")
+        near.axvline(best, color=ORANGE, label=f"certified optimum: {best:.6f}")
         worst = min(ends.min(), uniform)
         near.set(title=f"beta = {price}, the right end of it", xlabel="J, MW", ylabel="end points")
         near.set(xlim=(worst - 0.05 * (best - worst), best + 0.08 * (best - worst)), ylim=(0, 1.5 * near.get_ylim()[1]))
         near.yaxis.set_major_locator(MaxNLocator(integer=True))
         near.xaxis.set_major_locator(MaxNLocator(5))
-        near.legend(loc="upper left", fontsize=8, framealpha=0.9, edgecolor="white")
-    _save(figure, path)
+        legend_within(near, "upper left")
+    save(figure, path)
 
 
 def draw_convergence(data: Data, path: str | os.PathLike) -> None:
     """J before each agent's step, one panel per price of variance, with the certified optimum."""
     prices = data["prices"]
-    figure, (row,) = _panels(1, len(prices), (3.9 * len(prices), 3.6), "MV-MAPI from the uniform policy, scenario 1")
+    figure, (row,) = panels(1, len(prices), (3.9 * len(prices), 3.6), "MV-MAPI from the uniform policy, scenario 1")
     for axes, (price, found) in zip(row, prices.items()):
         history, best = np.array(found["history"]), found["optimum"]["objective"]
         idle = data["no_management"][0] - float(price) * data["no_management"][1]
-        _steps(axes, history, [0, 1], _BLUE)
-        axes.axhline(best, color=_ORANGE, label=f"certified optimum: {best:.6f}")
+        _steps(axes, history, [0, 1], BLUE)
+        axes.axhline(best, color=ORANGE, label=f"certified optimum: {best:.6f}")
         if abs(idle - best) > 1e-6:
             axes.axhline(idle, color=FAINT, linestyle=":", label=f"no management: {idle:.6f}")
-        axes.plot([], [], color=_BLUE, label=f"MV-MAPI: {history[-1]:.6f}, {found['rounds']} rounds")
+        axes.plot([], [], color=BLUE, label=f"MV-MAPI: {history[-1]:.6f}, {found['rounds']} rounds")
         axes.set(title=f"beta = {price}", xlabel="agents' steps")
         span = max(best, history.max()) - history.min()
         axes.set_ylim(history.min() - 0.06 * span, best + 0.1 * span)
-        axes.legend(loc="lower right", fontsize=8, frameon=False)
+        legend_within(axes, "lower right")
     row[0].set_ylabel("J, MW")
     _turns(row[0])
-    row[0].legend(loc="lower right", fontsize=8, frameon=False)
-    _save(figure, path)
+    legend_within(row[0], "lower right")
+    save(figure, path)
 
 
 def draw_starts(data: Data, path: str | os.PathLike) -> None:
     """Runs of MV-MAPI from different policies; colour is the start, dashes the order."""
-    figure, (row,) = _panels(1, 2, (9.6, 3.9), f"MV-MAPI at beta = {data['beta']:g} from different starts, scenario 1")
+    figure, (row,) = panels(1, 2, (9.6, 3.9), f"MV-MAPI at beta = {data['beta']:g} from different starts, scenario 1")
     best = data["optimum"]["objective"]
     for axes, title in zip(row, ("all of it", "the end of it")):
         for run in data["runs"]:
@@ -89,141 +96,81 @@ def draw_starts(data: Data, path: str | os.PathLike) -> None:
     _turns(row[1])
     row[1].plot([], [], color=INK, linewidth=1, linestyle=":", label=f"certified optimum: {best:.6f}")
     figure.legend(*row[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_frontier(data: Data, path: str | os.PathLike) -> None:
     """Mean against variance, and how far MV-MAPI stays below the certified optimum."""
-    figure, (row,) = _panels(1, 2, (9.6, 4.0), "The price of variance, scenario 1")
+    figure, (row,) = panels(1, 2, (9.6, 4.0), "The price of variance, scenario 1")
     points = data["points"]
     betas = np.array([point["beta"] for point in points])
     optimum = np.array([[point["optimum"]["zeta"], point["optimum"]["eta"]] for point in points])
     mapi = np.array([[point["zeta"], point["eta"]] for point in points])
-    row[0].plot(*optimum.T, "-o", color=_ORANGE, markersize=5, label="certified optimum")
-    row[0].plot(*mapi.T, "s", color=_BLUE, markersize=6, markerfacecolor="none", label="MV-MAPI from uniform")
+    row[0].plot(*optimum.T, "-o", color=ORANGE, markersize=5, label="certified optimum")
+    row[0].plot(*mapi.T, "s", color=BLUE, markersize=6, markerfacecolor="none", label="MV-MAPI from uniform")
     row[0].plot(*data["no_management"][::-1], "x", color=INK, markersize=7, label="no management")
     for k in _spread(optimum):
         row[0].annotate(f"{betas[k]:g}", optimum[k], textcoords="offset points", xytext=(-4, 7), fontsize=8,
-                        color=_ORANGE, ha="right")  # fmt: skip
+                        color=ORANGE, ha="right")  # fmt: skip
     row[0].set(xlabel="variance of the power sold per hour, MW²", ylabel="mean power sold, MW")
     row[0].set_title("numbers: beta, 1/MW", fontsize=10)
     row[0].margins(0.09)
-    row[0].legend(loc="lower right", fontsize=8, frameon=False)
+    legend_within(row[0], "lower right")
     best = np.array([point["optimum"]["objective"] for point in points])
     short = best - np.array([point["history"][-1] for point in points])
-    row[1].plot(betas, 100 * np.maximum(short, 0) / np.abs(best), "-s", color=_BLUE, markersize=5)
+    row[1].plot(betas, 100 * np.maximum(short, 0) / np.abs(best), "-s", color=BLUE, markersize=5)
     row[1].set_xscale("symlog", linthresh=0.1)
     row[1].set_xlim(0, 1.1 * betas.max())
     row[1].set_xticks([b for b in (0, 0.1, 0.3, 1, 3, 10) if b <= betas.max()], minor=False)
     row[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     row[1].set(xlabel="beta, 1/MW", ylabel="% of the optimum's |J|", ylim=(0, None))
     row[1].set_title("J of MV-MAPI below the optimum", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_week(data: Data, path: str | os.PathLike) -> None:
     """Power sold, energy stored and the weather over a week."""
-    figure, rows = _panels(
+    figure, rows = panels(
         3, 1, (10.5, 7.2), f"One week, scenario 1: the optimum at beta = {data['beta']:g} and no management",
         heights=(2.2, 1, 1.2), sharex=True,
     )  # fmt: skip
     power, stored, weather = (row[0] for row in rows)
     hours = np.arange(len(data["wind"]))
-    for (name, run), color, width in zip(data["policies"].items(), (FAINT, _BLUE), (1.0, 1.6)):
+    for (name, run), color, width in zip(data["policies"].items(), (FAINT, BLUE), (1.0, 1.6)):
         values = np.array(run["power"])
         label = f"{name}: mean {values.mean():.2f} MW, variance {values.var():.3f} MW²"
         power.step(hours, values, where="post", color=color, linewidth=width, label=label)
         stored.step(hours, run["energy"], where="post", color=color, linewidth=width)
-    weather.step(hours, data["wind"], where="post", color=_GREEN, label="wind")
-    weather.step(hours, data["load"], where="post", color=_PINK, label="load")
+    weather.step(hours, data["wind"], where="post", color=GREEN, label="wind")
+    weather.step(hours, data["load"], where="post", color=PINK, label="load")
     power.set_ylabel("power sold, MW")
     power.set_ylim(None, power.get_ylim()[1] + 0.28 * np.ptp(power.get_ylim()))
     stored.set_ylabel("in batteries, MWh")
     weather.set(ylabel="MW", xlabel="hour", xlim=(0, len(hours)))
     weather.set_ylim(0, 1.3 * weather.get_ylim()[1])
     weather.set_xticks(range(0, len(hours) + 1, 24))
-    power.legend(loc="upper left", ncols=2, fontsize=9, frameon=False)
-    weather.legend(loc="upper left", ncols=2, fontsize=9, frameon=False)
-    _save(figure, path)
+    legend_within(power, "upper left", columns=2)
+    legend_within(weather, "upper left", columns=2)
+    save(figure, path)
 
 
 def draw_large(data: Data, path: str | os.PathLike) -> None:
     """J of no management, each microgrid alone, and the team's optimum, one panel per price of variance."""
-    figure, (row,) = _panels(
+    figure, (row,) = panels(
         1, 2, (9.2, 2.9), f"Scenario 2, {data['states']:,} joint states: what working together is worth"
     )
     names = {"no_management": "no management", "each_alone": "each alone", "optimum": "certified optimum"}
     for axes, (price, found) in zip(row, data["prices"].items()):
         values = [found["no_management"], found["each_alone"], found["optimum"]["objective"]]
-        axes.barh(range(3), np.subtract(values, values[0]), color=(FAINT, _GREEN, _ORANGE), height=0.6)
+        axes.barh(range(3), np.subtract(values, values[0]), color=(FAINT, GREEN, ORANGE), height=0.6)
         for place, value in enumerate(values):
             axes.text(value - values[0], place, f" {value:.5f}", va="center", fontsize=9, color=INK)
         axes.set_yticks(range(3), names.values())
         axes.set(title=f"beta = {price}", xlabel="J above no management, MW")
         axes.set_xlim(0, 1.3 * (values[-1] - values[0]))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(visible=False, axis="y")
-    _save(figure, path)
-
-
-FIGURES: dict[str, Callable[[Data, str | os.PathLike], None]] = {
-    "optimality": draw_optimality,
-    "convergence": draw_convergence,
-    "starts": draw_starts,
-    "frontier": draw_frontier,
-    "week": draw_week,
-    "optimum-2": draw_large,
-}
-
-
-def words(name: str, data: Data) -> str:
-    """What a study found, in a line or a few."""
-    return {
-        "optimality": _optimality_words,
-        "convergence": _convergence_words,
-        "starts": lambda data: (
-            f"{len(data['runs'])} runs end between "
-            f"{min(run['history'][-1] for run in data['runs']):.6f} and {data['best']:.6f}; "
-            f"certified optimum {data['optimum']['objective']:.6f}"
-        ),
-        "frontier": lambda data: (
-            f"{len(data['points'])} prices of variance; variance from "
-            f"{data['points'][0]['optimum']['zeta']:.4f} down to {data['points'][-1]['optimum']['zeta']:.4f}, mean "
-            f"from {data['points'][0]['optimum']['eta']:.4f} to {data['points'][-1]['optimum']['eta']:.4f}"
-        ),
-        "optimum-2": lambda data: "\n  ".join(
-            f"beta {price}: no management {found['no_management']:.6f}, each alone {found['each_alone']:.6f}, "
-            f"certified optimum {_certified(found)}"
-            for price, found in data["prices"].items()
-        ),
-        "week": lambda data: ", ".join(
-            f"{policy}: mean {np.mean(run['power']):.3f}, variance {np.var(run['power']):.3f}"
-            for policy, run in data["policies"].items()
-        ),
-    }[name](data)
-
-
-def _optimality_words(data: Data) -> str:
-    lines = []
-    for price, found in data["prices"].items():
-        random = np.array(data["random"]) @ [1, -float(price)]
-        lines.append(
-            f"beta {price}: {len(random):,} random policies up to {random.max():.6f}, MV-MAPI from uniform "
-            f"{found['from_uniform']:.6f}, from {len(found['ends'])} random policies {min(found['ends']):.6f} to "
-            f"{max(found['ends']):.6f}, certified optimum {_certified(found)}"
-        )
-    return "\n  ".join(lines)
-
-
-def _convergence_words(data: Data) -> str:
-    return "\n  ".join(
-        f"beta {price}: MV-MAPI eta {found['eta']:.6f}, zeta {found['zeta']:.6f}, J {found['history'][-1]:.6f} "
-        f"({found['rounds']} rounds), certified optimum {_certified(found)}"
-        for price, found in data["prices"].items()
-    )
-
-
-def _certified(found: Data) -> str:
-    return f"{found['optimum']['objective']:.6f} (gap {found['optimum']['gap']:.0e})"
+    save(figure, path)
 
 
 def _steps(axes: Axes, history: np.ndarray, order: Sequence[int], color: str, dashes: str = "-") -> None:
@@ -231,14 +178,14 @@ def _steps(axes: Axes, history: np.ndarray, order: Sequence[int], color: str, da
     axes.plot(history, color=color, linestyle=dashes, linewidth=1.4, zorder=3)
     for place, agent in enumerate(order):
         turns = np.arange(place, len(history) - 1, len(order))
-        axes.plot(turns, history[turns], _MARKERS[agent], color=color, markersize=3.5, zorder=3)
+        axes.plot(turns, history[turns], MARKERS[agent], color=color, markersize=3.5, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _turns(axes: Axes) -> None:
     """Legend entries that say whose turn a mark is."""
     for agent in range(2):
-        axes.plot([], [], _MARKERS[agent], color=FAINT, markersize=4, label=f"turn of microgrid {agent + 1}")
+        axes.plot([], [], MARKERS[agent], color=FAINT, markersize=4, label=f"turn of microgrid {agent + 1}")
 
 
 def _spread(points: np.ndarray) -> list[int]:
@@ -249,26 +196,3 @@ def _spread(points: np.ndarray) -> list[int]:
         if all(np.hypot(*(point - scaled[other])) > 0.1 for other in kept):
             kept.append(k)
     return kept
-
-
-def _panels(
-    rows: int,
-    columns: int,
-    size: tuple[float, float],
-    title: str,
-    heights: Sequence[float] | None = None,
-    **shared: Any,
-) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    panels = figure.subplots(rows, columns, squeeze=False, height_ratios=heights, **shared)
-    figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
-    for axes in panels.ravel():
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        axes.set_axisbelow(True)
-    return figure, panels
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI)
