@@ -8,7 +8,6 @@ from averse.environments.protocol import TimeStep
 from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Assignment, Layout
 from averse.errors import AverseError
-from averse.settings import Whole, check_value
 
 
 class Encoder(Protocol):
@@ -38,8 +37,9 @@ class WorkerVector:
 
     def reset_endless(self, seed: int) -> TimeStep:
         """Start over for training: see `HostVector.reset_endless`."""
-        seed = check_value("seed", Whole, seed)
-        episodes = [Assignment(None, (seed, index)) for index in range(self.num_envs)]
+        if seed < 0:
+            raise AverseError(f"seed must be >= 0, not {seed}")
+        episodes = [Assignment(None, (int(seed), index)) for index in range(self.num_envs)]
         return self._encoder.begin(self.pool.reset(episodes))
 
     def step(self, actions: np.ndarray) -> TimeStep:
