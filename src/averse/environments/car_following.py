@@ -28,6 +28,8 @@ TOGETHER_REWARD = 1.0  # per step
 
 
 class CarFollowingState(NamedTuple):
+    """One running episode."""
+
     position: jax.Array  # float32 [2], m
     speed: jax.Array  # float32 [2], m/s
     arrived: jax.Array  # bool [2]
@@ -88,6 +90,7 @@ class CarFollowing(CompiledEnvironment):
         return discounted_bounds(low, 0.0, self.horizon, gamma)[0], high
 
     def reset(self, key: jax.Array) -> tuple[CarFollowingState, jax.Array]:
+        """Both cars at the start, at rest: (state, observations [2, 5])."""
         del key
         state = CarFollowingState(
             position=jnp.zeros(2),
@@ -100,6 +103,7 @@ class CarFollowing(CompiledEnvironment):
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CarFollowingState, actions: jax.Array) -> StepResult:
+        """0.1 s; actions int32 [2], indices of `ACCELERATIONS`."""
         position, speed = advance(state.position, state.speed, jnp.asarray(ACCELERATIONS)[actions], self.speed_cap)
         beyond = (position < 0.0) | (position > 2.0 * self.target)
         position = jnp.where(state.arrived, self.target, jnp.clip(position, 0.0, 2.0 * self.target))

@@ -50,6 +50,8 @@ class Rules(NamedTuple):
 
 
 class CliffWalkState(NamedTuple):
+    """Where both agents are."""
+
     cells: jax.Array  # int32 [2]
     time: jax.Array  # int32 [], steps taken
 
@@ -85,6 +87,7 @@ class CliffWalk(CompiledEnvironment):
 
     @cached_property
     def rules(self) -> Rules:
+        """The model of one agent among two, numpy."""
         cells = np.arange(CELLS)
         rows, columns = np.divmod(cells, SIZE)
         steps = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -131,16 +134,19 @@ class CliffWalk(CompiledEnvironment):
         return CliffWalkState(jnp.stack([index // CELLS, index % CELLS]).astype(jnp.int32), jnp.int32(time))
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
-        del gamma  # an agent is paid once at most
+        """Lowest and highest discounted return of an agent from any state: it is paid once at most."""
+        del gamma
         rewards = (0.0, self.cliff_reward, self.goal_reward)
         return discounted_bounds(min(rewards), max(rewards), 1, 1.0)
 
     def reset(self, key: jax.Array) -> tuple[CliffWalkState, jax.Array]:
+        """Both agents in their corners: (state, observations [2, 73])."""
         del key
         state = CliffWalkState(jnp.array(STARTS, jnp.int32), jnp.int32(0))
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CliffWalkState, actions: jax.Array) -> StepResult:
+        """One move of both; actions int32 [2], indices of `MOVES`."""
         rules = Rules(*map(jnp.asarray, self.rules))
         agents = jnp.arange(2)
         success_key, direction_key = jax.random.split(key)

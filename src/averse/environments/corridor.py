@@ -13,6 +13,8 @@ SAFE, RISKY = 0, 1
 
 
 class CorridorState(NamedTuple):
+    """How far the agent has come."""
+
     time: jax.Array  # int32 [], steps taken
     risky_steps: jax.Array  # float32 []
 
@@ -43,10 +45,12 @@ class Corridor(CompiledEnvironment):
 
     @property
     def horizon(self) -> int:
+        """Steps of an episode."""
         return self.length
 
     @property
     def observation_size(self) -> int:
+        """One place for each step."""
         return self.length
 
     @property
@@ -60,11 +64,13 @@ class Corridor(CompiledEnvironment):
         return jax.nn.one_hot(state.time, self.length)[None]
 
     def reset(self, key: jax.Array) -> tuple[CorridorState, jax.Array]:
+        """At the entrance: (state, observations [1, length])."""
         del key
         state = CorridorState(jnp.int32(0), jnp.float32(0.0))
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CorridorState, actions: jax.Array) -> StepResult:
+        """One step; actions int32 [1], `SAFE` or `RISKY`."""
         risky = actions[0] == RISKY
         bad = jax.random.bernoulli(key, self.bad_probability)
         reward = jnp.where(risky, jnp.where(bad, self.bad_reward, self.good_reward), self.safe_reward)

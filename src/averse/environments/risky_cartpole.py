@@ -22,6 +22,8 @@ POLE_MASS = 0.1  # kg, mean
 
 
 class Level(NamedTuple):
+    """How strong the disturbances are."""
+
     wind_std: float  # N
     wind_probability: float  # per step
     mass_std: float  # kg
@@ -38,6 +40,8 @@ LEVELS = {
 
 
 class CartPoleState(NamedTuple):
+    """Cart and pole."""
+
     physics: jax.Array  # float32 [4]: position m, velocity m/s, angle rad, angular velocity rad/s
     pole_mass: jax.Array  # float32 [], kg
     time: jax.Array  # int32 []
@@ -100,6 +104,7 @@ class RiskyCartPole(CompiledEnvironment):
         return state.physics[None]
 
     def reset(self, key: jax.Array) -> tuple[CartPoleState, jax.Array]:
+        """Nearly upright at the middle, with a pole of unknown mass: (state, observations [1, 4])."""
         key_start, key_mass = jax.random.split(key)
         physics = jax.random.uniform(key_start, (4,), minval=-START, maxval=START)
         pole_mass = jnp.maximum(0.05, POLE_MASS + self.disturbance.mass_std * jax.random.normal(key_mass))
@@ -107,6 +112,7 @@ class RiskyCartPole(CompiledEnvironment):
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: CartPoleState, actions: jax.Array) -> StepResult:
+        """0.02 s; actions int32 [1], left or right, or float32 [1, 1], shares of 10 N."""
         push = PUSH * (jnp.clip(actions[0, 0], -1.0, 1.0) if self.continuous else 2.0 * actions[0] - 1.0)
         gust_key, size_key = jax.random.split(key)
         gust = jax.random.bernoulli(gust_key, self.disturbance.wind_probability)

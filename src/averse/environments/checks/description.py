@@ -9,7 +9,7 @@ from averse.environments.protocol import Box, Description, Discrete, Environment
 from averse.environments.registry import rebuild_fault, specification
 from averse.errors import AverseError
 
-GAMMAS = (1.0, 0.97)  # at which returns are held against their bounds
+GAMMAS = (1.0, 0.97, 0.0)  # at which returns are held against their bounds; at 0 they are single rewards
 
 
 def description_faults(environment: Description) -> Iterator[str]:

@@ -132,18 +132,22 @@ class Microgrids(CompiledEnvironment):
 
     @property
     def num_agents(self) -> int:
+        """N, one for each microgrid."""
         return len(self._models)
 
     @property
     def action_space(self) -> Discrete:
+        """The actions of the microgrid that has the most."""
         return Discrete(max(model.num_actions for model in self._models))
 
     @property
     def global_state_size(self) -> int:
+        """G: levels of wind, load and battery of all."""
         return self.num_agents * (self.wind_levels + self.load_levels + self.battery_levels)
 
     @property
     def observation_size(self) -> int:
+        """O, which is G: all see the joint state."""
         return self.global_state_size
 
     @property
@@ -177,6 +181,7 @@ class Microgrids(CompiledEnvironment):
         )
 
     def reset(self, key: jax.Array) -> tuple[MicrogridsState, jax.Array]:
+        """Wind and load in steady state, batteries at any level: (state, observations [N, O])."""
         table = self._tables
         outside, inside = jax.random.split(key)
         draws = jax.random.uniform(outside, (2, self.num_agents))
@@ -188,6 +193,7 @@ class Microgrids(CompiledEnvironment):
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: MicrogridsState, actions: jax.Array) -> StepResult:
+        """One hour; actions int32 [N]."""
         state, reward = self.advance(state, actions, jax.random.uniform(key, (2, self.num_agents)))
         # No costs: nothing that happens here is unsafe; variance is the team's own affair.
         return self.result(

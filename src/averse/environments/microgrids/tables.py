@@ -79,10 +79,12 @@ class LocalModel:
 
     @property
     def num_states(self) -> int:
+        """S = W L C."""
         return int(np.prod(self.shape))
 
     @property
     def num_actions(self) -> int:
+        """n, battery actions times curtailment actions."""
         return len(self.battery_steps) * len(self.curtailment)
 
     @property

@@ -30,6 +30,7 @@ from averse.environments.workers.process import (
     shared_views,
 )
 from averse.errors import AverseError
+from averse.settings import Count, check_value
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +152,7 @@ class WorkerPool:
         preload: Sequence[str] = (),
         timeout: float = 60.0,
     ):
-        if num_envs < 1:
-            raise AverseError(f"num_envs must be at least 1, not {num_envs}")
+        check_value("num_envs", Count, num_envs)
         self.factory, self.layout, self.num_envs = factory, layout, num_envs
         self.import_main, self.timeout = import_main, timeout
         # never fork: the parent runs JAX's threads, and a simulator's state must not be inherited

@@ -41,7 +41,9 @@ class WorkerEnvironment(Protocol):
         """One step; actions as one row of what `HostVector.step` gets."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the simulator."""
+        ...
 
 
 _PARENT_CHECK_SECONDS = 2.0  # how often an idle worker looks whether its parent still lives
@@ -60,6 +62,8 @@ class Layout(NamedTuple):
 
 
 class Command(IntEnum):
+    """What the parent tells a worker to do."""
+
     STEP = 0
     RESET = 1
     CLOSE = 2
