@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -37,7 +37,7 @@ NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1e6, "sumo": 1e5}
-SETTINGS: dict[str, dict[str, float]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
