@@ -45,7 +45,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     write_text(tmp_path / "new" / "a.txt", "first")
 
-    def interrupted():
+    def interrupted() -> None:
         with written_whole(tmp_path / "new" / "a.txt") as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt

@@ -229,7 +229,7 @@ def stratified_bootstrap_interval(
 
     With a single seed the first kind draws its episodes only, "seeds" gives no interval. Known limit: with few seeds
     that differ much, the pooled *tail* is ruled by the worst seed, and any bootstrap of it is too narrow.
-    Measured coverage of the default at nominal .95 (`tests/evaluation/test_statistics.py`): mean .93-1, CVaR .1 of
+    Measured coverage of the default at nominal .95 (`tests/test_statistics.py`): mean .93-1, CVaR .1 of
     10 seeds .95-.99 unless the seeds' spread rivals that of episodes.
     """
     groups = [sample(values) for values in values_by_seed]

@@ -13,9 +13,7 @@ from averse.environments.car_following import (
     advance,
     speed_limited,
 )
-from averse.evaluation import summarise
-from averse.evaluation.evaluator import play_scripted
-from averse.evaluation.play import compiled_player
+from averse.evaluation import compiled_player, play_scripted, summarise
 from averse.learners.fixed import fixed
 from averse.statistics import cvar
 

@@ -8,7 +8,7 @@ import pytest
 
 from averse import environments
 from averse.environments.risky_cartpole import CartPoleState
-from averse.evaluation import cvar
+from averse.statistics import cvar
 
 
 def linear_controller(observations):

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from averse.errors import AverseError
-from averse.evaluation import Episodes, Summary, concatenate, cvar, proportion_interval, summarise
+from averse.evaluation import Episodes, Summary, concatenate, summarise
+from averse.statistics import cvar, proportion_interval
 
 
 def make_episodes(seeds=4, episodes=300, agents=2, failed=0, offset=0.0, tau=4.0) -> Episodes:

@@ -147,7 +147,7 @@ def test_bad_input_is_one_clear_line(run):
         averse.evaluate(run, 100)
     with pytest.raises(AverseError, match="steps must be at least 1000"):
         averse.evaluate(run, steps=10)
-    with pytest.raises(AverseError, match="beta must be finite"):
+    with pytest.raises(AverseError, match="beta must be a finite number >= 0"):
         averse.evaluate(run, steps=1e4, beta=-1.0)
     episodic = averse.train("corridor", "ppo", steps=64, num_envs=4, rollout_steps=16)
     with pytest.raises(AverseError, match="corridor has episodes"):

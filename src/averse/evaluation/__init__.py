@@ -1,41 +1,49 @@
-"""Returns to honest figures: tails, intervals, the table of evaluation episodes, calibration of the critic."""
+"""From policies to honest figures: episodes played, their tails and intervals, the critic's calibration.
 
+`averse.evaluate` does all of it for a run. The parts are for figures of one's own: traversals (`compiled_player`,
+`play_host`), the table of episodes (`Episodes`), its figures (`summarise`, `summary_table`), and calibration. The
+statistics of plain samples (`cvar`, bootstrap intervals, `Estimate`) are in `averse.statistics`.
+"""
+
+from averse.evaluation.calibration import Calibration, QuantileRow, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
+from averse.evaluation.evaluator import Evaluation, evaluate, play_scripted
+from averse.evaluation.host_play import Actor, Moment, learned, play_host, scripted
+from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
+from averse.evaluation.play import Chains, Played, Probe, chain_player, compiled_player
 from averse.evaluation.summary import MetricSummary, Summary, summarise
-from averse.statistics import (
-    Estimate,
-    bootstrap_interval,
-    cvar,
-    cvar_curve,
-    cvar_curve_intervals,
-    interquartile_mean,
-    paired_difference_interval,
-    proportion_interval,
-    stratified_bootstrap_interval,
-)
+from averse.evaluation.tables import summary_table
 
 __all__ = [
+    "Actor",
+    "Batches",
+    "Calibration",
+    "Chains",
     "Episodes",
-    "Estimate",
+    "Evaluation",
+    "LongRunEvaluation",
+    "LongRunSummary",
     "MetricSummary",
+    "Moment",
+    "Played",
+    "Probe",
+    "QuantileRow",
     "Summary",
-    "bootstrap_interval",
+    "calibrate_categorical",
+    "calibrate_quantiles",
+    "chain_player",
+    "compiled_player",
     "concatenate",
-    "cvar",
-    "cvar_curve",
-    "cvar_curve_intervals",
-    "interquartile_mean",
-    "paired_difference_interval",
-    "proportion_interval",
-    "stratified_bootstrap_interval",
+    "evaluate",
+    "learned",
+    "play_host",
+    "play_scripted",
+    "scripted",
     "summarise",
+    "summarise_long_run",
+    "summary_table",
 ]
 
 
-def __getattr__(name: str):
-    # Lazy: the statistics are used by training, which `evaluate` in turn is built on.
-    if name in ("Evaluation", "evaluate"):
-        from averse.evaluation import evaluator as module
-
-        return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return __all__

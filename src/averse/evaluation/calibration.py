@@ -40,7 +40,7 @@ class QuantileRow:
     fraction_below: float  # how often a return fell below its own state's predicted quantile; calibrated: level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """How predicted return distributions compare with the returns that followed."""
 
@@ -53,6 +53,9 @@ class Calibration:
     bias: float  # mean predicted minus mean realised return; positive: optimistic
     clamped_fraction: float  # of returns outside the support: below the first or above the last atom or quantile
     states: int
+
+    def __repr__(self) -> str:
+        return f"Calibration({self}, states={self.states})"
 
     def __str__(self) -> str:
         return (

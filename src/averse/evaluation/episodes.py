@@ -24,9 +24,13 @@ REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "fa
 _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Episodes:
-    """Evaluation episodes as columns of equal length E; checked when built."""
+    """Evaluation episodes as columns of equal length E.
+
+    Raises AverseError, when built, for columns of other lengths or kinds, for a name that two columns have, and for
+    returns that are not finite though the episode is not marked failed.
+    """
 
     training_seed: np.ndarray  # int64 [E]; which training run the policy comes from
     seed: np.ndarray  # int64 [E]; of the episode; equal seeds are common random numbers
@@ -65,11 +69,17 @@ class Episodes:
                 f"({int(bad.sum())} such episodes)"
             )
 
+    def __repr__(self) -> str:
+        seeds = len(np.unique(self.training_seed))
+        names = ", ".join([*self.settings, *self.metrics])
+        return f"Episodes({len(self)} of {self.num_agents} agents, {seeds} training seeds{names and f'; {names}'})"
+
     def __len__(self) -> int:
         return len(self.agent_returns)
 
     @property
     def num_agents(self) -> int:
+        """A."""
         return self.agent_returns.shape[1]
 
     @property
@@ -90,6 +100,8 @@ class Episodes:
 
         `settings` names the columns that describe a row rather than measure it; by default `tau`, `setting` and every
         column of text. All others are metrics.
+
+        Raises AverseError for columns that are missing or contradict each other.
         """
         table = {name: np.asarray(column) for name, column in columns.items()}
         missing = [name for name in REQUIRED if name not in table and name != "episode_return"]
@@ -145,7 +157,10 @@ class Episodes:
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike) -> "Episodes":
-        """Read what `write_parquet` wrote, or any parquet file that has the columns."""
+        """Read what `write_parquet` wrote, or any parquet file that has the columns.
+
+        Raises AverseError for a file that is missing, cannot be read, or is no table of episodes.
+        """
         path = Path(path)
         if not path.is_file():
             raise AverseError(f"no episodes at {path}: the file does not exist")
@@ -162,7 +177,10 @@ class Episodes:
 
 
 def concatenate(tables: Sequence[Episodes]) -> Episodes:
-    """One table of several with the same columns (other training seeds, other settings)."""
+    """One table of several with the same columns (other training seeds, other settings).
+
+    Raises AverseError for no table, and for tables whose columns differ.
+    """
     if not tables:
         raise AverseError("no episodes to concatenate")
     names = [list(table.columns()) for table in tables]
@@ -171,6 +189,11 @@ def concatenate(tables: Sequence[Episodes]) -> Episodes:
             raise AverseError(f"tables of episodes differ in the columns {sorted(set(other) ^ set(names[0]))}")
     columns = {name: np.concatenate([table.columns()[name] for table in tables]) for name in names[0]}
     return Episodes.from_columns(columns, list(tables[0].settings))
+
+
+def label_of(settings: Mapping[str, float]) -> str:
+    """The name of a trial's swept settings, `tau=1`; the empty string where nothing is swept."""
+    return ", ".join(f"{name}={value:g}" for name, value in settings.items() if name != "seed")
 
 
 def _integers(name: str, column: ArrayLike) -> np.ndarray:

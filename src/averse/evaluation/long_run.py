@@ -11,11 +11,10 @@ Axes: C chains, K batches kept of each, X = C K.
 """
 
 import dataclasses
-import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,10 @@ import pyarrow.parquet as pq
 
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
+from averse.evaluation.episodes import label_of
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
-from averse.evaluation.play import chain_player
-from averse.files import write_text, written_whole
+from averse.evaluation.play import FIRST_SEED, chain_player
+from averse.files import written_whole
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
@@ -39,7 +39,7 @@ STEPS = 1_000_000  # per policy, by default
 CORRELATED = 0.2  # correlation of neighbouring batches from which a warning is given
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batches:
     """The batches of one policy: what every figure can be computed from again."""
 
@@ -52,8 +52,14 @@ class Batches:
     metrics: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 [C], the environment's, at a chain's end
     exact: MeanVarianceValue | None = None  # by planning, where the model is known and small
 
+    def __repr__(self) -> str:
+        chains, kept = self.mean.shape
+        what = f"{chains} chains of {kept} batches of {self.steps} steps"
+        return f"Batches(training_seed={self.training_seed}, beta={self.beta:g}, {what}, eta={self.eta:.4g})"
+
     @property
     def eta(self) -> float:
+        """The mean reward per step."""
         return float(self.mean.mean())
 
     def at_price(self, beta: float) -> "Batches":
@@ -68,6 +74,20 @@ class Batches:
     def pseudo_reward(self) -> np.ndarray:
         """Batch means of r - beta (r - eta)^2, [C, K]; their mean is J."""
         return self.mean - self.beta * self.squared_deviation()
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """One row per batch, {name: [X]}: what `LongRunEvaluation.write_parquet` writes."""
+        chain, batch = np.indices(self.mean.shape)
+        swept = {name: value for name, value in self.settings.items() if name != "beta"}
+        same = {"training_seed": self.training_seed, **swept, "beta": self.beta}
+        return {
+            **{name: np.full(chain.size, value) for name, value in same.items()},
+            "chain": chain.ravel(),
+            "batch": batch.ravel(),
+            "steps": np.full(chain.size, self.steps),
+            "mean": self.mean.ravel(),
+            "square": self.square.ravel(),
+        }
 
     def correlation(self) -> float:
         """Of the pseudo-rewards of neighbouring batches; near 0 where batches are long enough."""
@@ -93,6 +113,7 @@ class LongRunSummary:
 
     @property
     def warning(self) -> str | None:
+        """What the intervals do not cover, in words; None where nothing is wrong."""
         warnings = []
         if self.correlation > CORRELATED:
             warnings.append(
@@ -122,7 +143,7 @@ class LongRunSummary:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LongRunEvaluation:
     """Figures of one run in an environment that never ends: one summary per swept setting."""
 
@@ -130,6 +151,20 @@ class LongRunEvaluation:
     method: str
     batches: tuple[Batches, ...]  # one per policy
     summaries: Mapping[str, LongRunSummary]  # "beta=1" and so on; one entry "" where nothing is swept
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{label and f'{label}: '}{found.objective}" for label, found in self.summaries.items())
+        return f"LongRunEvaluation(env={self.environment}, method={self.method}, J={values})"
+
+    def write_parquet(self, path: str | os.PathLike) -> None:
+        """One row per batch: training_seed, swept settings, beta, chain, batch, steps, mean, square."""
+        columns: dict[str, list[np.ndarray]] = {}
+        for batches in self.batches:
+            for name, values in batches.columns().items():
+                columns.setdefault(name, []).append(values)
+        table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
+        with written_whole(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. The summary's keys stand at the top where nothing is swept, else under `settings`."""
@@ -168,26 +203,26 @@ class LongRunEvaluation:
 
 def evaluate_long_run(
     run: Run,
-    label_of: Callable[[Mapping[str, float]], str],
     steps: float = STEPS,
     *,
     beta: float | None = None,
-    first_seed: int,
+    first_seed: int = FIRST_SEED,
     greedy: bool = False,
     progress: bool = False,
-    save: bool = True,
 ) -> LongRunEvaluation:
-    """Play about `steps` steps (burn-in not counted) with each policy of a run.
+    """Play about `steps` steps (burn-in not counted) with each policy of a run; `averse.evaluate` calls it.
 
     The policies of the k-th training seed play chains of the same seeds whatever the method and the swept settings:
-    common random numbers. With `save` (and a run directory) long_run.parquet and evaluation.json are written there.
+    common random numbers.
 
     Args:
-      label_of: the name of a summary from the swept settings.
+      steps: per policy.
       beta: price of variance, in 1/reward; that of the run where not given (0 where its method has none).
+      first_seed: of the chains.
       greedy: the most likely action instead of a draw from the policy.
+      progress: show a bar on standard error.
 
-    Raises AverseError for bad input and for host environments.
+    Raises AverseError for too few steps and for host environments.
     """
     environment = run.environment
     if not isinstance(environment, Environment):
@@ -195,8 +230,6 @@ def evaluate_long_run(
     length = int(steps / (CHAINS * (BATCHES - 1)))
     if length < 1:
         raise AverseError(f"steps must be at least {CHAINS * (BATCHES - 1)}, not {steps:g}")
-    if beta is not None and not 0.0 <= beta < float("inf"):
-        raise AverseError(f"beta must be finite and not negative, not {beta:g}")
     play = chain_player(environment, run.learner, greedy, batches=BATCHES, length=length)
     game = solvable_game(environment)
     found = []
@@ -207,24 +240,29 @@ def evaluate_long_run(
             played = play(run.state(index), np.arange(start, start + CHAINS, dtype=np.uint32))
             swept = {name: value for name, value in settings.items() if name != "seed"}
             price = beta if beta is not None else swept.get("beta", run.config.learner.get("beta", 0.0))
-            kept = played.mean[:, 1:], played.square[:, 1:]
             # Draws from the policy are what planning evaluates; its most likely actions may fall apart into classes.
             exact = None if greedy else exact_mean_variance(environment, run.learner, run.state(index), price, game)
-            found.append(Batches(int(settings["seed"]), swept, float(price), length, *kept, played.info, exact))
+            batches = Batches(
+                training_seed=int(settings["seed"]),
+                settings=swept,
+                beta=float(price),
+                steps=length,
+                mean=played.mean[:, 1:],
+                square=played.square[:, 1:],
+                metrics=played.info,
+                exact=exact,
+            )
+            found.append(batches)
             bar.advance(task)
     by_label: dict[str, list[Batches]] = {}
     for batches in found:
         by_label.setdefault(label_of(batches.settings), []).append(batches)
     summaries = {label: summarise_long_run(group) for label, group in by_label.items()}
-    evaluation = LongRunEvaluation(run.config.environment, run.config.method, tuple(found), summaries)
-    if save and run.path is not None:
-        write_batches(found, run.path / "long_run.parquet")
-        write_text(run.path / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
-    return evaluation
+    return LongRunEvaluation(run.config.environment, run.config.method, tuple(found), summaries)
 
 
 def summarise_long_run(policies: list[Batches]) -> LongRunSummary:
-    """The figures of the policies of all training seeds of one setting."""
+    """The figures of the policies of all training seeds of one setting, one `Batches` each."""
 
     def interval(values: Callable[[Batches], np.ndarray]) -> Estimate:
         return stratified_bootstrap_interval([values(batches).ravel() for batches in policies], mean)
@@ -254,25 +292,3 @@ def _mean_exact(summary: LongRunSummary) -> str:
 
 def _metric(name: str, batches: Batches) -> np.ndarray:
     return batches.metrics[name]
-
-
-def write_batches(policies: list[Batches], path: Path) -> None:
-    """One row per batch: training_seed, swept settings, beta, chain, batch, steps, mean, square."""
-    columns: dict[str, list[np.ndarray]] = {}
-    for batches in policies:
-        chain, batch = np.indices(batches.mean.shape)
-        rows = {
-            "training_seed": np.full(chain.size, batches.training_seed),
-            **{name: np.full(chain.size, value) for name, value in batches.settings.items() if name != "beta"},
-            "beta": np.full(chain.size, batches.beta),
-            "chain": chain.ravel(),
-            "batch": batch.ravel(),
-            "steps": np.full(chain.size, batches.steps),
-            "mean": batches.mean.ravel(),
-            "square": batches.square.ravel(),
-        }
-        for name, values in rows.items():
-            columns.setdefault(name, []).append(values)
-    table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
-    with written_whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")

@@ -7,7 +7,7 @@ meet common random numbers. `host_play` does the same in host environments.
 Axes: E episodes, C chains, K batches of a chain, A agents, O observation, G global state, n actions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ import numpy as np
 
 from averse.compilation import jit
 from averse.environments.protocol import Environment, StepResult
+from averse.evaluation.episodes import Episodes
 from averse.learners.contract import Learner
 
 SALT = 0x5EED  # evaluation keys never coincide with training keys
+FIRST_SEED = 1_000_000  # of evaluation episodes; tuning that looks at episodes should use others
 BATCH = 1_000  # compiled episodes played side by side
 
 
@@ -46,6 +48,24 @@ class Played(NamedTuple):
     failed: Any  # bool [E]; a worker died, the figures mean nothing
     info: dict[str, Any]  # metric -> [E], at the episode's end
     probe: Probe
+
+    def table(self, metrics: Iterable[str], settings: Mapping[str, float] | None = None) -> Episodes:
+        """The episodes as a table.
+
+        Args:
+          metrics: names of those to keep.
+          settings: training seed (as `seed`) and swept settings of the policy; nothing where it has learnt nothing.
+        """
+        settings, count = settings or {}, len(self.seeds)
+        return Episodes(
+            training_seed=np.full(count, int(settings.get("seed", 0))),
+            seed=self.seeds,
+            agent_returns=self.returns,
+            length=self.length,
+            failed=self.failed,
+            metrics={name: self.info[name] for name in metrics},
+            settings={name: np.full(count, value) for name, value in settings.items() if name != "seed"},
+        )
 
 
 class Chains(NamedTuple):

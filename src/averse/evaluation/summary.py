@@ -1,9 +1,9 @@
 """The figures of a table of episodes, each with its interval: what `evaluation.json` and every report row hold."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,10 +35,11 @@ class MetricSummary:
     unit: str = ""  # the environment's words, with the unit
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
         return {**self.mean.to_dict(), "defined": self.defined, "unit": self.unit}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Figures of a policy (or of several training seeds of one method), in units of undiscounted reward.
 
@@ -59,6 +60,10 @@ class Summary:
     confidence: float = 0.95
     warning: str | None = field(default=None)
 
+    def __repr__(self) -> str:
+        of = f"episodes={self.episodes}, training_seeds={self.training_seeds}"
+        return f"Summary(mean={self.mean}, cvar_05={self.cvar_05}, {of})"
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: no NaN; `warning` only where there is one."""
         return {
@@ -78,7 +83,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Summary":
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`. Raises AverseError for what is no such dictionary."""
         try:
             rate = fields["collision_rate"]
             return cls(
@@ -113,11 +118,19 @@ def summarise(
 ) -> Summary:
     """Means, tails and rates of a table of episodes, with two-level intervals (training seeds, then their episodes).
 
-    `metrics` maps the names of the environment's metrics to their meaning and unit (`env.metrics`); by default every
-    metric of the table, without words. Failed episodes are counted but enter no figure. `collision_rate` is the
-    fraction of episodes with at least one collision; its interval is the hull of the two-level and Wilson's interval,
-    as a bootstrap of no collision at all would claim certainty. `learnt`: whether the policy is the outcome of
-    training; one that is not has no training seed.
+    Failed episodes are counted but enter no figure. `collision_rate` is the fraction of episodes with at least one
+    collision; its interval is the hull of the two-level and Wilson's interval, as a bootstrap of no collision at all
+    would claim certainty.
+
+    Args:
+      metrics: names of the environment's metrics -> their meaning and unit (`env.metrics`); by default every metric of
+        the table, without words.
+      confidence: of the intervals, in (0, 1).
+      seed: of the resampling.
+      resamples: how many.
+      learnt: whether the policy is the outcome of training; one that is not has no training seed.
+
+    Raises AverseError for a metric that the table lacks, and where no episode was completed.
     """
     if metrics is None:
         metrics = dict.fromkeys(episodes.metrics, "")
@@ -128,43 +141,30 @@ def summarise(
     if len(done) == 0:
         raise AverseError(f"no completed episode to summarise ({len(episodes)} in the table, all failed)")
     done = done.select(np.argsort(done.training_seed, kind="stable"))
-    returns = done.episode_return
-    groups = done.by_training_seed()
-    sizes = [group.size for group in groups]
+    returns, groups = done.episode_return, done.by_training_seed()
     units = len(groups) if len(groups) > 1 else len(done)
-
-    # Means of everything else, on shared resamples: columns [E, K] with NaN where undefined. The mean over the defined
-    # is a ratio of two means, so that how often a metric is defined is resampled too.
     plain = [name for name in metrics if name != COLLISION]
-    collided = done.metrics.get(COLLISION) if COLLISION in metrics else None
     columns = [done.length.astype(float), *(done.metrics[name] for name in plain)]
-    if collided is not None:
-        columns.append(np.where(np.isnan(collided), np.nan, collided > 0))
-    values = np.stack(columns, axis=-1)
-    defined = np.isfinite(values)
-    filled = np.where(defined, values, 0.0)
-    parts: list[tuple[np.ndarray, ...]] = []
-    for counts in resample_counts(sizes, resamples, seed):
-        weights = counts.astype(float)
-        number = weights @ defined
-        with np.errstate(invalid="ignore"):
-            averages = np.where(number > 0, (weights @ filled) / np.maximum(number, 1), np.nan)
-        parts.append((mean.weighted(returns, weights), standard_deviation.weighted(returns, weights), averages))
-    means, deviations, averages = (np.concatenate(part) for part in zip(*parts))
-    count = defined.sum(0)
-    value = np.where(count > 0, filled.sum(0) / np.maximum(count, 1), np.nan)
-    estimates = [percentile_interval(averages[:, k], float(value[k]), units, confidence) for k in range(len(count))]
+    if COLLISION in metrics:
+        collisions = done.metrics[COLLISION]
+        columns.append(np.where(np.isnan(collisions), np.nan, collisions > 0))
+    found = _resampled(returns, np.stack(columns, axis=-1), [group.size for group in groups], seed, resamples)
 
+    def interval(replicates: np.ndarray, value: float) -> Estimate:
+        return percentile_interval(replicates, float(value), units, confidence)
+
+    averages = [interval(found.averages[:, k], value) for k, value in enumerate(found.average)]
     curve = cvar_curve_intervals(groups, ALPHAS, confidence, seed, resamples)
     return Summary(
-        mean=percentile_interval(means, mean(returns), units, confidence),
-        std=percentile_interval(deviations, standard_deviation(returns), units, confidence),
+        mean=interval(found.means, mean(returns)),
+        std=interval(found.deviations, standard_deviation(returns)),
         cvar_05=curve[TAIL],
-        collision_rate=None if collided is None else _rate(collided, estimates[-1], confidence),
-        length=estimates[0],
+        collision_rate=_rate(columns[-1], averages[-1], confidence) if COLLISION in metrics else None,
+        length=averages[0],
         cvar_curve=curve,
         metrics={
-            name: MetricSummary(estimates[1 + k], int(count[1 + k]), metrics[name]) for k, name in enumerate(plain)
+            name: MetricSummary(averages[1 + k], int(found.defined[1 + k]), metrics[name])
+            for k, name in enumerate(plain)
         },
         episodes=len(done),
         failed_episodes=len(episodes) - len(done),
@@ -174,12 +174,42 @@ def summarise(
     )
 
 
+class _Resampled(NamedTuple):
+    """Figures of R resamples of returns and of K other columns."""
+
+    means: np.ndarray  # [R], of the returns
+    deviations: np.ndarray  # [R], of the returns
+    averages: np.ndarray  # [R, K]
+    average: np.ndarray  # [K], of the sample itself; NaN where nothing is defined
+    defined: np.ndarray  # [K], how many values
+
+
+def _resampled(returns: np.ndarray, columns: np.ndarray, sizes: Sequence[int], seed: int, resamples: int) -> _Resampled:
+    """Returns [E] and other columns [E, K], NaN where undefined, on the same resamples.
+
+    The mean over the defined is a ratio of two means, so that how often a metric is defined is resampled too.
+    """
+    defined = np.isfinite(columns)
+    filled = np.where(defined, columns, 0.0)
+    parts = []
+    for counts in resample_counts(sizes, resamples, seed):
+        weights = counts.astype(float)
+        averages = _ratio(weights @ filled, weights @ defined)
+        parts.append((mean.weighted(returns, weights), standard_deviation.weighted(returns, weights), averages))
+    means, deviations, again = (np.concatenate(part) for part in zip(*parts))
+    return _Resampled(means, deviations, again, _ratio(filled.sum(0), defined.sum(0)), defined.sum(0))
+
+
+def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
 def _rate(collisions: np.ndarray, two_level: Estimate, confidence: float) -> Estimate:
-    """Fraction of episodes [E] with a collision, with the hull of its two-level and Wilson's interval."""
+    """Fraction of episodes [E] with a collision (0, 1, NaN), with the hull of its two-level and Wilson's interval."""
     defined = collisions[np.isfinite(collisions)]
     if defined.size == 0:
         return Estimate(math.nan)
-    wilson = proportion_interval(int((defined > 0).sum()), defined.size, confidence)
+    wilson = proportion_interval(int(defined.sum()), defined.size, confidence)
     if not two_level.has_interval:
         return wilson
     return Estimate(wilson.value, min(wilson.low, two_level.low), max(wilson.high, two_level.high))

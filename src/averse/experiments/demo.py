@@ -19,8 +19,9 @@ from averse.commands import Command
 from averse.environments.registry import make
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
 from averse.evaluation import Episodes, Evaluation, summarise
-from averse.evaluation.evaluator import FIRST_SEED, evaluate
+from averse.evaluation.evaluator import evaluate
 from averse.evaluation.host_play import learned
+from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import record
 from averse.evaluation.tables import summary_table
 from averse.experiments.drivers import drive, driver

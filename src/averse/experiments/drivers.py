@@ -21,8 +21,9 @@ from averse.environments.registry import make
 from averse.environments.sumo.environment import require_simulator
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
-from averse.evaluation.evaluator import FIRST_SEED, episode_table, label_of
+from averse.evaluation.episodes import label_of
 from averse.evaluation.host_play import play_host, scripted
+from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.tables import summary_table
 from averse.files import new_folder, write_text
 from averse.progress import progress_bar
@@ -173,7 +174,7 @@ def drive(
         played = play_host(
             vector, scripted(policy), seeds, horizon=environment.horizon, gamma=1.0, on_progress=on_progress
         )
-    return episode_table(played, {}, environment.metrics)
+    return played.table(environment.metrics)
 
 
 COMMAND = Command(DriversArguments, run)
