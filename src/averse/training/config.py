@@ -1,6 +1,5 @@
 """What a training run is: everything needed to run it again, as JSON."""
 
-import dataclasses
 import itertools
 import json
 import math
@@ -15,7 +14,8 @@ from averse import environments, learners
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
 from averse.learners.contract import Learner
-from averse.learners.parts.measure import MeasureNumbers, measure_fields, risk_measure, with_numbers
+from averse.learners.parts.measure import NUMBERS, measure_fields
+from averse.risk import parse
 from averse.settings import Count, Whole, check_value, field_names, hints_of, is_sequence, settings
 from averse.version import __version__
 
@@ -78,7 +78,7 @@ class TrainingConfig:
                 allowed = ", ".join(sorted(learner.sweepable)) or "nothing"
                 raise AverseError(f"cannot sweep {name!r} of {self.method}; allowed: {allowed}")
             for value in values:  # each value passes the checks of a single trial
-                learners.build(self.method, _replaced(config, name, value), environment, 1)
+                learners.build(self.method, learners.with_settings(config, **{name: value}), environment, 1)
         return learner
 
     @property
@@ -164,14 +164,11 @@ def configure(
         built = environments.verified(environment)
     swept = {key: _numbers(key, value) for key, value in settings.items() if _is_sweep(preset, key, value)}
     fixed = {key: value for key, value in settings.items() if key not in swept}
-    if named:
-        fixed = {**environments.suggested_settings(built, name), **fixed}
-    else:
-        fixed = {**{field: getattr(preset, field) for field in field_names(preset)}, **fixed}
-    config = learners.preset(name, **fixed)
+    suggested = environments.suggested_settings(built, name) if named else {}
+    config = learners.with_settings(preset, **{**suggested, **fixed})
     for key, values in swept.items():
         # The configuration's own measure is that of the first trial, not one that nobody is trained with.
-        config = _replaced(config, key, values[0]) if key in field_names(MeasureNumbers) and values else config
+        config = learners.with_settings(config, **{key: values[0]}) if key not in field_names(config) else config
     where, parameters, unstorable = _specified(environment, built)
     result = TrainingConfig(
         environment=where,
@@ -216,7 +213,9 @@ def _sorted_out(
     settings: dict[str, Any], parameters: dict[str, Any], preset: Any, method: str, environment: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The method's settings, and the environment's parameters among what was given."""
-    of_method = [*field_names(preset), *(field_names(MeasureNumbers) if hasattr(preset, "measure") else [])]
+    of_method = field_names(preset)
+    if "measure" in of_method:
+        of_method += [*NUMBERS, *measure_fields(parse(settings.get("measure", preset.measure)))]
     of_environment = field_names(environments.parameters_class(environment))
     moved = {name: value for name, value in settings.items() if name not in of_method and name in of_environment}
     kept = {name: value for name, value in settings.items() if name not in moved}
@@ -240,16 +239,6 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
         raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r}")
     return tuple(float(x) for x in plain)
-
-
-def _replaced(config: Any, name: str, value: float) -> Any:
-    """A configuration with another number, its own or its measure's."""
-    if name in field_names(config):
-        return dataclasses.replace(config, **{name: value})
-    measure = risk_measure(config)
-    if name not in measure_fields(measure):
-        return config  # no such number: whoever builds the learner says so
-    return dataclasses.replace(config, measure=str(with_numbers(measure, {name: value})))
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from averse.learners.average_reward.config import AverageRewardConfig, MATRPOCon
 from averse.learners.parts.measure import measure_fields, risk_measure
 from averse.learners.parts.replay import size_in_bytes
 from averse.learners.policy_gradient.config import MAPPOConfig
-from averse.learners.value_based.config import ValueBasedConfig
+from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
 
@@ -47,7 +47,7 @@ def describe(config: TrainingConfig) -> str:
 
 
 def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environment) -> list[str]:
-    if settings.dynamic_risk:
+    if isinstance(settings, RMIXConfig):
         risk = "dynamic" if settings.fixed_alpha is None else f"cvar:{settings.fixed_alpha:g}"
     else:
         risk = _measure_text(config, settings)
