@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
@@ -23,7 +24,6 @@ from averse.learners.fixed import fixed
 from averse.progress import progress_bar
 from averse.risk import Categorical, Distribution
 from averse.settings import Count, NonNegative, Positive, Whole, check_value
-from averse.training.defaults import HOST_ENVS
 from averse.training.run import Run, load
 
 EPISODES = 1000  # per policy, by default

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from averse.commands import Command
+from averse.environments import HOST_ENVS
 from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
@@ -29,7 +30,6 @@ from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
 from averse.settings import Count, Fraction, NonNegative, settings
-from averse.training.defaults import HOST_ENVS
 from averse.training.run import read_config
 
 NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")

@@ -53,6 +53,8 @@ class TrainingConfig:
     """The environment itself where nothing can build it again; such a run cannot be stored."""
 
     def __post_init__(self) -> None:
+        for name in ("environment_parameters", "learner"):  # JSON knows lists only
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise AverseError(f"seeds must be one or more different whole numbers >= 0, not {list(self.seeds)}")
         for name, values in self.sweep.items():
@@ -239,6 +241,12 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
         raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r}")
     return tuple(float(x) for x in plain)
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _finite(value: Any) -> Any:

@@ -138,4 +138,4 @@ class Policy:
 def _with_axes(answer: Any, lead: tuple[int, ...]) -> np.ndarray:
     """[B, A, ...] with the leading axes of the question."""
     array = np.asarray(answer)
-    return array.reshape(*lead, *array.shape[2:])
+    return array.reshape((*lead, *array.shape[2:]))

@@ -78,13 +78,19 @@ class Samples(NamedTuple):
     active: jax.Array
 
 
-def mappo(config: MAPPOConfig, environment: Description, total_updates: int) -> Learner:
-    """Build the learner for an environment's sizes; `total_updates` is what the schedules are stretched over.
+def mappo(
+    config: MAPPOConfig, environment: Description, total_updates: int, algorithm: "type[MAPPO] | None" = None
+) -> Learner:
+    """Build the learner for an environment's sizes.
+
+    Args:
+      total_updates: what the schedules are stretched over.
+      algorithm: a class derived from `MAPPO` that does something else in one of its functions.
 
     Raises AverseError for settings that do not fit the environment.
     """
     validate(config, environment)
-    parts = MAPPO.of(config, environment, total_updates)
+    parts = (algorithm or MAPPO).of(config, environment, total_updates)
     discrete = isinstance(environment.action_space, Discrete)
     return Learner(
         init=parts.init,

@@ -1,0 +1,126 @@
+"""From what a user gives to a checked configuration: settings, parameters, sweeps, objects instead of names."""
+
+import numpy as np
+import pytest
+
+import averse
+from averse.environments.corridor import Corridor
+from averse.errors import AverseError
+from averse.learners import MAPPOConfig
+from averse.risk import CVaR
+from averse.training import configure
+from averse.training.config import TrainingConfig
+
+
+def test_a_critic_means_the_same_in_the_twin_and_in_the_simulator():
+    """Or a policy that moves across would begin with a new critic."""
+    scales = {configure(name, "mappo").learner["value_scale"] for name in ("intersection", "sumo-intersection")}
+    assert len(scales) == 1
+
+
+def test_settings_that_suit_the_environment_come_after_the_users():
+    assert configure("intersection", "rqe-mappo").learner["num_envs"] == 256
+    assert configure("intersection", "rqe-mappo", num_envs=8).learner["num_envs"] == 8
+    assert configure("intersection", "qmix").learner["num_envs"] == averse.learners.preset("qmix").num_envs
+
+
+def test_parameters_of_the_environment_may_stand_among_the_settings():
+    config = configure("risky-cartpole", "ppo", level="low", horizon=30, hidden=[8, 8])
+    assert config.environment_parameters["level"] == "low"
+    assert config.environment_parameters["horizon"] == 30
+    assert config.learner["hidden"] == (8, 8)
+
+
+@pytest.mark.parametrize("values", [[1.0, 3.0], (1.0, 3.0), np.array([1.0, 3.0]), np.array([1, 3])])
+def test_any_sequence_for_a_number_is_a_sweep(values):
+    config = configure("corridor", "rqe-mappo", tau=values, seeds=2)
+    assert config.sweep == {"tau": (1.0, 3.0)}
+    assert config.learner["measure"] == "entropic:1"
+    assert config.trials[2] == {"seed": 0, "tau": 3.0}
+
+
+def test_a_sequence_for_a_sequence_is_a_setting():
+    config = configure("corridor", "rqe-mappo", hidden=[32, 32], support=[-20.0, 20.0], learning_rate=[1e-3, 1e-4])
+    assert config.learner["hidden"] == (32, 32)
+    assert config.learner["support"] == (-20.0, 20.0)
+    assert config.sweep == {"learning_rate": (1e-3, 1e-4)}
+
+
+def test_the_measure_is_said_once():
+    assert configure("corridor", "rqe-mappo", tau=3).learner["measure"] == "entropic:3"
+    assert configure("corridor", "c51-cvar-mappo", measure=CVaR(0.2)).learner["measure"] == "cvar:0.2"
+    assert "tau" not in configure("corridor", "rqe-mappo", tau=3).learner
+    with pytest.raises(AverseError, match="contradict"):
+        configure("corridor", "rqe-mappo", measure="entropic:2", tau=3)
+
+
+def test_objects_stand_for_names():
+    by_object = configure(Corridor(length=5), MAPPOConfig(clip=0.1))
+    assert (by_object.environment, by_object.method) == ("corridor", "mappo")
+    assert by_object.environment_parameters["length"] == 5
+    assert by_object.learner["clip"] == 0.1
+    assert by_object.build_environment() == Corridor(length=5)
+
+
+def test_what_cannot_be_built_again_cannot_be_stored(tmp_path):
+    class Hidden(Corridor):
+        """Nobody can import it from here."""
+
+    small = {"num_envs": 4, "rollout_steps": 16, "minibatches": 1, "epochs": 1, "hidden": (4,)}
+    run = averse.train(Hidden(), "ppo", steps=64, **small)
+    assert isinstance(run.environment, Hidden)
+    with pytest.raises(AverseError, match="register"):
+        averse.train(Hidden(), "ppo", steps=64, out=tmp_path / "run", **small)
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_reads_what_it_writes():
+    config = configure("corridor", "rqe-mappo", tau=[3.0, float("inf")], hidden=(8,), seeds=[4, 2])
+    assert TrainingConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 0}, "steps must be a whole number >= 1, not 0"),
+        ({"steps": float("nan")}, "steps must be a whole number >= 1, not nan"),
+        ({"steps": "many"}, "steps must be a whole number >= 1, not 'many'"),
+        ({"seeds": 0}, "seeds must be a whole number >= 1, not 0"),
+        ({"seeds": [1, 1]}, "different"),
+        ({"seeds": [-1]}, "seeds must be a sequence, each of it a whole number >= 0"),
+        ({"tau": [1.0, 0.0]}, "tau must be"),
+        ({"tau": [1.0, 1.0]}, "different numbers"),
+        ({"tau": []}, "a sweep over tau needs one or more numbers"),
+        ({"tau": ["a"]}, "a sweep over tau needs one or more numbers"),
+        ({"gamma": [0.9, 0.99]}, "cannot sweep 'gamma' of rqe-mappo; allowed: epsilon, learning_rate, tau"),
+        ({"critic": ["scalar", "dual"]}, "a sweep over critic needs one or more numbers"),
+        ({"checkpoints": 0}, "checkpoints must be a whole number >= 1, not 0"),
+        ({"seeds_as": "vmpa"}, "did you mean vmap"),
+        ({"lenth": 3}, "unknown setting of rqe-mappo or parameter of corridor 'lenth'; did you mean length"),
+        ({"length": 0}, "length must be a whole number >= 1, not 0"),
+        ({"length": 5, "environment_parameters": {"length": 5}}, "given twice"),
+        ({"alpha": 0.1}, "alpha does not belong to the measure"),
+        ({"measure": 3}, "a risk measure is a text such as cvar:0.1"),
+        ({"hidden": [8, 0]}, "hidden must be a sequence, each of it a whole number >= 1"),
+    ],
+)
+def test_bad_configurations_are_one_line(arguments, words):
+    with pytest.raises(AverseError, match=words.replace("[", r"\[")) as caught:
+        configure("corridor", "rqe-mappo", **{"steps": 64, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "method", "words"),
+    [
+        ("corridr", "ppo", "did you mean corridor"),
+        ("corridor", "mapo", "did you mean mappo"),
+        (Corridor, "ppo", "Corridor is a class, not an environment"),
+        (3, "ppo", "is no environment"),
+        ("corridor", 3, "no method has settings of the class int"),
+        ("nowhere:Nothing", "ppo", "cannot be imported"),
+    ],
+)
+def test_what_is_no_environment_or_method(environment, method, words):
+    with pytest.raises(AverseError, match=words):
+        configure(environment, method)
