@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import averse
+from averse import DivergenceError
 from averse.environments import is_compiled
-from averse.training import DivergenceError, configure, describe, resume
+from averse.training import configure, describe, resume
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
 

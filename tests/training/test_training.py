@@ -1,6 +1,7 @@
 """Runs on disk: what is written, exact resume after a kill, divergence, and bad directories."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,10 +12,11 @@ import time
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import averse
-from averse import AverseError
-from averse.training import DivergenceError, configure
+from averse import AverseError, DivergenceError
+from averse.training.compiled import CompiledGroup
 
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (16,)}
 
@@ -51,7 +53,7 @@ def test_load_gives_the_same_policies(finished):
     assert equal(loaded.learner_states, finished.learner_states)
     observations = np.eye(10, dtype=np.float32)[:, None]
     np.testing.assert_array_equal(loaded.policy(1)(observations), finished.policy(1)(observations))
-    assert loaded.policy()(observations[0]).shape == (1,)
+    assert loaded.policy(tau=1.0, seed=0)(observations[0]).shape == (1,)
 
 
 def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
@@ -72,8 +74,8 @@ def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
 @pytest.mark.timeout(300)
 def test_kill_and_resume_is_bit_exact(tmp_path):
     """kill -9 in the middle; the resumed run ends with the parameters, metrics and keys of one never killed."""
-    settings = "--num-envs 4 --rollout-steps 16 --minibatches 2 --quiet --checkpoints 20"
-    run = "train --env risky-cartpole --method rqe-mappo --steps 12800 --seeds 2"
+    settings = "--num-envs 4 --rollout-steps 16 --minibatches 1 --epochs 1 --hidden 8 --quiet --checkpoints 20"
+    run = "train --env corridor --method rqe-mappo --steps 12800 --seeds 2"
     arguments = f"{run} {settings}".split()
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, "-m", "averse.cli", *arguments, "--out", whole], check=True)
@@ -94,11 +96,50 @@ def test_kill_and_resume_is_bit_exact(tmp_path):
     assert strip(whole) == strip(killed)
 
 
-def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    """Rewards that stop being finite after five updates, each with a checkpoint: what was learned before is there."""
+    whole, wild = tmp_path / "whole", tmp_path / "wild"
+    averse.train("corridor", "mappo", steps=64 * 5, out=whole, checkpoints=5, **SMALL)
+    advance = CompiledGroup.advance
+
+    def poisoned(group, count):
+        metrics, records = advance(group, count)
+        updates = int(group.learner_states().updates[0])
+        return ([{**row, "critic_loss": math.nan} for row in metrics] if updates > 5 else metrics), records
+
+    monkeypatch.setattr(CompiledGroup, "advance", poisoned)
+    with pytest.raises(DivergenceError, match="diverged by update 6 .*the checkpoint after update 5 is kept"):
+        averse.train("corridor", "mappo", steps=64 * 20, out=wild, checkpoints=20, **SMALL)
+    kept = averse.load(wild)
+    assert kept.updates == (5,)
+    assert not kept.finished
+
+
+def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path):
     path = tmp_path / "wild"
-    with pytest.raises(DivergenceError, match="diverged by update"):
-        averse.train("corridor", "mappo", steps=64 * 400, out=path, checkpoints=400, learning_rate=1e30, **SMALL)
-    assert (path / "config.json").exists()
+    with pytest.raises(DivergenceError, match="nothing was saved"):
+        averse.train("corridor", "mappo", steps=64 * 400, out=path, checkpoints=1, learning_rate=1e30, **SMALL)
+    assert not path.exists()
+
+
+def test_a_run_is_locked_while_it_is_trained_in(finished, tmp_path):
+    path = tmp_path / "busy"
+    shutil.copytree(finished.path, path)
+    with FileLock(path / "lock"), pytest.raises(AverseError, match="is being trained in by another process"):
+        averse.resume(path)
+    assert averse.resume(path).finished
+
+
+def test_a_run_is_overwritten_on_demand_alone_and_nothing_else_is(finished, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished.path, path)
+    assert averse.train("corridor", "mappo", steps=64, out=path, overwrite=True, **SMALL).trials == [{"seed": 0}]
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "thesis.tex").write_text("all of it")
+    with pytest.raises(AverseError, match="exists already"):
+        averse.train("corridor", "mappo", steps=64, out=other, overwrite=True, **SMALL)
+    assert (other / "thesis.tex").read_text() == "all of it"
 
 
 def test_an_existing_directory_is_not_overwritten(finished):
@@ -122,7 +163,10 @@ def damaged(finished, tmp_path, damage):
         (lambda path: (path / "config.json").unlink(), "no config.json"),
         (lambda path: (path / "config.json").write_text("{"), "damaged"),
         (lambda path: (path / "config.json").write_text('{"format": 1}'), "damaged"),
-        (lambda path: (path / "config.json").write_text('{"format": 99, "averse": "9"}'), "format is 99"),
+        (
+            lambda path: (path / "config.json").write_text('{"format": 1, "averse": "0.0"}'),
+            "format 1 .averse 0.0. .*train it again",
+        ),
         (lambda path: shutil.rmtree(path / "checkpoints"), "incomplete"),
         (lambda path: [p.unlink() for p in path.rglob("manifest.ocdbt")], "damaged"),
     ],
@@ -133,19 +177,3 @@ def test_a_bad_run_directory_gets_one_clear_line(finished, tmp_path, damage, wor
     with pytest.raises(AverseError, match=words) as caught:
         averse.load(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"steps": 0}, "steps"),
-        ({"seeds": 0}, "seeds"),
-        ({"seeds": [1, 1]}, "different"),
-        ({"tau": [1.0, 0.0]}, "tau"),
-        ({"gamma": [0.9, 0.99]}, "cannot sweep 'gamma'"),
-        ({"checkpoints": 0}, "checkpoints"),
-    ],
-)
-def test_bad_configurations(arguments, words):
-    with pytest.raises(AverseError, match=words):
-        configure("corridor", "rqe-mappo", **{"steps": 64, **SMALL, **arguments})
