@@ -105,12 +105,16 @@ def list_names(arguments: ListArguments) -> None:
 
 
 def train(arguments: TrainArguments) -> None:
-    from averse import training
+    from averse import learners, training
 
     if arguments.resume is not None:
         run = training.resume(arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
     else:
         parameters, settings = arguments.parameters, arguments.settings  # type: ignore[attr-defined]
+        numbers = dataclasses.asdict(arguments.numbers)  # type: ignore[attr-defined]
+        # What is as it would be without a flag is not said, so that --tau may say the measure's number.
+        preset = learners.preset(arguments.method, **training.default_settings(parameters, arguments.method))
+        chosen = {name: value for name, value in vars(settings).items() if value != getattr(preset, name)}
         swept = dict(_sweep(text) for text in arguments.sweep)
         config = training.configure(
             arguments.env,
@@ -121,7 +125,7 @@ def train(arguments: TrainArguments) -> None:
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
             fine_tune=arguments.fine_tune,
-            **{**dataclasses.asdict(settings), **swept},
+            **{**chosen, **numbers, **swept},
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}"
         if not arguments.quiet:
@@ -234,6 +238,11 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class _NoNumbers:
+    """In place of a measure's numbers, for methods without a measure."""
+
+
 def _with_own_settings(arguments: list[str]) -> type:
     """The train command's dataclass with the flags of the chosen environment and method."""
     from averse import environments, learners, training
@@ -244,12 +253,14 @@ def _with_own_settings(arguments: list[str]) -> type:
     chosen, _ = peek.parse_known_args(arguments)
     environment = environments.environment_class(chosen.env)
     settings = learners.preset(chosen.method, **training.default_settings(environment(), chosen.method))
+    numbers = learners.MeasureNumbers if hasattr(settings, "measure") else _NoNumbers
     flat = tyro.conf.arg(name="", prefix_name=False)
     return dataclasses.make_dataclass(
         "TrainArguments",
         [
             ("parameters", Annotated[environment, flat], dataclasses.field(default_factory=environment)),
             ("settings", Annotated[type(settings), flat], dataclasses.field(default_factory=lambda: settings)),
+            ("numbers", Annotated[numbers, flat], dataclasses.field(default_factory=numbers)),
         ],
         bases=(TrainArguments,),
         frozen=True,

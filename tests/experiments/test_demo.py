@@ -16,8 +16,8 @@ def test_trained_at_once_as_one_after_another(tmp_path):
     configs = {method: configure("risky-cartpole", method, 512, **SMALL) for method in ("ppo", "mappo")}
     runs = train_all(configs, tmp_path, at_once=2)
     for name, config in configs.items():
-        alone = run_training(config, None).learner_states.actor
-        together = runs[name].learner_states.actor
+        alone = run_training(config, None).learner_states.networks["actor"]
+        together = runs[name].learner_states.networks["actor"]
         for a, b in zip(together["params"].values(), alone["params"].values()):
             np.testing.assert_array_equal(a["kernel"], b["kernel"])
 

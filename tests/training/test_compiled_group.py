@@ -24,20 +24,22 @@ def test_runs_come_back_in_order_and_are_the_same_however_they_are_dealt_out(cou
     group.start()
     metrics, records = group.advance(2)
     states = group.learner_states()
-    actor, rates = jax.device_get((states.actor, states.learning_rate))  # before `advance` takes the memory back
+    actor, rates = jax.device_get(
+        (states.networks["actor"], states.learning_rate)
+    )  # before `advance` takes the memory back
     assert len(metrics) == len(records) == count
     np.testing.assert_allclose(rates, [run["learning_rate"] for run in runs])
     snapshot = jax.tree.map(lambda x: x.copy(), group.snapshot())
     group.advance(1)
-    after = jax.device_get(group.learner_states().actor)
+    after = jax.device_get(group.learner_states().networks["actor"])
     group.restore(snapshot)
     group.advance(1)
-    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(group.learner_states().actor)):
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(group.learner_states().networks["actor"])):
         np.testing.assert_array_equal(a, b)
     for k in {0, count - 1}:
         alone = CompiledGroup(environment, learner, [runs[k]])
         alone.start()
         own, _ = alone.advance(2)
         assert own[0]["value"] == pytest.approx(metrics[k]["value"], abs=1e-3)
-        for a, b in zip(jax.tree.leaves(alone.learner_states().actor), jax.tree.leaves(actor)):
+        for a, b in zip(jax.tree.leaves(alone.learner_states().networks["actor"]), jax.tree.leaves(actor)):
             np.testing.assert_allclose(a[0], b[k], atol=1e-3)

@@ -34,22 +34,22 @@ def same(one, other) -> bool:
 def test_each_run_begins_with_its_policy_and_fresh_optimisers(trained):
     source, run = load(trained), begin(trained)
     for index in range(2):
-        assert same(run.state(index).actor, source.state(index).actor)
-        assert same(run.state(index).critic, source.state(index).critic)
-    assert not same(run.state(0).actor, run.state(1).actor)
+        assert same(run.state(index).networks["actor"], source.state(index).networks["actor"])
+        assert same(run.state(index).networks["critic"], source.state(index).networks["critic"])
+    assert not same(run.state(0).networks["actor"], run.state(1).networks["actor"])
     assert run.updates == (1, 1)
 
 
 def test_a_critic_of_another_kind_begins_anew(trained):
     run = begin(trained, "rqe-mappo", tau=3.0)
-    assert same(run.state(1).actor, load(trained).state(1).actor)
+    assert same(run.state(1).networks["actor"], load(trained).state(1).networks["actor"])
 
 
 def test_a_critic_in_other_units_begins_anew(trained, caplog):
     run = begin(trained, value_scale=5.0)
     assert "a new one begins" in caplog.text
-    assert same(run.state(1).actor, load(trained).state(1).actor)
-    assert not same(run.state(1).critic, load(trained).state(1).critic)
+    assert same(run.state(1).networks["actor"], load(trained).state(1).networks["actor"])
+    assert not same(run.state(1).networks["critic"], load(trained).state(1).networks["critic"])
 
 
 def test_what_does_not_fit_is_one_clear_line(trained):
@@ -67,4 +67,4 @@ def test_it_resumes_and_remembers_where_it_began(trained, tmp_path):
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "config.json").write_text(config.to_json())  # killed before its first checkpoint
     resumed = averse.resume(tmp_path / "killed")
-    assert same(resumed.learner_states.actor, whole.learner_states.actor)
+    assert same(resumed.learner_states.networks["actor"], whole.learner_states.networks["actor"])

@@ -36,8 +36,8 @@ def test_interrupt_resume_and_evaluate(tmp_path, monkeypatch):
         averse.train("sumo-intersection", "rqe-mappo", out=tmp_path / "killed", **arguments)
     monkeypatch.setattr(HostGroup, "advance", advance)
     finished = resume(tmp_path / "killed")
-    assert same(finished.learner_states.actor, whole.learner_states.actor)
-    assert same(finished.learner_states.critic, whole.learner_states.critic)
+    assert same(finished.learner_states.networks["actor"], whole.learner_states.networks["actor"])
+    assert same(finished.learner_states.networks["critic"], whole.learner_states.networks["critic"])
 
     evaluation = averse.evaluate(finished, episodes=6)
     figures = evaluation.to_dict()

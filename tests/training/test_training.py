@@ -57,10 +57,15 @@ def test_load_gives_the_same_policies(finished):
 def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
     """vmap over seeds and tau changes nothing but speed: trained one after another, policies are (nearly) the same."""
     alone = averse.train("corridor", "rqe-mappo", steps=1280, seeds=2, tau=[1.0, 5.0], seeds_as="loop", **SMALL)
-    for a, b in zip(jax.tree.leaves(alone.learner_states.actor), jax.tree.leaves(finished.learner_states.actor)):
+    for a, b in zip(
+        jax.tree.leaves(alone.learner_states.networks["actor"]),
+        jax.tree.leaves(finished.learner_states.networks["actor"]),
+    ):
         np.testing.assert_allclose(a, b, atol=2e-3)
     single = averse.train("corridor", "rqe-mappo", steps=1280, seeds=[1], tau=5.0, **SMALL)
-    for a, b in zip(jax.tree.leaves(single.learner_states.actor), jax.tree.leaves(finished.state(3).actor)):
+    for a, b in zip(
+        jax.tree.leaves(single.learner_states.networks["actor"]), jax.tree.leaves(finished.state(3).networks["actor"])
+    ):
         np.testing.assert_allclose(a[0], b, atol=2e-3)
 
 

@@ -1,6 +1,40 @@
-"""How agents learn: one contract, one file per algorithm family, presets by name."""
+"""How agents learn: one contract, one folder per algorithm family, methods by name."""
 
-from averse.learners.contract import Learner, Trajectory
-from averse.learners.registry import build, learner, names, preset
+from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
+from averse.learners.contract import Learner, Method, Metrics, Trajectory
+from averse.learners.fixed import fixed
+from averse.learners.parts.measure import MeasureNumbers
+from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.registry import (
+    build,
+    learner,
+    method,
+    named_configuration,
+    names,
+    preset,
+    register,
+    with_settings,
+)
+from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 
-__all__ = ["Learner", "Trajectory", "build", "learner", "names", "preset"]
+__all__ = [
+    "Learner",
+    "MAPPOConfig",
+    "MATRPOConfig",
+    "MVIPPOConfig",
+    "MeasureNumbers",
+    "Method",
+    "Metrics",
+    "RMIXConfig",
+    "Trajectory",
+    "ValueBasedConfig",
+    "build",
+    "fixed",
+    "learner",
+    "method",
+    "named_configuration",
+    "names",
+    "preset",
+    "register",
+    "with_settings",
+]

@@ -1,9 +1,9 @@
-"""What a learner is: a handful of pure functions that know no environment and do no I/O.
+"""What a learner is: a handful of pure functions that know no environment and do no I/O; and what a method is.
 
 One training loop drives every learner under compiled and host environments alike, and `vmap` over the learner's state
 trains many seeds and risk levels at once. On-policy learners use a trajectory and forget it; replay learners keep their
-buffer inside their state and sample from it in `update`; recurrent learners memory memory from one `act` to the next
-in `extras["memory"]`.
+buffer inside their state and sample from it in `update`; recurrent learners hand their memory from one `act` to the
+next in `extras["memory"]`.
 
 Axes: T time, B environments, A agents, O observation, G global state, n actions.
 """
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from averse.environments.protocol import Description
 from averse.risk import Distribution
 
 
@@ -70,3 +71,17 @@ class Learner(NamedTuple):
     draws from, for exact planning with a learned policy; None where a learner does not offer it."""
     explores_by_noise: bool = False
     """What a policy that is not `greedy` adds is noise for training only (epsilon-greedy): evaluation leaves it out."""
+
+
+class Method(NamedTuple):
+    """A way to learn that has a name; see `averse.learners.register`."""
+
+    preset: Any
+    """Its settings: an instance of a dataclass (best made by `averse.settings.settings`, so that they are checked). It
+    has the fields `num_envs` and `rollout_steps`, the size of a batch; a field `measure`, if any, is a risk measure as
+    text."""
+    build: Callable[[Any, Description, int], Learner]
+    """`build(config, environment, total_updates) -> Learner` from complete settings of the preset's type, for an
+    environment's sizes; schedules are stretched over `total_updates`."""
+    description: str = ""
+    """One sentence for `averse list`."""

@@ -1,88 +1,139 @@
-"""Methods by name. A preset is a configuration of a learner family; `learner` builds it for an environment."""
+"""Methods by name: built-in ones, registered ones, those of installed packages, and `module:Attribute`."""
 
 import dataclasses
-import importlib
+from collections.abc import Callable
 from typing import Any
 
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
-from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
-from averse.learners.contract import Learner
-from averse.learners.policy_gradient.config import MAPPOConfig
-from averse.learners.value_based.config import ValueBasedConfig
+from averse.learners.contract import Learner, Method
+from averse.learners.parts.measure import NUMBERS, measure_fields, risk_measure, with_measure_numbers
+from averse.learners.presets import METHODS
+from averse.plugins import Registry
+from averse.settings import Count, check_value, field_names
 
-# method -> (configuration, family); a family is the function (config, environment, total_updates) -> Learner.
-_MAPPO = "averse.learners.policy_gradient.mappo:mappo"
-_MATRPO = "averse.learners.average_reward.matrpo:matrpo"
-_VALUE_BASED = "averse.learners.value_based.learner:value_based"
-_PRESETS: dict[str, tuple[Any, str]] = {
-    "ppo": (MAPPOConfig(centralised=False), _MAPPO),
-    "mappo": (MAPPOConfig(), _MAPPO),
-    "reward-shaped-mappo": (MAPPOConfig(shaping=5.0), _MAPPO),
-    "mean-variance-mappo": (
-        MAPPOConfig(critic="dual", measure="mean-variance:0.05", advantage="mean-variance"),
-        _MAPPO,
-    ),
-    "c51-cvar-mappo": (MAPPOConfig(critic="categorical", measure="cvar:0.1", advantage="influence"), _MAPPO),
-    "rqe-mappo": (MAPPOConfig(critic="categorical", measure="entropic:1", advantage="entropic"), _MAPPO),
-    "mv-matrpo": (MATRPOConfig(), _MATRPO),
-    "matrpo": (MATRPOConfig(beta=0.0), _MATRPO),
-    "mv-ippo": (MVIPPOConfig(), "averse.learners.average_reward.ippo:mv_ippo"),
-    "dqn": (ValueBasedConfig(recurrent=False, rollout_steps=16), _VALUE_BASED),
-    "c51": (ValueBasedConfig(head="categorical", num_quantiles=51, recurrent=False, rollout_steps=16), _VALUE_BASED),
-    "qr-dqn": (ValueBasedConfig(head="quantile", recurrent=False, rollout_steps=16), _VALUE_BASED),
-    "vdn": (ValueBasedConfig(mixer="sum", lam=0.6), _VALUE_BASED),
-    "qmix": (ValueBasedConfig(mixer="monotone", lam=0.6), _VALUE_BASED),
-    "rmix": (
-        ValueBasedConfig(
-            head="quantile", mixer="monotone", dynamic_risk=True, lam=0.6, num_quantiles=100, mixer_embedding=48
-        ),
-        _VALUE_BASED,
-    ),
-    "riskq": (
-        ValueBasedConfig(
-            head="quantile", mixer="quantile", measure="wang:0.75", lam=0.6, optimiser="rmsprop", learning_rate=1e-3
-        ),
-        _VALUE_BASED,
-    ),
-}
+_METHODS = Registry("method", "averse.methods", METHODS)
+
+
+def register(name: str, preset: Any, build: Callable[[Any, Description, int], Learner], description: str = "") -> None:
+    """Give a method a name: `averse.learners.register("mine", MyConfig(), build_mine, "What it is.")`.
+
+    The same name again replaces it. An installed package offers a `Method` as an entry point of the group
+    `averse.methods` instead.
+
+    Args:
+      preset: its settings, an instance of a dataclass with the fields `num_envs` and `rollout_steps`.
+      build: (config, environment, total_updates) -> Learner; see `Method`.
+      description: one sentence for `averse list`.
+
+    Raises AverseError for what is no such thing, and for the name of a built-in method.
+    """
+    _METHODS.register(name, _checked(name, Method(preset, build, description)))
 
 
 def names() -> list[str]:
-    """The methods that `learner` knows."""
-    return list(_PRESETS)
+    """The methods that have a name."""
+    return _METHODS.names()
 
 
-def preset(method: str, **overrides: Any) -> Any:
-    """The configuration of a method with some settings replaced.
+def method(name: str) -> Method:
+    """The method of that name, or what `module:Attribute` names.
 
-    Raises AverseError for an unknown method or setting, with the nearest one.
+    Raises AverseError for a name that nobody knows, with the nearest one, and for what is no `Method`.
     """
-    if method not in _PRESETS:
-        raise unknown_name("method", method, _PRESETS)
-    config = _PRESETS[method][0]
-    known = [field.name for field in dataclasses.fields(config)]
+    return _checked(name, _METHODS.find(name))
+
+
+def preset(name: str, **overrides: Any) -> Any:
+    """The settings of a method, some of them replaced; see `with_settings`."""
+    return _replaced(method(name).preset, overrides, name)
+
+
+def with_settings(config: Any, **overrides: Any) -> Any:
+    """The settings `config` with some of them replaced.
+
+    A configuration with a risk measure takes its number by name too: `tau=3.0` makes `entropic:1` into `entropic:3`.
+
+    Raises AverseError for an unknown setting, with the nearest one, and for values that are not allowed or contradict
+    each other.
+    """
+    return _replaced(config, overrides, type(config).__name__)
+
+
+def _replaced(config: Any, overrides: dict[str, Any], whose: str) -> Any:
+    known = field_names(config)
+    numbers: set[str] = set()
+    if "measure" in known:
+        numbers = set(NUMBERS) | measure_fields(risk_measure(config))
+        overrides = with_measure_numbers(overrides, config.measure, known)
     for name in overrides:
         if name not in known:
-            raise unknown_name(f"setting of {method}", name, known)
+            raise unknown_name(f"setting of {whose}", name, {*known, *numbers})
     return dataclasses.replace(config, **overrides)
 
 
-def build(method: str, config: Any, environment: Description, total_updates: int) -> Learner:
-    """The learner of a method with a complete configuration."""
-    module, function = _PRESETS[method][1].split(":")
-    return getattr(importlib.import_module(module), function)(config, environment, total_updates)
+def named_configuration(config: Any) -> tuple[str, Any]:
+    """The method of a configuration, and that configuration: the method whose preset is of the same class.
+
+    Among several that one from which the configuration differs in the fewest settings.
+
+    Raises AverseError where there is none, with a line that says how to register it.
+    """
+    nearest: dict[str, int] = {}
+    for name in names():
+        own = method(name).preset
+        if type(own) is type(config):
+            nearest[name] = sum(getattr(own, field) != getattr(config, field) for field in field_names(config))
+    if not nearest:
+        what = config if isinstance(config, type) else type(config)
+        raise AverseError(
+            f"no method has settings of the class {what.__name__}; register one with "
+            f"averse.learners.register(name, {what.__name__}(...), build)"
+        )
+    return min(nearest, key=nearest.__getitem__), config
 
 
-def learner(method: str, environment: Description, total_updates: int = 100, **overrides: Any) -> Learner:
-    """Build a learner: `learner("rqe-mappo", env, tau=3.0)`.
+def build(name: str, config: Any, environment: Description, total_updates: int) -> Learner:
+    """The learner of a method with complete settings, for an environment's sizes.
 
     Args:
       total_updates: how many updates the schedules (risk, learning rate) are stretched over.
-      overrides: settings in place of the preset's.
+
+    Raises AverseError for settings of another method, or that do not fit the environment.
+    """
+    found = method(name)
+    if type(config) is not type(found.preset):
+        raise AverseError(
+            f"the settings of {name} are of the class {type(found.preset).__name__}, not {type(config).__name__}"
+        )
+    return found.build(config, environment, check_value("total_updates", Count, total_updates))
+
+
+def learner(method: Any, environment: Description, total_updates: int = 100, **overrides: Any) -> Learner:
+    """Build a learner: `learner("rqe-mappo", env, tau=3.0)`, or `learner(MAPPOConfig(), env)`.
+
+    Args:
+      method: a name, or settings of a method.
+      total_updates: how many updates the schedules (risk, learning rate) are stretched over.
+      overrides: settings in place of the method's.
 
     Raises AverseError for unknown names and for settings that contradict each other.
     """
-    if total_updates < 1:
-        raise AverseError(f"total_updates must be at least 1, not {total_updates}")
-    return build(method, preset(method, **overrides), environment, total_updates)
+    if isinstance(method, str):
+        return build(method, preset(method, **overrides), environment, total_updates)
+    name, config = named_configuration(method)
+    return build(name, with_settings(config, **overrides), environment, total_updates)
+
+
+def _checked(name: str, found: Any) -> Method:
+    """`found`, if it is a method."""
+    if not isinstance(found, Method):
+        raise AverseError(f"{name} is no averse.learners.Method but {found!r:.60}")
+    if not dataclasses.is_dataclass(found.preset) or isinstance(found.preset, type):
+        raise AverseError(f"the preset of {name} must be an instance of a dataclass, not {found.preset!r:.60}")
+    if not callable(found.build):
+        raise AverseError(f"build of {name} must be a function (config, environment, total_updates) -> Learner")
+    for needed in ("num_envs", "rollout_steps"):
+        if needed not in field_names(found.preset):
+            raise AverseError(f"the settings of {name} need the field {needed}, the size of a batch")
+    return found

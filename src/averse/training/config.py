@@ -57,7 +57,9 @@ class TrainingConfig:
             if not values:
                 raise AverseError(f"a sweep over {name} needs at least one value")
             for value in values:  # each value passes the checks of a single run
-                learners.build(self.method, dataclasses.replace(self.learner_config(), **{name: value}), environment, 1)
+                learners.build(
+                    self.method, learners.with_settings(self.learner_config(), **{name: value}), environment, 1
+                )
         return learner
 
     @property

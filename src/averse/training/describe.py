@@ -6,9 +6,10 @@ from averse.environments import is_compiled
 from averse.environments.protocol import Box
 from averse.games import tractability_margin
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
+from averse.learners.parts.measure import risk_measure
 from averse.learners.parts.replay import size_in_bytes
-from averse.learners.policy_gradient.config import MAPPOConfig, risk_measure
-from averse.learners.value_based.config import ValueBasedConfig
+from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
 
@@ -46,7 +47,7 @@ def describe(config: TrainingConfig) -> str:
 
 
 def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environment) -> list[str]:
-    if settings.dynamic_risk:
+    if isinstance(settings, RMIXConfig):
         risk = "dynamic" if settings.fixed_alpha is None else f"cvar:{settings.fixed_alpha:g}"
     else:
         risk = str(risk_measure(settings))

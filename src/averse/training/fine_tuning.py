@@ -20,7 +20,7 @@ NETWORKS = ("actor", "critic")
 
 
 def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: TrainingConfig) -> Any:
-    """Learner states whose networks are those of `source`.
+    """Learner states whose `networks` of the names in NETWORKS are those of `source`.
 
     Args:
       fresh: learner states of some runs, leading axis [R].
@@ -39,14 +39,14 @@ def take_over(fresh: Any, states: Any, runs: list[int], source: Run, config: Tra
         )
     chosen = jnp.array([run if available > 1 else 0 for run in runs])
     for name in NETWORKS:
-        old, new = getattr(states, name, None), getattr(fresh, name, None)
+        old, new = (getattr(each, "networks", {}).get(name) for each in (states, fresh))
         if old is None or new is None:
             raise AverseError(
                 f"cannot begin with the networks of {source.config.method}: only actor-critic methods can"
             )
         same = _shapes(old) == _shapes(new)
         if same and (name == "actor" or _meaning(config) == _meaning(source.config)):
-            fresh = fresh._replace(**{name: jax.tree.map(lambda x: x[chosen], old)})
+            fresh = fresh._replace(networks={**fresh.networks, name: jax.tree.map(lambda x: x[chosen], old)})
         elif name == "actor":
             raise AverseError(
                 f"the actor of {source.path} is another network; give the same environment parameters and --hidden"

@@ -49,7 +49,7 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
     new, metrics = jax.jit(learner.update)(state, trajectory(world, learner, state))
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert int(new.updates) == 1
-    for before, after in zip(jax.tree.leaves((state.actor, state.critic)), jax.tree.leaves((new.actor, new.critic))):
+    for before, after in zip(jax.tree.leaves(state.networks), jax.tree.leaves(new.networks)):
         assert np.isfinite(after).all()
         assert not np.array_equal(before, after)
 
@@ -65,7 +65,7 @@ def test_the_scale_of_values_is_a_unit(critic):
         state = learner.init(jax.random.key(0))
         data = trajectory(world, learner, state)
         new, _ = jax.jit(learner.update)(state, data._replace(rewards=unit * data.rewards))
-        learnt.append(jax.tree.leaves((new.actor, new.critic)))
+        learnt.append(jax.tree.leaves(new.networks))
     for one, other in zip(*learnt):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -85,7 +85,7 @@ def test_a_dead_agents_data_changes_nothing():
     )
     one, _ = jax.jit(learner.update)(state, data)
     other, _ = jax.jit(learner.update)(state, garbage)
-    for a, b in zip(jax.tree.leaves((one.actor, one.critic)), jax.tree.leaves((other.actor, other.critic))):
+    for a, b in zip(jax.tree.leaves(one.networks), jax.tree.leaves(other.networks)):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -153,8 +153,8 @@ def test_swept_numbers_reach_the_measure():
         ("rqe-mappo", {"measure": "var:0.1", "advantage": "influence"}, "influence function"),
         ("mappo", {"rollout_steps": 7}, "segment_length 4 must divide"),
         ("mappo", {"minibatches": 3}, "must divide the 8 segments"),
-        ("mappo", {"epsilon": -0.1}, "must not be negative"),
-        ("mappo", {"gamma": 1.5}, r"gamma must lie in \[0, 1\]"),
+        ("mappo", {"epsilon": -0.1}, "epsilon must be a finite number >= 0"),
+        ("mappo", {"gamma": 1.5}, r"gamma must be a number in \[0, 1\]"),
         ("mean-variance-mappo", {"critic": "scalar"}, "needs critic 'dual'"),
     ],
 )

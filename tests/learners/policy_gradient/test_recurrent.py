@@ -14,7 +14,7 @@ from averse.environments.protocol import Discrete, StepResult
 from averse.evaluation.play import compiled_player
 from averse.learners.parts.action_distributions import action_distribution
 from averse.learners.parts.networks import MLP, recurrent
-from averse.learners.policy_gradient.mappo import _segments
+from averse.learners.policy_gradient.mappo import segments
 from averse.training.compiled import CompiledGroup, _rollout_step, start
 from averse.training.host import HostGroup
 from averse.training.train import resume
@@ -141,11 +141,11 @@ def test_sequences_are_evaluated_as_they_were_acted(shared):
     assert np.asarray(trajectory.memory)[0].any()
 
     network = recurrent(MLP((16, 12), 2, 0.01), 2, env.observation_size, shared=shared)
-    data = jax.tree.map(lambda x: _segments(x, length), trajectory._replace(extras={}))
-    log_prob = _segments(trajectory.extras["log_prob"], length)
+    data = jax.tree.map(lambda x: segments(x, length), trajectory._replace(extras={}))
+    log_prob = segments(trajectory.extras["log_prob"], length)
 
     def ratio(first):
-        outputs = network.unroll(state.actor, data.memory[:, 0], data.observations, first, batch_first=True)
+        outputs = network.unroll(state.networks["actor"], data.memory[:, 0], data.observations, first, batch_first=True)
         return np.exp(action_distribution(env.action_space, outputs, data.available).log_prob(data.actions) - log_prob)
 
     np.testing.assert_allclose(ratio(data.first), 1.0, atol=1e-5)

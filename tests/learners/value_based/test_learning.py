@@ -31,7 +31,7 @@ FAST = {
     [
         ("vdn", {"recurrent": False}, 7.0),
         ("qmix", {"recurrent": False}, 8.0),
-        ("rmix", {"fixed_alpha": 1.0, "num_quantiles": 32}, 8.0),
+        ("rmix", {"fixed_alpha": 1.0, "num_atoms": 32}, 8.0),
     ],
     ids=str,
 )
@@ -71,7 +71,7 @@ RISKY = {"rollout_steps": 10, "support": (-20.0, 15.0)}
         pytest.param("qr-dqn", {"measure": "cvar:0.2"}, 0.0, marks=SLOW),
         pytest.param("riskq", {"measure": "mean"}, 1.0, marks=SLOW),
         ("riskq", {}, 0.0),
-        pytest.param("rmix", {"fixed_alpha": 0.2, "num_quantiles": 20, "quantile_weight": 20.0}, 0.0, marks=SLOW),
+        pytest.param("rmix", {"fixed_alpha": 0.2, "num_atoms": 20, "quantile_weight": 20.0}, 0.0, marks=SLOW),
     ],
     ids=str,
 )
@@ -151,7 +151,7 @@ def test_rmix_raises_its_level_where_caution_cannot_be_right():
     difference, whose least error is at the means, raises the level. (It may also bend the distributions, and does, at a
     small weight of their regression.)
     """
-    settings = {**FAST, "rollout_steps": 1, "quantile_weight": 20.0, "num_quantiles": 20, "exploration_end": 1.0}
+    settings = {**FAST, "rollout_steps": 1, "quantile_weight": 20.0, "num_atoms": 20, "exploration_end": 1.0}
     environment = Corridor(length=1)
     learner = learners.learner("rmix", environment, **settings)
     group = CompiledGroup(environment, learner, [{"seed": seed} for seed in range(5)])

@@ -4,15 +4,18 @@ In the long run a team earns eta per step, with variance zeta of the reward per 
 Under the pseudo-reward f = r - beta (r - eta)^2, whose mean is J, that is an ordinary average-reward problem to first
 order (Hu, Xia, arXiv 2503.22779): advantages are those of f, from delta = f - J + V' - V, without any discount.
 
-Axes: T time, B environments.
+Axes: T time, B environments, A agents.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from averse import risk
+from averse.learners.contract import Metrics
+
+T = TypeVar("T")
 
 
 class Moments(NamedTuple):
@@ -90,3 +93,28 @@ def value_targets(values: jax.Array, advantages: jax.Array, constraint: float) -
     """
     targets = values + advantages
     return targets - constraint * targets.mean()
+
+
+def by_agent(samples: T) -> T:
+    """Arrays [T, B, A, ...] as each agent's own samples [A, T B, ...]."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0).reshape(x.shape[2], -1, *x.shape[3:]), samples)
+
+
+def objective_metrics(
+    moments: Moments, beta: jax.Array, rewards: jax.Array, values: jax.Array, advantages: jax.Array
+) -> Metrics:
+    """What an update tells of the objective and of how well the critic knows it.
+
+    Args:
+      rewards: of the team, [T, B].
+      values, advantages: [T, B] of the team or [T, B, A] of each agent.
+    """
+    return {
+        "objective": moments.objective(beta),
+        "eta": moments.eta,
+        "zeta": moments.zeta,
+        "batch_mean": rewards.mean(),
+        "batch_square": (rewards**2).mean(),
+        "value_mean": values.mean(),
+        "explained_variance": 1.0 - advantages.var() / (jnp.var(values + advantages) + 1e-8),
+    }

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from averse.environments.protocol import Description, num_available
 from averse.learners.contract import Trajectory
 
 
@@ -41,12 +42,11 @@ def sequences_of(trajectory: Trajectory, with_state: bool) -> Sequences:
     def closed(inside: jax.Array, last: jax.Array) -> jax.Array:
         return jnp.concatenate([inside, last[-1:]])
 
-    num_actions = trajectory.available.shape[-1]
     columns = Sequences(
         observations=closed(trajectory.observations, trajectory.next_observations),
         global_state=closed(trajectory.global_state, trajectory.next_global_state) if with_state else (),
         available=closed(trajectory.available, trajectory.next_available),
-        actions=trajectory.actions.astype(jnp.uint8 if num_actions < 256 else jnp.int32),
+        actions=trajectory.actions.astype(_action_type(trajectory.available.shape[-1])),
         rewards=trajectory.rewards,
         terminated=trajectory.terminated,
         truncated=trajectory.truncated,
@@ -56,6 +56,27 @@ def sequences_of(trajectory: Trajectory, with_state: bool) -> Sequences:
     )
     memory = jax.tree.map(lambda x: x[0], trajectory.memory)
     return time_major(columns)._replace(memory=memory)
+
+
+def blank_sequence(environment: Description, steps: int, memory: Any, with_state: bool) -> Sequences:
+    """One sequence of zeros, by which the buffer knows its shapes; `memory` is a blank one, [A, H] or ()."""
+    agents, num_actions = environment.num_agents, num_available(environment.action_space)
+    return Sequences(
+        observations=jnp.zeros((steps + 1, agents, environment.observation_size)),
+        global_state=jnp.zeros((steps + 1, environment.global_state_size)) if with_state else (),
+        available=jnp.zeros((steps + 1, agents, num_actions), bool),
+        actions=jnp.zeros((steps, agents), _action_type(num_actions)),
+        rewards=jnp.zeros((steps, agents)),
+        terminated=jnp.zeros((steps, agents), bool),
+        truncated=jnp.zeros(steps, bool),
+        active=jnp.zeros((steps, agents), bool),
+        first=jnp.zeros(steps, bool),
+        memory=memory,
+    )
+
+
+def _action_type(num_actions: int) -> Any:
+    return jnp.uint8 if num_actions < 256 else jnp.int32
 
 
 def time_major(sequences: Sequences) -> Sequences:

@@ -1,46 +1,141 @@
-"""Minimising a loss over a batch by a few passes of minibatch steps."""
+"""Learning from a batch: minibatch passes, the optimiser's step, PPO's clipped loss, and the means they are made of."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+
+from averse.learners.contract import Metrics
+from averse.learners.parts.action_distributions import ActionDistribution
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The mean [] of values [...], weighted by weights [...] >= 0 if given; 0 where nothing has weight.
+
+    Weights that sum to less than 1 count as if they summed to 1.
+    """
+    if weights is None:
+        return values.mean()
+    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+
+
+def normalise(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Values [...] shifted and scaled to (weighted) mean 0 and standard deviation 1."""
+    centred = values - weighted_mean(values, weights)
+    return centred / (jnp.sqrt(weighted_mean(centred**2, weights)) + 1e-8)
+
+
+def linear_schedule(progress: jax.Array, start: float, end: float, fraction: float = 1.0) -> jax.Array:
+    """From `start` to `end` in a straight line over the first `fraction` of training, then `end`; float32 [].
+
+    At its end at once where the fraction is 0. (optax has one by numbers of steps, whole and above 0.)
+
+    Args:
+      progress: float32 [], how much of training is done, in [0, 1].
+    """
+    reached = jnp.minimum(1.0, progress / fraction) if fraction else jnp.float32(1.0)
+    return start + (end - start) * reached
+
+
+def clipped(max_gradient_norm: float, directions: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`directions` of gradients that are clipped to a global norm; see `gradient_step` for the step size."""
+    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), directions)
+
+
+def adam(max_gradient_norm: float) -> optax.GradientTransformation:
+    """Adam's directions (Kingma, Ba 2015) of clipped gradients."""
+    return clipped(max_gradient_norm, optax.scale_by_adam(eps=1e-5))
+
+
+def apart(optimiser: optax.GradientTransformation, *names: str) -> optax.GradientTransformation:
+    """The optimiser for a dictionary of networks, each with a norm and a state of its own."""
+    return optax.partition(dict.fromkeys(names, optimiser), lambda networks: {name: name for name in networks})
+
+
+def gradient_step(
+    optimiser: optax.GradientTransformation,
+    gradient: Any,
+    params: Any,
+    optimiser_state: Any,
+    step_size: float | jax.Array,
+) -> tuple[Any, Any]:
+    """The parameters and the optimiser's state after one step of `step_size`, which may be traced, downhill."""
+    directions, optimiser_state = optimiser.update(gradient, optimiser_state, params)
+    return optax.apply_updates(params, optax.tree.scale(-step_size, directions)), optimiser_state
 
 
 def descend(
-    loss: Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]],
+    loss: Callable[[Any, Any], tuple[jax.Array, Metrics]],
     optimiser: optax.GradientTransformation,
     params: Any,
     optimiser_state: Any,
     data: Any,
     key: jax.Array,
     *,
-    learning_rate: jax.Array,
+    step_size: jax.Array,
     epochs: int,
     minibatches: int,
-) -> tuple[Any, Any, dict[str, jax.Array]]:
+) -> tuple[Any, Any, Metrics]:
     """Passes over the data, each in a new random order.
 
     Args:
       loss: (params, minibatch) -> (a scalar, metrics).
-      optimiser: what turns gradients into directions; `learning_rate` scales them (so that it may be traced).
       data: arrays [N, ...]; `minibatches` must divide N.
+      step_size: see `gradient_step`.
 
     Returns:
       The parameters, the optimiser's state, and the metrics' means over all steps.
     """
     size = jax.tree.leaves(data)[0].shape[0]
 
-    def step(carry, index):
-        params, optimiser_state = carry
+    def step(state, index):
+        params, optimiser_state = state
         minibatch = jax.tree.map(lambda x: x[index], data)
         gradient, metrics = jax.grad(loss, has_aux=True)(params, minibatch)
-        changes, optimiser_state = optimiser.update(gradient, optimiser_state)
-        params = jax.tree.map(lambda p, change: p - learning_rate * change, params, changes)
-        return (params, optimiser_state), metrics
+        return gradient_step(optimiser, gradient, params, optimiser_state, step_size), metrics
 
-    def epoch(carry, key):
-        return jax.lax.scan(step, carry, jax.random.permutation(key, size).reshape(minibatches, -1))
+    def epoch(state, key):
+        return jax.lax.scan(step, state, jax.random.permutation(key, size).reshape(minibatches, -1))
 
     (params, optimiser_state), metrics = jax.lax.scan(epoch, (params, optimiser_state), jax.random.split(key, epochs))
     return params, optimiser_state, {name: values.mean() for name, values in metrics.items()}
+
+
+def clipped_policy_loss(
+    choice: ActionDistribution,
+    actions: jax.Array,
+    log_prob: jax.Array,
+    advantages: jax.Array,
+    *,
+    clip: float,
+    epsilon: float | jax.Array,
+    weights: jax.Array | None = None,
+) -> tuple[jax.Array, Metrics]:
+    """PPO's loss of a policy (Schulman et al. 2017, eq. 7) less `epsilon` times its entropy, and how far it has moved.
+
+    Args:
+      choice: the policy as it is now, batch axes [...].
+      actions: what was done, [...] or [..., size].
+      log_prob: [...], log-probabilities of these actions when they were done.
+      advantages: [...].
+      clip: bound on the change of the probability ratio.
+      weights: [...] >= 0, how much each sample counts; equal by default.
+
+    Returns:
+      The loss [], and metrics: `actor_loss`, `entropy` and `approximate_kl` in nats, `clip_fraction`.
+    """
+    log_ratio = choice.log_prob(actions) - log_prob
+    ratio = jnp.exp(log_ratio)
+    bounded = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
+    gain = weighted_mean(jnp.minimum(ratio * advantages, bounded * advantages), weights)
+    entropy = weighted_mean(choice.entropy(), weights)
+    loss = -gain - epsilon * entropy
+    metrics = {
+        "actor_loss": loss,
+        "entropy": entropy,
+        "approximate_kl": weighted_mean(ratio - 1.0 - log_ratio, weights),
+        "clip_fraction": weighted_mean(jnp.abs(ratio - 1.0) > clip, weights),
+    }
+    return loss, metrics

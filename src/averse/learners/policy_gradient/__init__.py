@@ -1,1 +1,3 @@
-"""MAPPO and its presets."""
+"""MAPPO and its presets: PPO, reward shaping, mean-variance, CVaR, the entropic measure."""
+
+__all__ = ["advantages", "config", "mappo"]

@@ -5,25 +5,27 @@ from typing import NamedTuple, cast
 import jax
 
 from averse import risk
-from averse.learners.parts.critics import CategoricalCritic, Critic, DistributionalCritic, DualCritic, Transitions
+from averse.learners.contract import Metrics
+from averse.learners.parts.predictions import Categorical, Dual, Prediction, Transitions
 
 
 class Estimates(NamedTuple):
     """What one update learns from, leading axes [T, B, A]."""
 
     advantages: jax.Array  # in reward units
-    targets: jax.Array  # of the critic
-    metrics: dict[str, jax.Array]  # per sample; the update reports their means
+    targets: jax.Array  # of the critic, [T, B, A, N]
+    metrics: Metrics  # per sample; the update reports their means
 
 
 def estimate_advantages(
     name: str,
-    critic: Critic,
+    prediction: Prediction,
     measure: risk.RiskMeasure,
     raw: jax.Array,
     next_raw: jax.Array,
     transitions: Transitions,
     lam: float,
+    *,
     exponent_clip: float,
     actions: jax.Array,
     mixtures: tuple[jax.Array, jax.Array] | None,
@@ -32,29 +34,34 @@ def estimate_advantages(
 
     Args:
       name: gae, risk-value, entropic, action-value, influence or mean-variance.
-      raw, next_raw: critic outputs at the states and at the true next states, [T, B, A, outputs]; with `action-value`
-        [T, B, A, n, outputs].
+      raw, next_raw: critic outputs at the states and at the true next states, [T, B, A, K]; with `action-value`
+        [T, B, A, n, K].
       mixtures: with `action-value`, the policy's probabilities at both, [T, B, A, n] each.
     """
+    predicted, following = prediction.decode(raw), prediction.decode(next_raw)
     if name == "action-value":
         assert mixtures is not None
-        return _action_value(
-            cast(DistributionalCritic, critic), measure, raw, next_raw, transitions, lam, actions, *mixtures
-        )
-    targets = critic.targets(raw, next_raw, transitions, lam)
+        predicted, following = (prediction.mixture(*pair) for pair in zip(mixtures, (predicted, following)))
+    targets = prediction.targets(predicted, following, transitions, lam)
+    metrics = _support_metrics(prediction, following, transitions)
+    if name == "action-value":
+        # Risk over the world and the others, not over one's own mixing.
+        assert mixtures is not None
+        per_action = prediction.scores(raw, measure)
+        advantages = risk.action_value(per_action, mixtures[0], actions)
+        return Estimates(advantages, targets, metrics | {"value": (mixtures[0] * per_action).sum(-1)})
     if name == "mean-variance":
-        return _mean_variance(cast(DualCritic, critic), measure, raw, next_raw, transitions, lam, targets)
+        advantages = _mean_variance(cast(Dual, prediction), measure, predicted, following, transitions, lam)
+        return Estimates(advantages, targets, {"value": prediction.mean(predicted)})
     if name == "gae":
-        values, next_values = critic.mean(raw), critic.mean(next_raw)
+        values, next_values = prediction.mean(predicted), prediction.mean(following)
         return Estimates(risk.gae(values, next_values, *transitions, lam), targets, {"value": values})
-    distributional = cast(DistributionalCritic, critic)
-    before, after = distributional.distribution(raw), distributional.distribution(next_raw)
-    metrics = _support_metrics(critic, next_raw, transitions)
-    if name == "influence":
-        advantages = risk.influence_advantage(measure, before, distributional.target_distribution(targets))
-        return Estimates(advantages, targets, metrics | {"value": measure(before)})
-    values, next_values = measure(before), measure(after)
+    values = prediction.scores(raw, measure)
     metrics["value"] = values
+    if name == "influence":
+        before, after = prediction.distribution(predicted), prediction.target_distribution(targets)
+        return Estimates(risk.influence_advantage(measure, before, after), targets, metrics)
+    next_values = prediction.scores(next_raw, measure)
     if name == "entropic":
         advantages, clipped = risk.entropic(
             values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip
@@ -63,34 +70,27 @@ def estimate_advantages(
     return Estimates(risk.gae(values, next_values, *transitions, lam), targets, metrics)
 
 
-def _action_value(critic, measure, raw, next_raw, transitions, lam, actions, mixture, next_mixture) -> Estimates:
-    """A = rho(Z(s, a)) - sum_a pi(a|s) rho(Z(s, a)): risk over the world and the others, not over one's own mixing."""
-    next_mixed = critic.raw_of(next_mixture, next_raw)
-    targets = critic.targets(critic.raw_of(mixture, raw), next_mixed, transitions, lam)
-    per_action = measure(critic.distribution(raw))
-    advantages = risk.action_value(per_action, mixture, actions)
-    metrics = _support_metrics(critic, next_mixed, transitions)
-    return Estimates(advantages, targets, metrics | {"value": (mixture * per_action).sum(-1)})
-
-
-def _mean_variance(critic: DualCritic, measure, raw, next_raw, transitions, lam, targets) -> Estimates:
-    advantages = risk.mean_variance_advantage(
-        critic.mean(raw),
-        critic.mean(next_raw),
-        critic.second_moment(raw),
-        critic.second_moment(next_raw),
-        transitions.rewards,
-        transitions.discounts,
-        transitions.continues,
+def _mean_variance(
+    prediction: Dual,
+    measure: risk.RiskMeasure,
+    predicted: jax.Array,
+    following: jax.Array,
+    transitions: Transitions,
+    lam: float,
+) -> jax.Array:
+    return risk.mean_variance_advantage(
+        prediction.mean(predicted),
+        prediction.mean(following),
+        prediction.second_moment(predicted),
+        prediction.second_moment(following),
+        *transitions,
         lam,
-        measure.weight,
+        cast(risk.MeanVariance, measure).weight,
     )
-    return Estimates(advantages, targets, {"value": critic.mean(raw)})
 
 
-def _support_metrics(critic: Critic, next_raw: jax.Array, transitions: Transitions) -> dict[str, jax.Array]:
+def _support_metrics(prediction: Prediction, following: jax.Array, transitions: Transitions) -> Metrics:
     """The probability that the projection clamps, which tells of a support that is too narrow."""
-    if not isinstance(critic, CategoricalCritic):
+    if not isinstance(prediction, Categorical):
         return {}
-    probs = jax.nn.softmax(next_raw)
-    return {"clamped_mass": risk.clamped_mass(probs, transitions.rewards, transitions.discounts, critic.support)}
+    return {"clamped_mass": prediction.clamped_mass(following, transitions)}

@@ -4,12 +4,6 @@ import jax
 import jax.numpy as jnp
 
 
-def linear_schedule(progress: jax.Array, start: float, end: float, fraction: float) -> jax.Array:
-    """From `start` down to `end` in a straight line over the first `fraction` of training, then `end`."""
-    reached = jnp.minimum(1.0, progress / fraction) if fraction else jnp.float32(1.0)
-    return start + (end - start) * reached
-
-
 def best_available(scores: jax.Array, available: jax.Array) -> jax.Array:
     """The available action of highest score: scores float32 [..., n], available bool [..., n] -> int32 [...]."""
     return jnp.where(available, scores, -jnp.inf).argmax(-1)

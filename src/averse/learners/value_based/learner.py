@@ -1,4 +1,4 @@
-"""The value-based family: one learner, whose presets are DQN, C51, QR-DQN, VDN, QMIX, RMIX and RiskQ.
+"""The value-based family: one learner, whose presets are DQN, C51, QR-DQN, VDN, QMIX and RiskQ.
 
 One `update`: put the rollout's sequences into the replay buffer, then a few gradient steps, each on a batch of
 sequences drawn from it. A gradient step unrolls the agents' network over the sequences, lets the online network choose
@@ -9,9 +9,11 @@ Risk enters in the choice of actions: the greedy action maximises a risk measure
 in the targets. With a mixer the team's reward is the mean over agents (which is the common one where rewards are
 shared), and an agent whose episode is over contributes nothing.
 
-Axes: T time, B environments, E sequences, A agents, O observation, n actions, K raw outputs per action, N atoms.
+Axes: T time, B environments, E sequences, A agents, O observation, n actions, K raw outputs per action, N numbers of a
+prediction.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import flashbax
@@ -21,27 +23,22 @@ import optax
 
 from averse.environments.protocol import Description, Discrete
 from averse.learners.contract import Learner, Metrics, Trajectory
-from averse.learners.parts.networks import MLP, SequenceNetwork, feed_forward, recurrent
-from averse.learners.parts.replay import Sequences, continues, sequences_of, time_major, usable
-from averse.learners.parts.value_heads import CategoricalHead, Head, MeanHead, QuantileHead, quantile_weights
-from averse.learners.policy_gradient.config import measure_fields, risk_measure, with_numbers
+from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
+from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork, feed_forward, recurrent
+from averse.learners.parts.predictions import Prediction, Transitions, prediction, select
+from averse.learners.parts.replay import Sequences, blank_sequence, continues, sequences_of, time_major, usable
+from averse.learners.parts.updates import clipped, gradient_step, linear_schedule, weighted_mean
 from averse.learners.value_based.config import ValueBasedConfig, validate
-from averse.learners.value_based.exploration import best_available, epsilon_greedy, linear_schedule
+from averse.learners.value_based.exploration import best_available, epsilon_greedy
 from averse.learners.value_based.mixers import Mixer, monotone_mixer, quantile_mixer, sum_mixer
-from averse.learners.value_based.risk_level import (
-    RiskLevelPredictor,
-    expected_level,
-    level_weights,
-    risk_level_predictor,
-)
-from averse.risk import CVaR, RiskMeasure
+from averse.risk import RiskMeasure
 
 
 class ValueBasedState(NamedTuple):
     """Everything that training changes or sweeps over, replay buffer included."""
 
-    params: dict[str, Any]  # "agents", and as the method has them "mixer" and "predictor"
-    target: dict[str, Any]
+    params: Params  # by name: "agents", and as the method has them "mixer" and "predictor"
+    target: Params
     optimiser: Any
     replay: Any
     measure: RiskMeasure
@@ -51,55 +48,293 @@ class ValueBasedState(NamedTuple):
     key: jax.Array
 
 
-class Parts(NamedTuple):
-    """What a configuration is made of."""
-
-    network: SequenceNetwork
-    head: Head
-    mixer: Mixer | None
-    predictor: RiskLevelPredictor | None
-
-
 class View(NamedTuple):
     """What a network sees in a sequence of observations."""
 
     raw: jax.Array  # [T, E, A, n, K]
     scores: jax.Array  # [T, E, A, n], what the greedy choice maximises
-    weights: Any  # [T, E, A, N], RMIX: of the quantiles in the utility
-    level: Any  # [T, E, A], RMIX: mean CVaR level; both None elsewhere
+    risk: Any = ()  # what else a method makes of it
 
 
-def make_head(config: ValueBasedConfig, environment: Description) -> Head:
-    """The head of a configuration; a support comes from the environment's return bounds where not given."""
-    match config.head:
-        case "mean":
-            return MeanHead(config.value_scale)
-        case "categorical":
-            low, high = config.support or environment.return_bounds(config.gamma)
-            return CategoricalHead(jnp.linspace(low, high, config.num_quantiles))
-        case "quantile":
-            return QuantileHead(config.value_scale, config.num_quantiles, config.huber)
+class Comparison(NamedTuple):
+    """What was predicted, and what it is compared with; sequences of T steps have T + 1 views."""
+
+    now: View  # of the online network
+    then: View  # of the target network, without gradient
+    predicted: jax.Array  # [T, E, A, N], the return of the actions taken
+    following: jax.Array  # [T, E, A, N], that of the next greedy choice, by the target network
 
 
-def make_parts(config: ValueBasedConfig, environment: Description) -> Parts:
-    """The networks that a configuration calls for, sized for an environment."""
-    num_agents, state_size = environment.num_agents, environment.global_state_size
-    head = make_head(config, environment)
-    outputs = cast(Discrete, environment.action_space).num_actions * head.outputs
-    mixer = None
-    match config.mixer:
-        case "sum":
-            mixer = sum_mixer()
-        case "monotone":
-            # RMIX's agents each regress their distribution on the whole team's reward: their mean is then the team's.
-            slope = 1.0 / num_agents if config.dynamic_risk else 1.0
-            mixer = monotone_mixer(num_agents, state_size, config.mixer_embedding, config.hypernet, slope)
-        case "quantile":
-            mixer = quantile_mixer(num_agents, state_size, config.mixer_embedding)
-    predictor = None
-    if config.dynamic_risk and config.fixed_alpha is None:
-        predictor = risk_level_predictor(config.num_quantiles, config.risk_levels, config.hidden[-1])
-    return Parts(make_network(config, environment, outputs), head, mixer, predictor)
+class Errors(NamedTuple):
+    """How far predictions are off their targets, leading axes [T, E] of a team or [T, E, A] of each agent."""
+
+    losses: jax.Array
+    weight: jax.Array  # float32, 0 where a step is not to be learned from
+    value: jax.Array  # [..., N], the prediction
+    targets: jax.Array  # [..., N]
+
+
+def value_based(config: ValueBasedConfig, environment: Description, total_updates: int) -> Learner:
+    """Build the learner for an environment's sizes; `total_updates` is what the schedules are stretched over.
+
+    Raises AverseError for actions that are not discrete.
+    """
+    return ValueBased.of(config, environment, total_updates).learner()
+
+
+@dataclass(frozen=True, eq=False)
+class ValueBased:
+    """What the learner is made of, and what it does with it."""
+
+    config: ValueBasedConfig
+    environment: Description
+    num_actions: int
+    network: SequenceNetwork
+    prediction: Prediction  # of each action's return
+    total: Prediction  # what a temporal difference is taken of, where not the same
+    mixer: Mixer | None
+    measure: RiskMeasure
+    optimiser: optax.GradientTransformation
+    buffer: Any
+    total_updates: int
+
+    @classmethod
+    def of(cls, config: ValueBasedConfig, environment: Description, total_updates: int) -> "ValueBased":
+        """The parts that a configuration calls for, sized for an environment."""
+        validate(environment)
+        kind = prediction(
+            "scalar" if config.head == "mean" else config.head,
+            config.support or environment.return_bounds(config.gamma),
+            num_atoms=config.num_atoms,
+            value_scale=config.value_scale,
+            huber=config.huber,
+        )
+        num_actions = cast(Discrete, environment.action_space).num_actions
+        adam, rmsprop = optax.scale_by_adam(eps=1e-5), optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False)
+        return cls(
+            config=config,
+            environment=environment,
+            num_actions=num_actions,
+            network=make_network(config, environment, num_actions * kind.outputs),
+            prediction=kind,
+            total=kind,
+            mixer=make_mixer(config, environment),
+            measure=risk_measure(config),
+            optimiser=clipped(config.max_gradient_norm, adam if config.optimiser == "adam" else rmsprop),
+            buffer=flashbax.make_item_buffer(
+                max_length=config.buffer_size,
+                min_length=config.num_envs,
+                sample_batch_size=config.batch_size,
+                add_batches=True,
+            ),
+            total_updates=total_updates,
+        )
+
+    def learner(self) -> Learner:
+        """The functions by which training knows it."""
+        config = self.config
+        predicts = self.mixer is None and self.prediction.distributional
+        return Learner(
+            init=self.init,
+            act=self.act,
+            update=self.update,
+            predict_returns=self.predict_returns if predicts else None,
+            initial_memory=self.network.initial_memory,
+            sweepable=self.sweepable,
+            rollout_steps=config.rollout_steps,
+            num_envs=config.num_envs,
+            gamma=config.gamma,
+            explores_by_noise=True,
+        )
+
+    @property
+    def sweepable(self) -> frozenset[str]:
+        return frozenset({"learning_rate"} | measure_fields(self.measure))
+
+    @property
+    def looks_at_state(self) -> bool:
+        """Whether a mixer needs the global state."""
+        return self.config.mixer in ("monotone", "quantile")
+
+    def init(self, key: jax.Array, **swept: jax.Array) -> ValueBasedState:
+        *keys, key = jax.random.split(key, 4)
+        params = self.init_networks(*keys)
+        learning_rate = swept.pop("learning_rate", self.config.learning_rate)
+        measure = with_numbers(self.measure, swept)
+        blank = blank_sequence(
+            self.environment,
+            self.config.rollout_steps,
+            jax.tree.map(lambda x: x[0], self.network.initial_memory(1)),
+            with_state=self.looks_at_state,
+        )
+        return ValueBasedState(
+            params=params,
+            target=jax.tree.map(jnp.copy, params),
+            optimiser=self.optimiser.init(params),
+            replay=self.buffer.init(blank),
+            measure=jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), measure),
+            learning_rate=jnp.asarray(learning_rate, jnp.float32),
+            updates=jnp.int32(0),
+            gradient_steps=jnp.int32(0),
+            key=key,
+        )
+
+    def init_networks(self, agents_key: jax.Array, mixer_key: jax.Array, own_key: jax.Array) -> Params:
+        """Initial parameters by network; `own_key` is for what else a method has."""
+        agents = {"agents": self.network.init(agents_key)}
+        return agents if self.mixer is None else agents | {"mixer": self.mixer.init(mixer_key)}
+
+    def act(self, state: ValueBasedState, observations, available, key, memory: Memory = (), greedy: bool = False):
+        view, memory = self.look_once(state.params, state.measure, observations, memory)
+        scores = view.scores[0]
+        if greedy:
+            actions = best_available(scores, available)
+        else:
+            actions = epsilon_greedy(key, scores, available, self.exploration(state.updates))
+        return actions, {"memory": memory}
+
+    def exploration(self, updates: jax.Array) -> jax.Array:
+        """The probability of a random action."""
+        config = self.config
+        return linear_schedule(
+            updates / self.total_updates, config.exploration_start, config.exploration_end, config.exploration_fraction
+        )
+
+    def predict_returns(self, state: ValueBasedState, observations, global_state, available, memory: Memory = ()):
+        view, _ = self.look_once(state.params, state.measure, observations, memory)
+        raw = select(view.raw[0], best_available(view.scores[0], available))
+        return self.prediction.distribution(self.prediction.decode(raw))
+
+    def look_once(
+        self, params: Params, measure: RiskMeasure, observations: jax.Array, memory: Memory
+    ) -> tuple[View, Memory]:
+        """The view of a single step [E, A, O], as a sequence of one, and the memory after it."""
+        outputs, after = self.network.step(params["agents"], memory, observations)
+        nowhere = jnp.zeros((1, observations.shape[0]), bool)
+        return self.view(params, measure, outputs[None], memory, nowhere), after
+
+    def look(
+        self, params: Params, measure: RiskMeasure, observations: jax.Array, memory: Memory, first: jax.Array
+    ) -> View:
+        """The view of observations [T, E, A, O], with the memory before them; episodes begin where `first` [T, E]."""
+        outputs = self.network.unroll(params["agents"], memory, observations, first)
+        return self.view(params, measure, outputs, memory, first)
+
+    def view(self, params: Params, measure: RiskMeasure, outputs: jax.Array, memory: Memory, first: jax.Array) -> View:
+        """What the network's outputs [T, E, A, n K] mean."""
+        raw = self.per_action(outputs)
+        return View(raw, self.prediction.scores(raw, measure))
+
+    def per_action(self, outputs: jax.Array) -> jax.Array:
+        """[..., n K] to [..., n, K]."""
+        return outputs.reshape(*outputs.shape[:-1], self.num_actions, self.prediction.outputs)
+
+    def update(self, state: ValueBasedState, trajectory: Trajectory) -> tuple[ValueBasedState, Metrics]:
+        config = self.config
+        replay = self.buffer.add(state.replay, sequences_of(trajectory, self.looks_at_state))
+        fall = linear_schedule(state.updates / self.total_updates, 1.0, config.final_learning_rate)
+        step_size = state.learning_rate * fall
+
+        def step(networks, key: jax.Array):
+            params, target, optimiser_state, steps = networks
+            batch = time_major(self.buffer.sample(replay, key).experience)
+            gradient, metrics = jax.grad(self.loss, has_aux=True)(params, target, state.measure, batch)
+            params, optimiser_state = gradient_step(self.optimiser, gradient, params, optimiser_state, step_size)
+            steps += 1
+            target = optax.incremental_update(params, target, self.target_rate(steps))
+            return (params, target, optimiser_state, steps), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
+
+        key, sample_key = jax.random.split(state.key)
+        networks = (state.params, state.target, state.optimiser, state.gradient_steps)
+        networks, metrics = jax.lax.scan(step, networks, jax.random.split(sample_key, config.gradient_steps))
+        params, target, optimiser_state, steps = networks
+        filled = jnp.where(replay.is_full, config.buffer_size, replay.current_index)
+        metrics = {name: values.mean() for name, values in metrics.items()}
+        metrics |= {"exploration": self.exploration(state.updates), "buffer_fill": filled / config.buffer_size}
+        state = state._replace(
+            params=params,
+            target=target,
+            optimiser=optimiser_state,
+            replay=replay,
+            updates=state.updates + 1,
+            gradient_steps=steps,
+            key=key,
+        )
+        return state, metrics
+
+    def target_rate(self, steps: jax.Array) -> float | jax.Array:
+        """How far the target network moves towards the online one after so many gradient steps."""
+        if not self.config.target_interval:
+            return self.config.target_rate
+        return (steps % self.config.target_interval == 0).astype(jnp.float32)
+
+    def loss(self, params: Params, target: Params, measure: RiskMeasure, batch: Sequences) -> tuple[jax.Array, Metrics]:
+        """The temporal-difference loss of a batch of sequences, of each agent or of the team."""
+        seen = self.compare(params, target, measure, batch)
+        if self.mixer is None:
+            errors = self.own_errors(batch, seen.predicted, seen.following)
+        else:
+            errors = self.team_errors(params, target, batch, seen.predicted, seen.following)
+        total = weighted_mean(errors.losses, errors.weight)
+        return total, {"loss": total, **self.figures(errors)}
+
+    def compare(self, params: Params, target: Params, measure: RiskMeasure, batch: Sequences) -> Comparison:
+        """Both networks' views of the batch, and their predictions for the actions taken and to be taken."""
+        first = jnp.concatenate([batch.first, jnp.zeros_like(batch.first[:1])])
+        now = self.look(params, measure, batch.observations, batch.memory, first)
+        then = jax.lax.stop_gradient(self.look(target, measure, batch.observations, batch.memory, first))
+        chooser = now if self.config.double else then
+        next_actions = best_available(chooser.scores[1:], batch.available[1:])
+        predicted = self.prediction.decode(select(now.raw[:-1], batch.actions))
+        following = self.prediction.decode(select(then.raw[1:], next_actions))
+        return Comparison(now, then, predicted, following)
+
+    def own_errors(self, batch: Sequences, predicted: jax.Array, following: jax.Array) -> Errors:
+        """Each agent's prediction against its own targets."""
+        transitions = Transitions(
+            batch.rewards, self.config.gamma * (1.0 - batch.terminated), continues(batch).astype(jnp.float32)
+        )
+        targets = jax.lax.stop_gradient(self.prediction.targets(predicted, following, transitions, self.config.lam))
+        weight = (batch.active & usable(batch)[..., None]).astype(jnp.float32)
+        return Errors(self.prediction.loss(predicted, targets), weight, predicted, targets)
+
+    def team_errors(
+        self,
+        params: Params,
+        target: Params,
+        batch: Sequences,
+        values: jax.Array,
+        following: jax.Array,
+    ) -> Errors:
+        """The mixed values [T, E, A, N] of the agents' actions against the team's targets."""
+        states = batch.global_state if self.looks_at_state else (jnp.zeros(0),) * 2
+        total = self.mixed(params["mixer"], jnp.where(batch.active[..., None], values, 0.0), states[:-1])
+        after = self.mixed(target["mixer"], jnp.where(batch.terminated[..., None], 0.0, following), states[1:])
+        over = batch.terminated.all(-1)
+        transitions = Transitions(
+            batch.rewards.mean(-1),
+            self.config.gamma * (1.0 - over),
+            (continues(batch).any(-1) & ~over).astype(jnp.float32),
+        )
+        targets = jax.lax.stop_gradient(self.total.targets(total, after, transitions, self.config.lam))
+        return Errors(self.total.loss(total, targets), usable(batch).astype(jnp.float32), total, targets)
+
+    def mixed(self, params: Params, values: jax.Array, states: Any) -> jax.Array:
+        """The team's value, mixed in units of `value_scale`.
+
+        A monotone mixer's ELU units saturate at values far below zero, where the agents learn nothing any more.
+        """
+        assert self.mixer is not None
+        return self.config.value_scale * self.mixer.apply(params, values / self.config.value_scale, states)
+
+    def figures(self, errors: Errors) -> Metrics:
+        """The mean error and the mean value, in reward units."""
+        means = self.total.mean(errors.value)
+        target_means = self.total.target_distribution(errors.targets).mean()
+        return {
+            "td_error": weighted_mean(jnp.abs(means - target_means), errors.weight),
+            "q_value": weighted_mean(means, errors.weight),
+        }
 
 
 def make_network(config: ValueBasedConfig, environment: Description, outputs: int) -> SequenceNetwork:
@@ -112,267 +347,15 @@ def make_network(config: ValueBasedConfig, environment: Description, outputs: in
     return recurrent(MLP(hidden, outputs, 0.1, jax.nn.relu), *sizes, shared=config.shared, recurrent_gain=1.0)
 
 
-def value_based(config: ValueBasedConfig, environment: Description, total_updates: int) -> Learner:
-    """Build the learner for an environment's sizes; `total_updates` is what the schedules are stretched over.
-
-    Raises AverseError for settings out of range or that contradict each other.
-    """
-    validate(config, environment)
-    fixed = config.fixed_alpha if config.dynamic_risk else None
-    target_measure = risk_measure(config) if fixed is None else CVaR(fixed)
-    parts = make_parts(config, environment)
-    network, head, mixer, predictor = parts
-    num_agents = environment.num_agents
-    num_actions = cast(Discrete, environment.action_space).num_actions
-    # What a temporal difference is taken of: RMIX's team value is a number, though its agents predict distributions.
-    total_head = MeanHead(config.value_scale) if config.dynamic_risk else head
-    looks_at_state = config.mixer in ("monotone", "quantile")
-    buffer: Any = flashbax.make_item_buffer(
-        max_length=config.buffer_size,
-        min_length=config.num_envs,
-        sample_batch_size=config.batch_size,
-        add_batches=True,
-    )
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm),
-        optax.scale_by_adam(eps=1e-5)
-        if config.optimiser == "adam"
-        else optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False),
-    )
-
-    def blank_sequence() -> Sequences:
-        """One sequence of zeros, by which the buffer knows its shapes."""
-        steps, agents = config.rollout_steps, num_agents
-        return Sequences(
-            observations=jnp.zeros((steps + 1, agents, environment.observation_size)),
-            global_state=jnp.zeros((steps + 1, environment.global_state_size)) if looks_at_state else (),
-            available=jnp.zeros((steps + 1, agents, num_actions), bool),
-            actions=jnp.zeros((steps, agents), jnp.uint8 if num_actions < 256 else jnp.int32),
-            rewards=jnp.zeros((steps, agents)),
-            terminated=jnp.zeros((steps, agents), bool),
-            truncated=jnp.zeros(steps, bool),
-            active=jnp.zeros((steps, agents), bool),
-            first=jnp.zeros(steps, bool),
-            memory=jax.tree.map(lambda x: x[0], network.initial_memory(1)),
-        )
-
-    def init(key: jax.Array, **swept: jax.Array) -> ValueBasedState:
-        agents_key, mixer_key, predictor_key, key = jax.random.split(key, 4)
-        params = {"agents": network.init(agents_key)}
-        if mixer is not None:
-            params["mixer"] = mixer.init(mixer_key)
-        if predictor is not None:
-            params["predictor"] = predictor.init(predictor_key)
-        learning_rate = swept.pop("learning_rate", config.learning_rate)
-        measure = with_numbers(target_measure, swept)
-        return ValueBasedState(
-            params=params,
-            target=jax.tree.map(jnp.copy, params),
-            optimiser=optimiser.init(params),
-            replay=buffer.init(blank_sequence()),
-            measure=jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), measure),
-            learning_rate=jnp.asarray(learning_rate, jnp.float32),
-            updates=jnp.int32(0),
-            gradient_steps=jnp.int32(0),
-            key=key,
-        )
-
-    def look(params: dict, measure: RiskMeasure, observations: jax.Array, memory: Any, first: jax.Array) -> View:
-        """observations [T, E, A, O], memory before them, where episodes begin [T, E]."""
-        return view_of(params, measure, network.unroll(params["agents"], memory, observations, first), memory, first)
-
-    def look_once(params: dict, measure: RiskMeasure, observations: jax.Array, memory: Any) -> tuple[View, Any]:
-        """A single step [E, A, O] as a sequence of one, and the memory after it."""
-        outputs, after = network.step(params["agents"], memory, observations)
-        nowhere = jnp.zeros((1, observations.shape[0]), bool)
-        return view_of(params, measure, outputs[None], memory, nowhere), after
-
-    def view_of(params: dict, measure: RiskMeasure, outputs: jax.Array, memory: Any, first: jax.Array) -> View:
-        raw = outputs.reshape(*outputs.shape[:-1], num_actions, head.outputs)
-        if not config.dynamic_risk:
-            return View(raw, head.scores(raw, measure), None, None)
-        quantile_head = cast(QuantileHead, head)
-        if predictor is None:
-            weights = quantile_weights(measure, config.num_quantiles)
-            weights = jnp.broadcast_to(weights, (*raw.shape[:-2], config.num_quantiles))
-            level = jnp.full(raw.shape[:-2], cast(CVaR, measure).alpha)
-        else:
-            current = quantile_head.average(raw)
-            # What was predicted one step ago is a function of the memory of one step ago.
-            before = network.recall(params["agents"], jnp.where(first[0][:, None, None], 0.0, memory))
-            blank = network.recall(params["agents"], jnp.zeros_like(memory))
-            before, blank = (
-                quantile_head.average(x.reshape(*x.shape[:-1], num_actions, head.outputs)) for x in (before, blank)
-            )
-            past = jnp.concatenate([before[None], current[:-1]])
-            past = jnp.where(first[..., None, None], blank, past)
-            probabilities = predictor.probabilities(params["predictor"], current, past)
-            weights = probabilities @ level_weights(config.risk_levels, config.num_quantiles)
-            level = expected_level(probabilities)
-        return View(raw, quantile_head.weighted(raw, weights[..., None, :]), weights, level)
-
-    def exploration(updates: jax.Array) -> jax.Array:
-        return linear_schedule(
-            updates / total_updates, config.exploration_start, config.exploration_end, config.exploration_fraction
-        )
-
-    def act(state: ValueBasedState, observations, available, key, memory=(), greedy: bool = False):
-        view, memory = look_once(state.params, state.measure, observations, memory)
-        scores = view.scores[0]
-        if greedy:
-            actions = best_available(scores, available)
-        else:
-            actions = epsilon_greedy(key, scores, available, exploration(state.updates))
-        return actions, {"memory": memory}
-
-    def predict_returns(state: ValueBasedState, observations, global_state, available, memory=()):
-        view, _ = look_once(state.params, state.measure, observations, memory)
-        return head.distribution(head.chosen(view.raw[0], best_available(view.scores[0], available)))
-
-    def mixed(params: Any, values: jax.Array, states: Any) -> jax.Array:
-        """The team's value, mixed in units of `value_scale`.
-
-        A monotone mixer's ELU units saturate at values far below zero, where the agents learn nothing any more.
-        """
-        assert mixer is not None
-        return config.value_scale * mixer.apply(params, values / config.value_scale, states)
-
-    def team_loss(params, target, batch: Sequences, now: View, then: View, predicted, following):
-        """The mixed prediction against the team's targets: (loss [T, E], weight, prediction, target)."""
-        quantiles = predicted
-        if config.dynamic_risk:
-            predicted = (predicted * now.weights[:-1]).sum(-1, keepdims=True)
-            following = (following * then.weights[1:]).sum(-1, keepdims=True)
-        states = batch.global_state if looks_at_state else (jnp.zeros(0),) * 2
-        total = mixed(params["mixer"], jnp.where(batch.active[..., None], predicted, 0.0), states[:-1])
-        total_after = mixed(target["mixer"], jnp.where(batch.terminated[..., None], 0.0, following), states[1:])
-        over = batch.terminated.all(-1)
-        targets = total_head.targets(
-            total_after,
-            batch.rewards.mean(-1),
-            config.gamma * (1.0 - over),
-            (continues(batch).any(-1) & ~over).astype(jnp.float32),
-            config.lam,
-        )
-        targets = jax.lax.stop_gradient(targets)
-        losses, weight = total_head.loss(total, targets), usable(batch).astype(jnp.float32)
-        if predictor is not None:
-            lag = jax.lax.stop_gradient(_mean((total - targets)[..., 0], weight))
-            losses += level_correction(params["mixer"], quantiles, now.weights[:-1], batch, states[:-1], lag)
-        return losses, weight, total, targets
-
-    def level_correction(mixer_params, quantiles, weights, batch: Sequences, states, lag: jax.Array) -> jax.Array:
-        """RMIX: [T, E] zeros, whose gradient takes the batch's mean error `lag` out of what the level learns from.
-
-        While values as a whole still fall (or rise) towards what they will be, the level would run to its end after
-        them, where every utility is lower (or higher): it is to tell steps apart. At the end of learning lag is 0.
-        """
-        mixer_params, quantiles = jax.lax.stop_gradient((mixer_params, quantiles))
-        utilities = jnp.where(batch.active[..., None], (quantiles * weights).sum(-1, keepdims=True), 0.0)
-        by_level = mixed(mixer_params, utilities, states)[..., 0]
-        return -lag / config.value_scale**2 * (by_level - jax.lax.stop_gradient(by_level))
-
-    def own_loss(batch: Sequences, predicted, following):
-        """Each agent's prediction against its own targets: (loss [T, E, A], weight, prediction, target)."""
-        targets = head.targets(
-            following,
-            batch.rewards,
-            config.gamma * (1.0 - batch.terminated),
-            continues(batch).astype(jnp.float32),
-            config.lam,
-        )
-        targets = jax.lax.stop_gradient(targets)
-        weight = (batch.active & usable(batch)[..., None]).astype(jnp.float32)
-        return head.loss(predicted, targets), weight, predicted, targets
-
-    def distribution_loss(batch: Sequences, predicted, following, then: View):
-        """RMIX: quantile regression of each agent's return on the lambda-return of the team's reward and its utilities.
-
-        A mean over quantiles, so that `quantile_weight` weighs it against the one error of the team's value; and as far
-        ahead as that one. Summed, and one step ahead, it holds the agents to what they predicted a moment ago, and
-        little is learned from the team.
-        """
-        utility = (following * then.weights[1:]).sum(-1, keepdims=True)
-        targets = total_head.targets(
-            utility,
-            jnp.broadcast_to(batch.rewards.mean(-1, keepdims=True), batch.rewards.shape),
-            config.gamma * (1.0 - batch.terminated),
-            continues(batch).astype(jnp.float32),
-            config.lam,
-        )
-        losses = head.loss(predicted, jax.lax.stop_gradient(targets)) / config.num_quantiles
-        return _mean(losses, (batch.active & usable(batch)[..., None]).astype(jnp.float32))
-
-    def loss(params, target, measure: RiskMeasure, batch: Sequences):
-        first = jnp.concatenate([batch.first, jnp.zeros_like(batch.first[:1])])
-        now = look(params, measure, batch.observations, batch.memory, first)
-        then = jax.lax.stop_gradient(look(target, measure, batch.observations, batch.memory, first))
-        chooser = now if config.double else then
-        next_actions = best_available(chooser.scores[1:], batch.available[1:])
-        predicted = head.chosen(now.raw[:-1], batch.actions)
-        following = head.chosen(then.raw[1:], next_actions)
-        if mixer is None:
-            losses, weight, value, targets = own_loss(batch, predicted, following)
-        else:
-            losses, weight, value, targets = team_loss(params, target, batch, now, then, predicted, following)
-        total = _mean(losses, weight)
-        means = total_head.mean(value)
-        target_means = targets @ head.support if isinstance(head, CategoricalHead) else total_head.mean(targets)
-        metrics = {
-            "td_error": _mean(jnp.abs(means - target_means), weight),
-            "q_value": _mean(means, weight),
-        }
-        if config.dynamic_risk:
-            total += config.quantile_weight * distribution_loss(batch, predicted, following, then)
-            metrics["risk_level"] = _mean(now.level[:-1], batch.active)
-        return total, {"loss": total, **metrics}
-
-    def update(state: ValueBasedState, trajectory: Trajectory) -> tuple[ValueBasedState, Metrics]:
-        replay = buffer.add(state.replay, sequences_of(trajectory, looks_at_state))
-        progress = state.updates / total_updates
-        step_size = state.learning_rate * (1.0 - (1.0 - config.final_learning_rate) * progress)
-
-        def gradient_step(networks, key: jax.Array):
-            params, target, optimiser_state, steps = networks
-            batch = time_major(buffer.sample(replay, key).experience)
-            gradient, metrics = jax.grad(loss, has_aux=True)(params, target, state.measure, batch)
-            changes, optimiser_state = optimiser.update(gradient, optimiser_state)
-            params = jax.tree.map(lambda p, c: p - step_size * c, params, changes)
-            steps += 1
-            if config.target_interval:
-                rate = (steps % config.target_interval == 0).astype(jnp.float32)
-            else:
-                rate = config.target_rate
-            target = jax.tree.map(lambda t, p: t + rate * (p - t), target, params)
-            return (params, target, optimiser_state, steps), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
-
-        key, sample_key = jax.random.split(state.key)
-        networks = (state.params, state.target, state.optimiser, state.gradient_steps)
-        networks, metrics = jax.lax.scan(gradient_step, networks, jax.random.split(sample_key, config.gradient_steps))
-        params, target, optimiser_state, steps = networks
-        filled = jnp.where(replay.is_full, config.buffer_size, replay.current_index)
-        metrics = {name: values.mean() for name, values in metrics.items()}
-        metrics |= {"exploration": exploration(state.updates), "buffer_fill": filled / config.buffer_size}
-        state = ValueBasedState(
-            params, target, optimiser_state, replay, state.measure, state.learning_rate, state.updates + 1, steps, key
-        )
-        return state, metrics
-
-    predicts = mixer is None and config.head != "mean"
-    return Learner(
-        init=init,
-        act=act,
-        update=update,
-        predict_returns=predict_returns if predicts else None,
-        initial_memory=network.initial_memory,
-        sweepable=frozenset({"learning_rate"} | (set() if config.dynamic_risk else measure_fields(target_measure))),
-        rollout_steps=config.rollout_steps,
-        num_envs=config.num_envs,
-        gamma=config.gamma,
-        explores_by_noise=True,
-    )
-
-
-def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Weighted mean; 0 where nothing has weight."""
-    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+def make_mixer(config: ValueBasedConfig, environment: Description, slope: float = 1.0) -> Mixer | None:
+    """The mixer of a configuration; for `slope` see `monotone_mixer`."""
+    sizes = environment.num_agents, environment.global_state_size
+    match config.mixer:
+        case "none":
+            return None
+        case "sum":
+            return sum_mixer()
+        case "monotone":
+            return monotone_mixer(*sizes, config.mixer_embedding, config.hypernet, slope)
+        case "quantile":
+            return quantile_mixer(*sizes, config.mixer_embedding)

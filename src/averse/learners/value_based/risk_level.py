@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.learners.parts.networks import MLP, one_network
-from averse.learners.parts.value_heads import quantile_weights
+from averse.learners.parts.predictions import quantile_weights
 from averse.risk import CVaR
 
 EMBEDDING = 16  # per level
@@ -28,10 +28,10 @@ class RiskLevelPredictor(NamedTuple):
     """`probabilities(params, current [..., N], past [..., N]) -> [..., K]`: weights of the levels 1/K, 2/K ... 1."""
 
 
-def level_weights(num_levels: int, num_quantiles: int) -> jax.Array:
+def level_weights(num_levels: int, num_atoms: int) -> jax.Array:
     """The weights [K, N] that CVaR at levels 1/K, 2/K ... 1 gives N ascending quantiles."""
     levels = jnp.arange(1, num_levels + 1) / num_levels
-    return jax.vmap(lambda alpha: quantile_weights(CVaR(alpha), num_quantiles))(levels)
+    return jax.vmap(lambda alpha: quantile_weights(CVaR(alpha), num_atoms))(levels)
 
 
 def expected_level(probabilities: jax.Array) -> jax.Array:
@@ -40,9 +40,9 @@ def expected_level(probabilities: jax.Array) -> jax.Array:
     return probabilities @ (jnp.arange(1, num_levels + 1) / num_levels)
 
 
-def risk_level_predictor(num_quantiles: int, num_levels: int, hidden: int) -> RiskLevelPredictor:
+def risk_level_predictor(num_atoms: int, num_levels: int, hidden: int) -> RiskLevelPredictor:
     """Two embeddings [K, 16] of quantiles, compared level by level by an inner product."""
-    network = one_network(MLP((hidden,), num_levels * EMBEDDING, 1.0, jax.nn.relu), num_quantiles)
+    network = one_network(MLP((hidden,), num_levels * EMBEDDING, 1.0, jax.nn.relu), num_atoms)
 
     def init(key: jax.Array) -> dict:
         current, past = jax.random.split(key)

@@ -1,0 +1,126 @@
+"""Means, schedules, the optimiser's step, minibatch passes and the clipped loss, against plain loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from averse.learners.parts.action_distributions import CategoricalActions, GaussianActions
+from averse.learners.parts.updates import (
+    adam,
+    apart,
+    clipped_policy_loss,
+    descend,
+    gradient_step,
+    linear_schedule,
+    normalise,
+    weighted_mean,
+)
+
+
+def test_weighted_means():
+    values, weights = jnp.array([1.0, 2.0, 6.0]), jnp.array([1.0, 0.0, 3.0])
+    assert float(weighted_mean(values)) == 3.0
+    assert float(weighted_mean(values, weights)) == pytest.approx(19 / 4)
+    assert float(weighted_mean(values, jnp.zeros(3))) == 0.0
+
+
+def test_normalised_values_have_mean_0_and_deviation_1():
+    values, weights = 5.0 + 3.0 * jax.random.normal(jax.random.key(0), (2, 8, 3)), jnp.ones((2, 8, 3)).at[0].set(0.0)
+    for given in (None, weights):
+        found = normalise(values, given)
+        assert float(weighted_mean(found, given)) == pytest.approx(0.0, abs=1e-5)
+        assert float(weighted_mean(found**2, given)) == pytest.approx(1.0, abs=1e-4)
+    assert (normalise(jnp.full(4, 7.0)) == 0).all()
+
+
+def test_a_schedule_is_a_straight_line_to_its_end():
+    progress = [0.0, 0.25, 0.5, 1.0]
+    found = [float(linear_schedule(jnp.float32(p), 1.0, 0.1, 0.5)) for p in progress]
+    assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    assert [float(linear_schedule(jnp.float32(p), 1.0, 0.2)) for p in progress] == pytest.approx([1.0, 0.8, 0.6, 0.2])
+    assert float(linear_schedule(jnp.float32(0.0), 1.0, 0.1, 0.0)) == pytest.approx(0.1)
+
+
+def test_a_step_goes_down_its_gradient():
+    params = {"w": jnp.array([1.0, -2.0])}
+    optimiser = optax.sgd(1.0)  # its own direction is already downhill
+    params, _ = gradient_step(optimiser, {"w": jnp.array([0.5, 0.5])}, params, optimiser.init(params), -0.1)
+    np.testing.assert_allclose(params["w"], [0.95, -2.05])
+
+
+def test_networks_are_clipped_apart():
+    """A huge gradient of one network does not shrink the step of the other: with Adam's eps, size would matter."""
+    networks = {"actor": jnp.zeros(3), "critic": jnp.zeros(3)}
+    optimiser = apart(adam(1e-5), "actor", "critic")
+    state = optimiser.init(networks)
+    small = jnp.array([1e-6, 2e-6, 0.0])
+
+    def actor_after(critic_gradient):
+        gradient = {"actor": small, "critic": critic_gradient}
+        return gradient_step(optimiser, gradient, networks, state, 1.0)[0]["actor"]
+
+    np.testing.assert_array_equal(actor_after(jnp.zeros(3)), actor_after(jnp.full(3, 1e9)))
+    assert (actor_after(jnp.zeros(3))[:2] < 0).all()
+
+
+def test_descending_is_a_loop_over_shuffled_minibatches():
+    """Adam over three passes of four minibatches, with the same permutations, one step at a time."""
+    data = {"x": jax.random.normal(jax.random.key(0), (16, 3)), "y": jax.random.normal(jax.random.key(1), (16,))}
+
+    def loss(params, batch):
+        value = ((batch["x"] @ params - batch["y"]) ** 2).mean()
+        return value, {"loss": value}
+
+    optimiser, params = adam(0.5), jnp.array([0.3, -0.2, 1.0])
+    found, _, metrics = descend(
+        loss, optimiser, params, optimiser.init(params), data, jax.random.key(2),
+        step_size=jnp.float32(0.05), epochs=3, minibatches=4,
+    )  # fmt: skip
+    state, losses = optimiser.init(params), []
+    for key in jax.random.split(jax.random.key(2), 3):
+        for index in np.asarray(jax.random.permutation(key, 16)).reshape(4, 4):
+            batch = jax.tree.map(lambda x: x[index], data)  # noqa: B023
+            (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch)
+            changes, state = optimiser.update(gradient, state)
+            params = params - 0.05 * changes
+            losses.append(float(value))
+    np.testing.assert_allclose(found, params, rtol=1e-5)
+    assert float(metrics["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_the_clipped_loss_by_hand():
+    log_probs = np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.3, 0.3, 0.4]])
+    actions, advantages, weights = np.array([1, 0, 2]), np.array([1.0, -2.0, 3.0]), np.array([1.0, 1.0, 0.0])
+    old = np.log([0.25, 0.8, 0.4])
+    loss, metrics = clipped_policy_loss(
+        CategoricalActions(jnp.asarray(log_probs, jnp.float32)), jnp.asarray(actions), jnp.asarray(old, jnp.float32),
+        jnp.asarray(advantages, jnp.float32), clip=0.2, epsilon=0.1, weights=jnp.asarray(weights, jnp.float32),
+    )  # fmt: skip
+    ratio = np.array([0.5 / 0.25, 0.6 / 0.8, 1.0])
+    gain = np.minimum(ratio * advantages, np.clip(ratio, 0.8, 1.2) * advantages)
+    np.testing.assert_allclose(gain[:2], [1.2, -1.6])
+    entropy = -(np.exp(log_probs) * log_probs).sum(-1)
+    mean = lambda x: (x * weights).sum() / 2  # noqa: E731
+    assert float(loss) == pytest.approx(-mean(gain) - 0.1 * mean(entropy), rel=1e-5)
+    assert float(metrics["actor_loss"]) == float(loss)
+    assert float(metrics["entropy"]) == pytest.approx(mean(entropy), rel=1e-5)
+    assert float(metrics["approximate_kl"]) == pytest.approx(mean(ratio - 1 - np.log(ratio)), rel=1e-4)
+    assert float(metrics["clip_fraction"]) == 1.0
+
+
+def test_the_first_step_has_the_policy_gradient():
+    """At ratio 1 the gradient of the loss is that of -advantage times log-probability, for any kind of action."""
+    actions, advantages = jnp.array([[0.3], [-1.0]]), jnp.array([2.0, -1.0])
+
+    def policy(params):
+        return GaussianActions(jnp.stack([params[:1], params[1:]]), jnp.full((2, 1), -0.5))
+
+    params = jnp.array([0.1, 0.2])
+    old = policy(params).log_prob(actions)
+    found = jax.grad(lambda p: clipped_policy_loss(policy(p), actions, old, advantages, clip=0.2, epsilon=0.0)[0])(
+        params
+    )
+    expected = jax.grad(lambda p: -(policy(p).log_prob(actions) * advantages).mean())(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
