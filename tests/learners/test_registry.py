@@ -93,8 +93,8 @@ def test_a_configuration_finds_its_method():
 def test_a_learner_from_a_configuration_is_that_of_the_name():
     config = learners.preset("rqe-mappo", tau=3.0, **SMALL)
     states = [
-        learners.learner(method, World(), 10, gamma=0.9).init(jax.random.key(0))
-        for method in (config, dataclasses.replace(config, gamma=0.5))
+        learners.learner(given, World(), 10, gamma=0.9).init(jax.random.key(0))
+        for given in (config, dataclasses.replace(config, gamma=0.5))
     ]
     named = learners.learner("rqe-mappo", World(), 10, measure=Entropic(3.0), **SMALL).init(jax.random.key(0))
     for state in states:

@@ -119,7 +119,9 @@ def learner(method: Any, environment: Description, total_updates: int = 100, **o
 
     Raises AverseError for unknown names and for settings that contradict each other.
     """
-    name, config = (method, preset(method)) if isinstance(method, str) else named_configuration(method)
+    if isinstance(method, str):
+        return build(method, preset(method, **overrides), environment, total_updates)
+    name, config = named_configuration(method)
     return build(name, with_settings(config, **overrides), environment, total_updates)
 
 
