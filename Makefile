@@ -1,14 +1,14 @@
 # Targets: demo (the main job on real SUMO, under 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test,
-# lint, bench.
+# slow (studies of minutes), lint, docs (the site, in build/site), bench, clean.
 PYTHON ?= python3
 BIN := .venv/bin
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 
-.PHONY: demo test lint bench slow clean
+.PHONY: demo test slow lint docs bench clean
 
 .venv/ready: pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[sumo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[sumo,dev,docs]'
 	touch $@
 
 demo: .venv/ready
@@ -25,6 +25,10 @@ lint: .venv/ready
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "the site: build/site/index.html"
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

@@ -35,12 +35,13 @@ _STREAM = 0xB007  # keeps the draws apart from others made with the same seed
 class Estimate:
     """A figure and its interval. `low` and `high` are NaN where no interval can be given (a sample of one)."""
 
-    value: float
+    value: float  # the figure, in units of what it is a figure of
     low: float = float("nan")
     high: float = float("nan")
 
     @property
     def has_interval(self) -> bool:
+        """Whether both ends of the interval are known."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     def to_dict(self) -> dict[str, float | None]:
@@ -49,6 +50,7 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, float | None]) -> "Estimate":
+        """The inverse of `to_dict`; what is None or missing becomes NaN."""
         return cls(*(float("nan") if fields.get(k) is None else float(fields[k]) for k in ("value", "low", "high")))  # type: ignore[arg-type]
 
     def __format__(self, spec: str) -> str:
@@ -93,10 +95,12 @@ class QuantileMean:
     """The mean of the quantile function over the levels (low, high): a trimmed mean with fractional end samples.
 
     (0, 1) is the mean, (0, alpha) the CVaR of the lower tail, (.25, .75) the interquartile mean.
+
+    Raises AverseError unless 0 <= low < high <= 1.
     """
 
-    low: float
-    high: float
+    low: float  # level in [0, 1]
+    high: float  # level in [0, 1]
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low < self.high <= 1.0:
@@ -128,12 +132,18 @@ class StandardDeviation:
 
 
 mean = QuantileMean(0.0, 1.0)
+"""The statistic "mean"."""
 interquartile_mean = QuantileMean(0.25, 0.75)
+"""The statistic "mean of the middle half": robust to a bad seed (Agarwal et al. 2021)."""
 standard_deviation = StandardDeviation()
+"""The statistic "standard deviation"."""
 
 
 def worst(alpha: float) -> QuantileMean:
-    """The statistic "mean of the worst `alpha` of the sample": CVaR of the lower tail, alpha in (0, 1]."""
+    """The statistic "mean of the worst `alpha` of the sample": CVaR of the lower tail.
+
+    Raises AverseError unless alpha is in (0, 1].
+    """
     if not 0.0 < alpha <= 1.0:
         raise AverseError(f"alpha must be in (0, 1], not {alpha}: it is the tail mass to average over")
     return QuantileMean(0.0, float(alpha))
@@ -143,12 +153,14 @@ def cvar(returns: ArrayLike, alpha: float) -> float:
     """Mean of the worst `alpha` mass of returns [n], the last sample counted by the fraction that falls in the tail.
 
     cvar([1, 2, 3, 4], .375) = (1 * 1 + .5 * 2) / 1.5. alpha = 1 is the mean; alpha <= 1/n the minimum.
+
+    Raises AverseError for a level outside (0, 1], and for a sample that is empty, has another shape or is not finite.
     """
     return worst(alpha)(returns)
 
 
 def cvar_curve(returns: ArrayLike, alphas: ArrayLike) -> np.ndarray:
-    """`cvar` at every level: returns [n], alphas [L] -> [L], non-decreasing in alpha."""
+    """`cvar` at every level: returns [n], alphas [L] -> [L], non-decreasing in alpha. Raises AverseError as it does."""
     return _CVaRCurve(alphas)(returns)
 
 
@@ -204,6 +216,8 @@ def bootstrap_interval(
 
     Says what another n episodes *of the same policy* would give; see `stratified_bootstrap_interval` for what
     training anew would give. The interval is the expanded percentile interval (see `percentile_interval`).
+
+    Raises AverseError for a sample that is empty, has another shape or is not finite, and a confidence outside (0, 1).
     """
     return stratified_bootstrap_interval([values], statistic, confidence, seed, resamples)
 
@@ -231,6 +245,9 @@ def stratified_bootstrap_interval(
     that differ much, the pooled *tail* is ruled by the worst seed, and any bootstrap of it is too narrow.
     Measured coverage of the default at nominal .95 (`tests/test_statistics.py`): mean .93-1, CVaR .1 of
     10 seeds .95-.99 unless the seeds' spread rivals that of episodes.
+
+    Raises AverseError for no sample at all, a sample that is empty, has another shape or is not finite, a confidence
+    outside (0, 1), and an unknown `resample`.
     """
     groups = [sample(values) for values in values_by_seed]
     if not groups:
@@ -250,7 +267,10 @@ def cvar_curve_intervals(
     resamples: int = RESAMPLES,
     resample: Resample = "seeds+episodes",
 ) -> dict[float, Estimate]:
-    """`cvar` at every level with the pointwise intervals of `stratified_bootstrap_interval`: {alpha: Estimate}."""
+    """`cvar` at every level with the pointwise intervals of `stratified_bootstrap_interval`: {alpha: Estimate}.
+
+    Raises AverseError as that does, and for a level outside (0, 1].
+    """
     groups = [sample(values) for values in values_by_seed]
     if not groups:
         raise AverseError("no training seed to compute a statistic of: the list of samples is empty")
@@ -278,6 +298,8 @@ def paired_difference_interval(
 
     Both are arrays [n] whose entries belong to the same episode seeds, or lists of such arrays, one per training
     seed. Pairs are drawn together, so that what both policies share (a hard episode, a training seed) cancels.
+
+    Raises AverseError for samples of different lengths, and as `stratified_bootstrap_interval` does.
     """
     firsts, seconds = _as_groups(first), _as_groups(second)
     if [len(x) for x in firsts] != [len(x) for x in seconds]:
@@ -298,7 +320,8 @@ def resample_counts(
 ) -> Iterator[np.ndarray]:
     """How often each pooled value is drawn in each resample, in chunks: int64 [r, sum(sizes)], `resamples` rows in all.
 
-    The kinds of `stratified_bootstrap_interval`. Rows sum to sum(sizes) where all sizes are equal.
+    The kinds of `stratified_bootstrap_interval`. Rows sum to sum(sizes) where all sizes are equal. Raises AverseError
+    for an unknown kind and for fewer than one resample.
     """
     if resample not in ("seeds+episodes", "seeds", "episodes"):
         raise AverseError(f'resample must be "seeds+episodes", "seeds" or "episodes", not {resample!r}')
@@ -335,7 +358,7 @@ def percentile_interval(replicates: np.ndarray, value: float, units: int, confid
     The plain percentile interval is too narrow for few units (training seeds), as the normal interval with the
     uncorrected variance is; the tail levels here are those at which the mean of normal data would get its Student
     interval: Phi(sqrt(n / (n - 1)) t_{n-1}(tail)) instead of tail (Hesterberg 2015, section 4.4). Undefined
-    replicates (NaN) are left out; one unit has no interval.
+    replicates (NaN) are left out; one unit has no interval. Raises AverseError for a confidence outside (0, 1).
     """
     if not 0.0 < confidence < 1.0:
         raise AverseError(f"confidence must be in (0, 1), not {confidence}")
@@ -363,7 +386,10 @@ def _units(sizes: Sequence[int], resample: Resample) -> int:
 
 
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Wilson's score interval of a proportion, for n independent trials; sensible at 0 and n successes too."""
+    """Wilson's score interval (1927) of a proportion, for n independent trials; sensible at 0 and n successes too.
+
+    Raises AverseError unless 0 <= successes <= n, n > 0, and the confidence is in (0, 1).
+    """
     if n <= 0 or not 0 <= successes <= n:
         raise AverseError(f"a proportion needs 0 <= successes <= n and n > 0, not {successes} of {n}")
     if not 0.0 < confidence < 1.0:
@@ -381,7 +407,7 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Est
 
 
 def sample(values: ArrayLike) -> np.ndarray:
-    """`values` as a checked float64 [n]: one axis, not empty, all finite."""
+    """`values` as a checked float64 [n]. Raises AverseError unless there is one axis, not empty, and all are finite."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1:
         raise AverseError(f"a sample must have one axis, not shape {values.shape}")

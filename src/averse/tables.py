@@ -22,7 +22,7 @@ class Table:
 
     Args:
       headings: [columns]; the first heads the names of the rows.
-      rows: [rows][columns]; all cells but the first are set to the right. An interval ("-1.2 [-1.5, -0.9]") stands
+      rows: [rows, columns]; all cells but the first are set to the right. An interval ("-1.2 [-1.5, -0.9]") stands
         below its value in a terminal.
       title: above the table.
       caption: below it.

@@ -34,6 +34,7 @@ class Box(NamedTuple):
 
 
 ActionSpace = Discrete | Box
+"""What each agent of an environment chooses from."""
 
 
 class TimeStep(NamedTuple):
@@ -84,7 +85,7 @@ class TimeStep(NamedTuple):
 class StepResult(NamedTuple):
     """What one compiled environment answers to one joint action (no batch axis, no automatic reset)."""
 
-    state: Any
+    state: Any  # after the step
     observations: jax.Array  # float32 [A, O]
     rewards: jax.Array  # float32 [A]
     costs: jax.Array  # float32 [A]
@@ -170,7 +171,7 @@ def is_average_reward(environment: Description) -> bool:
 class HostVector(Protocol):
     """A running batch of host environments. A context manager: leaving it ends every worker."""
 
-    num_envs: int
+    num_envs: int  # B
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
         """Start over for evaluation. `seeds`, uint32 [B, K]: environment b plays K episodes, one per seed, each a

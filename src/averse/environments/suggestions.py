@@ -4,7 +4,8 @@ from typing import Any
 
 from averse.environments.protocol import Description, Environment
 
-HOST_ENVS = 16  # simulator processes; several per core, so that cores stay busy while the slowest step ends
+HOST_ENVS = 16
+"""Simulator processes of a host environment; several per core, so that cores stay busy while the slowest step ends."""
 
 
 def suggested_settings(environment: Description, method: str) -> dict[str, Any]:

@@ -48,11 +48,11 @@ class Calibration:
     histogram: np.ndarray  # fraction of PIT values in each of equal bins, [bins]; calibrated: 1 / bins each
     kolmogorov_smirnov: float  # largest distance of the PIT's distribution function from the uniform one, 0..1
     cramer_von_mises: float  # integral of that distance squared; 0..1/3, calibrated about 1/(6 M)
-    quantiles: tuple[QuantileRow, ...]
+    quantiles: tuple[QuantileRow, ...]  # a row per level
     coverage: Mapping[float, float]  # central interval's nominal probability -> fraction of returns inside
     bias: float  # mean predicted minus mean realised return; positive: optimistic
     clamped_fraction: float  # of returns outside the support: below the first or above the last atom or quantile
-    states: int
+    states: int  # M, how many visited states the figures rest on
 
     def __repr__(self) -> str:
         return f"Calibration({self}, states={self.states})"
@@ -86,7 +86,19 @@ def calibrate_categorical(
     levels: Sequence[float] = LEVELS,
     bins: int = BINS,
 ) -> Calibration:
-    """Calibration of a categorical critic (C51): atoms [N] ascending, probs [M, N], realised discounted returns [M]."""
+    """Calibration of a categorical critic (C51).
+
+    Args:
+      atoms: [N], ascending, in units of reward.
+      probs: [M, N], the predicted distribution in each visited state.
+      realised: [M], the discounted returns that followed.
+      treatment: of discrete predictions; see the head of this module.
+      seed: of what is drawn at random.
+      levels: of the table of quantiles, in (0, 1).
+      bins: of the histogram.
+
+    Raises AverseError for arrays of other shapes, that are no distributions or not finite.
+    """
     support, weights, returns = _categorical(atoms, probs, realised)
     pit = categorical_pit(support, weights, returns, treatment, seed)
     pooled = _weighted_quantiles(support, weights.mean(0), levels)
@@ -105,6 +117,8 @@ def calibrate_quantiles(
     """Calibration of a quantile critic: quantiles [M, N] at the levels (2 i + 1) / 2 N, realised returns [M].
 
     `clamped_fraction` is here how often a return left the range of its state's quantiles; calibrated: 1 / N.
+
+    Raises AverseError for arrays of other shapes or that are not finite.
     """
     predicted, returns = _quantiles(quantiles, realised)
     pit = quantile_pit(predicted, returns, treatment, seed)

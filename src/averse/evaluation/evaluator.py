@@ -34,9 +34,9 @@ TRUNCATION_WEIGHT = 0.05  # discount left when a return was cut, from which on i
 class Evaluation:
     """Figures of one run: one summary (and calibration, where the critic is distributional) per swept setting."""
 
-    environment: str
-    method: str
-    episodes: Episodes
+    environment: str  # where they were played
+    method: str  # that of the run
+    episodes: Episodes  # of all policies
     summaries: Mapping[str, Summary]  # "tau=1" and so on; one entry "" where nothing is swept
     calibrations: Mapping[str, Calibration]  # none for a setting where the time limit cut every return short
 

@@ -43,9 +43,9 @@ CORRELATED = 0.2  # correlation of neighbouring batches from which a warning is 
 class Batches:
     """The batches of one policy: what every figure can be computed from again."""
 
-    training_seed: int
+    training_seed: int  # of the policy
     settings: Mapping[str, float]  # what was swept
-    beta: float
+    beta: float  # price of variance, in 1/reward
     steps: int  # of a batch
     mean: np.ndarray  # float64 [C, K], of the team's reward in each batch
     square: np.ndarray  # float64 [C, K], mean of the squared reward
@@ -100,13 +100,13 @@ class Batches:
 class LongRunSummary:
     """The figures of the policies of all training seeds of one setting, with two-level intervals (seeds, batches)."""
 
-    beta: float
-    eta: Estimate
-    zeta: Estimate
-    objective: Estimate
+    beta: float  # price of variance, in 1/reward
+    eta: Estimate  # mean reward per step
+    zeta: Estimate  # its variance per step, in squared units of reward
+    objective: Estimate  # J = eta - beta zeta
     by_seed: Mapping[int, Estimate]  # J of each training seed's policy; intervals by its batches alone
     exact: Mapping[int, MeanVarianceValue]  # of each training seed's policy by planning; empty where not known
-    metrics: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]  # by name
     steps: int  # per policy, burn-in not counted
     batches: int  # per policy
     correlation: float  # of neighbouring batches, the largest among the policies
@@ -147,8 +147,8 @@ class LongRunSummary:
 class LongRunEvaluation:
     """Figures of one run in an environment that never ends: one summary per swept setting."""
 
-    environment: str
-    method: str
+    environment: str  # where they were played
+    method: str  # that of the run
     batches: tuple[Batches, ...]  # one per policy
     summaries: Mapping[str, LongRunSummary]  # "beta=1" and so on; one entry "" where nothing is swept
 

@@ -47,7 +47,7 @@ class Played(NamedTuple):
     truncated: Any  # bool [E]
     failed: Any  # bool [E]; a worker died, the figures mean nothing
     info: dict[str, Any]  # metric -> [E], at the episode's end
-    probe: Probe
+    probe: Probe  # one moment of each episode, for the critic's calibration
 
     def table(self, metrics: Iterable[str], settings: Mapping[str, float] | None = None) -> Episodes:
         """The episodes as a table.

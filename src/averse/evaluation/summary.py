@@ -47,18 +47,18 @@ class Summary:
     only say what evaluating this policy again would give, and `warning` says so.
     """
 
-    mean: Estimate
-    std: Estimate
-    cvar_05: Estimate
+    mean: Estimate  # of the returns
+    std: Estimate  # standard deviation of the returns
+    cvar_05: Estimate  # mean of the worst 5 % of the returns
     collision_rate: Estimate | None  # None where the environment has no metric `collision`
-    length: Estimate
+    length: Estimate  # steps of an episode, mean
     cvar_curve: Mapping[float, Estimate]  # by alpha
-    metrics: Mapping[str, MetricSummary]
+    metrics: Mapping[str, MetricSummary]  # by name
     episodes: int  # completed ones
-    failed_episodes: int
-    training_seeds: int
-    confidence: float = 0.95
-    warning: str | None = field(default=None)
+    failed_episodes: int  # left out: the simulator broke off
+    training_seeds: int  # 0 where nothing was trained
+    confidence: float = 0.95  # of the intervals
+    warning: str | None = field(default=None)  # what the figures cannot tell, if anything
 
     def __repr__(self) -> str:
         of = f"episodes={self.episodes}, training_seeds={self.training_seeds}"

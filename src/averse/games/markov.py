@@ -80,14 +80,17 @@ class MarkovGame:
 
     @property
     def num_players(self) -> int:
+        """n."""
         return np.ndim(self.probabilities) - 2
 
     @property
     def num_states(self) -> int:
+        """S."""
         return np.shape(self.probabilities)[0]
 
     @property
     def num_actions(self) -> tuple[int, ...]:
+        """A_1, ..., A_n."""
         return np.shape(self.probabilities)[1:-1]
 
 

@@ -15,7 +15,7 @@ class NormalForm:
     """A game between n >= 2 players, or a batch of games of one shape.
 
     Args:
-      payoffs: one array per player, each [A_1, ..., A_n]: payoffs[i][a_1, ..., a_n] is what player i gets, in units of
+      payoffs: one array per player, each [A_1, ..., A_n]: `payoffs[i][a_1, ..., a_n]` is what player i gets, in units of
         reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading
         axis.
       name: for tables and figures.
@@ -49,6 +49,7 @@ class NormalForm:
 
     @property
     def num_players(self) -> int:
+        """n."""
         return len(self.arrays())
 
     @property
@@ -81,7 +82,7 @@ class NormalForm:
 
     @classmethod
     def stack(cls, games: Sequence["NormalForm"]) -> "NormalForm":
-        """A batch of games that have the same numbers of players and actions."""
+        """A batch of games; raises AverseError unless they have the same numbers of players and actions."""
         shapes = {game.num_actions for game in games}
         if len(shapes) != 1 or any(game.batched for game in games):
             raise AverseError(f"only single games of one shape can be stacked, not {sorted(shapes)}")

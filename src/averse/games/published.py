@@ -21,6 +21,7 @@ class PublishedGame:
     """A game as people played it.
 
     Attributes:
+      name: such as "selten-chmura-2".
       game: payoffs; the row player moves Up or Down, the column player Left or Right.
       observed: how often people chose each action, one array [2] per player.
       tau, epsilon: the authors' fit per player [2]; tau is risk tolerance (they print 1/tau).

@@ -64,7 +64,7 @@ def from_gambit(text: str, kind: str = "nfg", name: str = "") -> NormalForm:
 
 
 def to_nfg(game: NormalForm) -> str:
-    """Gambit's .nfg text (payoff version) of a single game, payoffs to 17 digits."""
+    """Gambit's .nfg text (payoff version) of a single game, payoffs to 17 digits. Raises AverseError for a batch."""
     if game.batched:
         raise AverseError("a file holds one game of the batch: game[i]")
 
@@ -79,7 +79,10 @@ def to_nfg(game: NormalForm) -> str:
 
 
 def from_openspiel(name: str) -> NormalForm:
-    """OpenSpiel's two-player matrix game of that name, such as "matrix_pd". Needs open_spiel; AverseError without."""
+    """OpenSpiel's two-player matrix game of that name, such as "matrix_pd".
+
+    Raises AverseError for an unknown name, and where open_spiel is not installed.
+    """
     try:
         import pyspiel
     except ImportError:

@@ -39,6 +39,7 @@ class Trajectory(NamedTuple):
 
 LearnerState = Any
 Metrics = dict[str, jax.Array]
+"""What an update tells of itself: name -> a number, float32 []."""
 
 
 class Learner(NamedTuple):

@@ -56,10 +56,12 @@ class FiniteMDP:
 
     @property
     def num_states(self) -> int:
+        """S."""
         return self.transition.shape[0]
 
     @property
     def num_actions(self) -> int:
+        """A."""
         return self.transition.shape[1]
 
     @property

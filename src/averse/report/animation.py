@@ -27,6 +27,8 @@ def animate(
     last frame, and the end is held for two seconds. `view` = (xmin, xmax, ymin, ymax) in m; by default 50 m around the
     middle of the road network. Cars are coloured by speed; agents have a black outline, reckless humans a magenta one
     and a warning sign; a crash is marked by a red star that stays.
+
+    Raises AverseError for another kind of file, and for a speed that players cannot show.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".mp4"):

@@ -130,6 +130,8 @@ def plot_learning_curves(
 
     The band is its pointwise 95% bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
     not reached. `lines` are levels to compare with, such as a known optimum: name -> value.
+
+    Raises AverseError for no curve at all, and for values that do not belong to the steps.
     """
     if not curves:
         raise AverseError("no learning curve to plot")
@@ -173,10 +175,11 @@ def plot_tradeoff(
 ) -> None:
     """One figure against another, a cross of 95% intervals per policy: what safety costs.
 
-    connect: groups of policies to join by a line, each in its order (a sweep of tau).
-    x, y: `mean`, `std`, `cvar_05`, `collision_rate`, `length` or a metric's name.
+    Args:
+      connect: groups of policies to join by a line, each in its order (a sweep of tau).
+      x, y: `mean`, `std`, `cvar_05`, `collision_rate`, `length` or a metric's name.
 
-    Raises AverseError for a figure that a summary does not have.
+    Raises AverseError for no summary at all, and for a figure that a summary does not have.
     """
     if not summaries:
         raise AverseError("no summary to plot")
@@ -206,7 +209,10 @@ def _estimate(summary: Summary, name: str) -> Estimate:
 
 
 def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.PathLike, title: str = "") -> None:
-    """Histograms of the PIT of realised returns: flat is calibrated, high left too optimistic, a U too narrow."""
+    """Histograms of the PIT of realised returns: flat is calibrated, high left too optimistic, a U too narrow.
+
+    Raises AverseError for no calibration at all.
+    """
     if not calibrations:
         raise AverseError("no calibration to plot")
     figure, ((axes,),) = panels(title=title)

@@ -101,6 +101,9 @@ class Categorical(Distribution):
         decides the entropic risk of a return a thousand tolerances below the others. `from_logits` keeps it.
 
     Gradients with respect to `probs` treat a probability of exactly 0 as fixed.
+
+    Raises:
+      AverseError: where there are not as many atoms as probabilities.
     """
 
     atoms: Array

@@ -27,6 +27,8 @@ class TrainingConfig:
     """A training run: one environment, one method, some seeds, and at most a sweep over the method's numbers.
 
     Every combination of a seed and swept values is one *trial*.
+
+    Raises AverseError for seeds and swept values that are none, or not different.
     """
 
     environment: str

@@ -25,15 +25,12 @@ from averse.training.trainee import Trainee
 
 @dataclass(frozen=True)
 class Run:
-    """What `averse.train` returns and `averse.load` reads: the configuration and the newest policies, one per trial.
+    """What `averse.train` returns and `averse.load` reads: the configuration and the newest policies, one per trial."""
 
-    `learner_states` has a leading axis over `trials`; `updates` says how far each has come.
-    """
-
-    config: TrainingConfig
-    path: Path | None
-    learner_states: Any
-    updates: tuple[int, ...]
+    config: TrainingConfig  # all that is needed to run it again
+    path: Path | None  # the run directory; None where nothing was stored
+    learner_states: Any  # leading axis: trials
+    updates: tuple[int, ...]  # how far each trial has come
 
     def __repr__(self) -> str:
         where = "not stored" if self.path is None else str(self.path)

@@ -36,7 +36,9 @@ class HasMeasure(Protocol):
     """A configuration with a risk measure."""
 
     @property
-    def measure(self) -> str: ...
+    def measure(self) -> str:
+        """The text that names it, such as "entropic:3"."""
+        ...
 
 
 def risk_measure(config: HasMeasure) -> RiskMeasure:

@@ -80,6 +80,9 @@ class MLP(nn.Module):
 
     Args:
       hidden: units of the hidden layers; () is a single linear layer.
+      outputs: O.
+      final_gain: gain of the last layer's orthogonal weights.
+      activation: between the layers.
     """
 
     hidden: Sequence[int]

@@ -30,7 +30,7 @@ LINEAR_IN_QUANTILES = (risk.Expectation, risk.CVaR, risk.VaR, risk.Wang, risk.CP
 class Transitions(NamedTuple):
     """What lambda-returns need of a trajectory, all float32 [T, ...]."""
 
-    rewards: jax.Array
+    rewards: jax.Array  # in units of reward
     discounts: jax.Array  # gamma, or 0 where the episode ended
     continues: jax.Array  # 0 where the trajectory breaks after the step, by an end or a truncation, else 1
 
@@ -88,8 +88,8 @@ class Scalar(NamedTuple):
     """The mean return, by squared error on lambda-returns. Knows no risk: scores are means whatever the measure."""
 
     value_scale: float = 1.0  # reward units per unit of output
-    outputs: int = 1
-    distributional: bool = False
+    outputs: int = 1  # K
+    distributional: bool = False  # see `Prediction`
 
     def decode(self, raw: jax.Array) -> jax.Array:
         return self.value_scale * raw
@@ -124,8 +124,8 @@ class Dual(NamedTuple):
 
     width: float  # reward units; that of the possible returns, by which second moments are divided in the loss
     value_scale: float = 1.0  # reward units per unit of output
-    outputs: int = 2
-    distributional: bool = False
+    outputs: int = 2  # K
+    distributional: bool = False  # see `Prediction`
 
     def decode(self, raw: jax.Array) -> jax.Array:
         mean = self.value_scale * raw[..., 0]
@@ -176,7 +176,7 @@ class Categorical(NamedTuple):
     """
 
     support: jax.Array  # float32 [N], ascending, reward units
-    distributional: bool = True
+    distributional: bool = True  # see `Prediction`
 
     @property
     def outputs(self) -> int:
@@ -222,10 +222,10 @@ class Quantile(NamedTuple):
     smooth and as positive as a softplus and several times cheaper.
     """
 
-    num_atoms: int
+    num_atoms: int  # N
     value_scale: float = 1.0  # reward units per unit of output
     huber: float = 1.0  # threshold of the Huber loss, in units of output
-    distributional: bool = True
+    distributional: bool = True  # see `Prediction`
 
     @property
     def outputs(self) -> int:
