@@ -16,17 +16,32 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 CACHED_FROM = 0.3  # s of compilation
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation(request):
-    """Quick compilation for modules that compile much and compute little; `optimised` marks the others.
+def compile_for(node) -> None:
+    """Quick compilation, or the optimised one where a test or its module is marked `optimised`.
 
     Without its optimisations XLA takes about half of the time to compile. Such programs are not written to the cache:
-    XLA crashed once in serialising one. Programs of earlier modules leave the process: each holds memory mappings, of
-    which Linux allows 65,530, and a worker with more crashes wherever it happens to compile next.
+    XLA crashed once in serialising one.
     """
-    optimised = any(mark.name == "optimised" for mark in request.node.iter_markers())
+    optimised = node.get_closest_marker("optimised") is not None
     jax.config.update("jax_disable_most_optimizations", not optimised)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM if optimised else 1e9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(request):
+    """Programs of earlier modules leave the process: each holds memory mappings, of which Linux allows 65,530.
+
+    A worker with more crashes wherever it happens to compile next.
+    """
+    compile_for(request.node)
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def compilation(request, programs):
+    """How this test compiles; see `compile_for`."""
+    compile_for(request.node)
+    yield
+    compile_for(request.node.parent)

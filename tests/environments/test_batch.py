@@ -9,8 +9,6 @@ from averse import environments
 from averse.environments.batch import reset_batch, step_batch
 from averse.environments.checks.steps import expected_arrays, num_draws, random_actions
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_ENVS = 5
 CASES = [
     ("corridor", {}),

@@ -22,8 +22,6 @@ from averse.environments import (
 from averse.environments.adapters.hosted import HostedVector
 from averse.settings import Count, settings
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class State(NamedTuple):
     place: jax.Array  # float32 [2]

@@ -7,8 +7,6 @@ import pytest
 from averse import environments
 from averse.environments import check_environment
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIMULATED = pytest.mark.skipif(find_spec("libsumo") is None, reason="needs the extra sumo")
 VARIANTS = [
     ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40}),

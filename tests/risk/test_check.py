@@ -12,8 +12,6 @@ OURS = [
     "0.5 of cvar:0.1",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("text", OURS)
 def test_our_measures_are_what_they_say(text):

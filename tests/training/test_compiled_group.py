@@ -8,8 +8,6 @@ from averse import environments, learners
 from averse.training import compiled
 from averse.training.compiled import CompiledGroup
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (8,)}
 
 

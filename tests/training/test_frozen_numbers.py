@@ -8,8 +8,6 @@ import json
 import pytest
 from frozen import CASES, FILE, RUNS, distance, measured, measured_run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 QUICK = {"mappo", "rqe", "action-value", "recurrent", "qr-dqn", "rmix", "mv-matrpo", "mv-ippo"}
 # Other processors add up in another order, and a few updates make more of it.
 TOLERANCE = 1e-4

@@ -11,8 +11,6 @@ from averse.training import configure, describe, resume
 from averse.training.compiled import CompiledGroup
 from averse.training.host import HostGroup
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = {
     "num_envs": 2, "rollout_steps": 16, "batch_size": 4, "gradient_steps": 2, "buffer_size": 20, "hidden": (16,),
     "num_atoms": 8, "hypernet": 16, "mixer_embedding": 8,

@@ -15,8 +15,8 @@ class NormalForm:
     """A game between n >= 2 players, or a batch of games of one shape.
 
     Args:
-      payoffs: one array per player, each [A_1, ..., A_n]: `payoffs[i][a_1, ..., a_n]` is what player i gets, in units of
-        reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading
+      payoffs: one array per player, each [A_1, ..., A_n]: `payoffs[i][a_1, ..., a_n]` is what player i gets, in units
+        of reward, when the players choose a_1, ..., a_n. Larger is better. With `batched`, each has one more, leading
         axis.
       name: for tables and figures.
       players, actions: labels; "player 1", ... and "1", "2", ... where not given.

@@ -19,8 +19,6 @@ from averse.learners.contract import Trajectory
 from averse.planning import improvement_bound, mean_variance
 from averse.training.compiled import CompiledGroup
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 METHODS = ("mv-matrpo", "matrpo", "mv-ippo")
 SMALL = {"num_envs": 16, "rollout_steps": 16, "hidden": (16,)}
 

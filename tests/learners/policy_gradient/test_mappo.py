@@ -54,7 +54,6 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
         assert not np.array_equal(before, after)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("critic", ["scalar", *(pytest.param(c, marks=pytest.mark.slow) for c in ("quantile", "dual"))])
 def test_the_scale_of_values_is_a_unit(critic):
     """Ten times the rewards and a scale of 10: every network learns the same."""

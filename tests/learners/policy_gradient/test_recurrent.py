@@ -19,8 +19,6 @@ from averse.training.compiled import CompiledGroup, _rollout_step, start
 from averse.training.host import HostGroup
 from averse.training.train import resume
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class RecallState(NamedTuple):
     cues: jax.Array  # int32 [2], 0 or 1

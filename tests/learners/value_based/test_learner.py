@@ -13,8 +13,6 @@ from averse.environments.protocol import Box
 from averse.learners.value_based.exploration import epsilon_greedy
 from averse.learners.value_based.learner import ValueBased
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = {
     "num_envs": 4, "rollout_steps": 6, "batch_size": 8, "gradient_steps": 2, "buffer_size": 64, "hidden": (8,),
     "num_atoms": 6, "mixer_embedding": 8, "hypernet": 8,

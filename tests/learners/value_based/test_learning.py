@@ -15,7 +15,6 @@ from averse.environments.corridor import Corridor
 from averse.learners.value_based.risk_level import expected_level, level_weights, risk_level_predictor
 from averse.training.compiled import CompiledGroup
 
-QUICK = pytest.mark.usefixtures("quick_compilation")
 SLOW = pytest.mark.slow  # 15 to 35 s of compilation each, on one core
 
 FAST = {
@@ -24,7 +23,6 @@ FAST = {
 }  # fmt: skip
 
 
-@QUICK
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("method", "settings", "returns"),
@@ -46,7 +44,6 @@ def test_the_two_step_game_separates_sums_from_monotone_mixtures(method, setting
 
 
 @SLOW
-@QUICK
 @pytest.mark.timeout(600)
 def test_recurrent_agents_remember():
     """What was shown three steps ago: everything with a GRU, no better than a guess without."""
@@ -60,7 +57,6 @@ def test_recurrent_agents_remember():
 RISKY = {"rollout_steps": 10, "support": (-20.0, 15.0)}
 
 
-@QUICK
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("method", "settings", "share"),
@@ -98,6 +94,7 @@ def test_the_corridor_separates_neutral_from_cautious(method, settings, share):
         assert np.mean(chosen) == share, (method, seed, chosen)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("seed", range(5))
 def test_the_risk_level_predictor_learns_the_level_it_needs(seed):
     """By the gradient of a squared error alone: level .9 where a return has widened, .2 where it has narrowed.
@@ -132,6 +129,7 @@ def test_the_risk_level_predictor_learns_the_level_it_needs(seed):
     assert low < 0.45
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("size", [1e-2, 1.0, 1e3])
 def test_no_risk_level_is_ever_out_of_reach(size):
     """However large returns are, each level keeps a probability through which a gradient can bring it back."""
@@ -142,7 +140,6 @@ def test_no_risk_level_is_ever_out_of_reach(size):
 
 
 @SLOW
-@QUICK
 @pytest.mark.timeout(600)
 def test_rmix_raises_its_level_where_caution_cannot_be_right():
     """One step, safe (+1) or risky (mean 1.15): no monotone mixture of CVaRs below the level .7 ranks them by mean.
@@ -163,6 +160,7 @@ def test_rmix_raises_its_level_where_caution_cannot_be_right():
     assert np.mean(late) > 0.65
 
 
+@pytest.mark.optimised
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", [pytest.param("c51", marks=SLOW), "qr-dqn"])
 def test_the_return_distribution_of_a_markov_reward_process(method):
