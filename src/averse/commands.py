@@ -39,9 +39,10 @@ def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
 
 def _in_one_line(box: str, program: str) -> str:
     """What tyro says in a box of several paragraphs: the first, and the flags that it proposes."""
-    # Where a terminal has no box-drawing characters, tyro draws with + - |.
-    lines = [line.strip("│| ") for line in box.splitlines() if not line.startswith(("╭", "╰", "+"))]
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     paragraphs = re.split(r"^[─-]{5,}$", "\n".join(lines), flags=re.MULTILINE)
+    if not box.startswith("╭"):  # a terminal without box-drawing characters, where the title is the first line
+        paragraphs = paragraphs[1:]
     message = " ".join(paragraphs[0].partition("Got errors")[0].split())
     message = re.sub(r"^Error parsing (?!-)\w+: ", "", message)
     near = [flag for line in paragraphs[1:] for flag in re.findall(r"^(--[\w-]+)", line, re.MULTILINE)]
