@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from averse.games.equilibrium import Equilibrium, Form
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm
+from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import published
-from averse.games.rqe import Equilibrium, rqe
+from averse.games.rqe import rqe
 from averse.games.tractability import tractability
 from averse.report.style import (
     FAINT,
@@ -28,9 +30,9 @@ _POINTS = 61
 def draw_map(
     game: NormalForm,
     path: str | os.PathLike,
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
 ) -> Equilibrium:
     """The probability of each player's first action over (tau, epsilon), equal for all players, on logarithmic axes.
 
