@@ -131,7 +131,7 @@ def test_conversion():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"probabilities": np.full((1, 2, 2, 1), 0.5)}, "sum to 1"),
+        ({"probabilities": np.full((1, 2, 2, 1), 0.5)}, "must sum to one"),
         ({"next_states": np.ones((1, 2, 2, 1), int)}, "next_states must be 0 to 0"),
         ({"rewards": np.zeros((3, 1, 2, 2, 1))}, "rewards must have shape"),
         ({"horizon": 0}, "horizon"),

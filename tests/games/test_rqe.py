@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from averse.errors import AverseError
-from averse.games import NormalForm, all_equilibria, best_response, published, regret, rqe
+from averse.games import NormalForm, Settings, all_equilibria, best_response, published, regret, rqe
+from averse.games.equilibrium import as_equilibrium
 
 from . import oracle
 
@@ -116,8 +117,6 @@ def test_three_players_certified_by_exact_best_responses(penalty, regulariser):
     lost = regret(game, away, *settings)
     assert lost.max() > 1e-3
     # The exact regret of a player is below its bound by weak duality, and best_response attains it.
-    from averse.games.rqe import Settings, as_equilibrium
-
     assert lost.max() <= as_equilibrium(game, Settings(*settings), away, "test").gap + 1e-12
     answer = best_response(game, away, 0, *settings)
     assert regret(game, [answer, *away[1:]], *settings)[0] < 1e-10
@@ -174,7 +173,7 @@ BAD_GAMES = [
     ([[[1, 2], [3, 4]]], "at least two players"),
     ([[[1, 2], [3, 4]]] * 3, "3 axes"),
     ([[[1, 2], [3, 4]], [[1, 2, 3], [3, 4, 5]]], "shape (2, 3)"),
-    ([[["a", "b"], ["c", "d"]]] * 2, "not numbers"),
+    ([[["a", "b"], ["c", "d"]]] * 2, "nor of anything else"),
 ]
 
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.games.equilibrium import Equilibrium, Form, checked_strategies
 from averse.games.limits import nash, qre
 from averse.games.normal_form import NormalForm
+from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import PublishedGame, published
-from averse.games.rqe import Equilibrium, checked_strategies, rqe
+from averse.games.rqe import rqe
 from averse.games.tractability import Tractability, tractability
 
 _CANDIDATES = 256
@@ -44,9 +46,9 @@ class Fit:
 def fit(
     game: NormalForm,
     observed: Sequence[ArrayLike],
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
     seed: int = 0,
 ) -> Fit:
     """The (tau, epsilon) inside the tractable region whose equilibrium is nearest to observed play.

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
 from averse.errors import AverseError
+from averse.games.equilibrium import Equilibrium
 from averse.games.normal_form import NormalForm
-from averse.games.rqe import Equilibrium, rqe
+from averse.games.rqe import rqe
 
 _SLACK = 1e-9
 _MOST_ACTIONS = 8

@@ -13,14 +13,17 @@ Axes: S states, n players, A_i actions, K outcomes, H steps.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.games.equilibrium import Form, Settings, per_player
 from averse.games.normal_form import NormalForm
-from averse.games.rqe import Settings, rqe
+from averse.games.penalties import Penalty, Regulariser
+from averse.games.rqe import rqe
+from averse.planning.checks import distributions, numbers
+from averse.planning.numerics import entropic
+from averse.settings import Count, Fraction, Whole, check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +50,24 @@ class MarkovGame:
     start: int = 0
 
     def __post_init__(self):
-        chance = np.asarray(self.probabilities, dtype=np.float64)
+        chance = numbers("probabilities", self.probabilities)
         lead = np.asarray(self.next_states)
-        rewards = np.asarray(self.rewards, dtype=np.float64)
+        rewards = numbers("rewards", self.rewards)
         if chance.ndim < 4:
             raise AverseError(f"probabilities must be [S, A_1, ..., A_n, K] with n >= 2, not shape {chance.shape}")
-        players = chance.ndim - 2
+        players, states = chance.ndim - 2, chance.shape[0]
         if lead.shape != chance.shape or not np.issubdtype(lead.dtype, np.integer):
             raise AverseError(f"next_states must be integers of shape {chance.shape}, not {lead.dtype} {lead.shape}")
         allowed = [(players, *chance.shape[:-1], outcomes) for outcomes in (1, chance.shape[-1])]
         if rewards.shape not in allowed:
             raise AverseError(f"rewards must have shape {allowed[-1]} (or 1 for the last axis), not {rewards.shape}")
-        if not np.isfinite(rewards).all():
-            raise AverseError("rewards must be finite")
-        if not (chance >= 0).all() or not np.allclose(chance.sum(-1), 1, atol=1e-9):
-            raise AverseError("probabilities must be at least 0 and sum to 1 over the outcomes")
-        if lead.min() < 0 or lead.max() >= chance.shape[0]:
-            raise AverseError(f"next_states must be 0 to {chance.shape[0] - 1}, not {lead.min()} to {lead.max()}")
-        if self.horizon < 1 or not 0 <= self.gamma <= 1 or not 0 <= self.start < chance.shape[0]:
-            raise AverseError("horizon must be at least 1, gamma in [0, 1] and start one of the states")
+        if lead.min() < 0 or lead.max() >= states:
+            raise AverseError(f"next_states must be 0 to {states - 1}, not {lead.min()} to {lead.max()}")
+        chance = distributions("probabilities", chance)
+        check_value("horizon", Count, self.horizon)
+        check_value("gamma", Fraction, self.gamma)
+        if check_value("start", Whole, self.start) >= states:
+            raise AverseError(f"start must be a state from 0 to {states - 1}, not {self.start}")
         for name, array in (("probabilities", chance), ("next_states", lead.astype(np.int32)), ("rewards", rewards)):
             object.__setattr__(self, name, array)
 
@@ -74,9 +76,9 @@ class MarkovGame:
         cls, rewards: ArrayLike, transitions: ArrayLike, horizon: int, gamma: float = 1.0, start: int = 0
     ) -> "MarkovGame":
         """From full tables: rewards [n, S, A_1, ..., A_n] and transitions [S, A_1, ..., A_n, S]."""
-        chance = np.asarray(transitions, dtype=float)
+        chance = numbers("transitions", transitions)
         states = np.broadcast_to(np.arange(chance.shape[-1]), chance.shape)
-        return cls(chance, states, np.asarray(rewards, dtype=float)[..., None], horizon, gamma, start)
+        return cls(chance, states, numbers("rewards", rewards)[..., None], horizon, gamma, start)
 
     @property
     def num_players(self) -> int:
@@ -110,9 +112,9 @@ def solve_markov(
     game: MarkovGame,
     tau: ArrayLike,
     epsilon: ArrayLike,
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
     transition_tau: ArrayLike | None = None,
     tolerance: float = 1e-10,
 ) -> MarkovSolution:
@@ -126,17 +128,12 @@ def solve_markov(
       AverseError: for bad settings, or a stage game that did not converge (it names the step).
     """
     n = game.num_players
-    _, _ = Settings(tau, epsilon, penalty, regulariser, form).per_player(n)
-    chance_tau, _ = Settings(tau if transition_tau is None else transition_tau, epsilon).per_player(n)
-    if chance_tau.ndim > 1 or np.ndim(tau) > 1 or np.ndim(epsilon) > 1:
-        raise AverseError("a Markov game takes one tau and one epsilon per player, not a batch")
+    Settings(tau, epsilon, penalty, regulariser, form).per_player(n)
+    chance_tau = per_player("tau", tau if transition_tau is None else transition_tau, n)
     values = [np.zeros((n, game.num_states))]
     strategies, residuals = [], []
     for step in reversed(range(game.horizon)):
-        with jax.enable_x64(True):
-            arguments = (game.probabilities, game.next_states, game.rewards, values[-1], 1 / chance_tau, game.gamma)
-            payoffs = np.asarray(_look_ahead(*map(jnp.asarray, arguments)))
-        stages = NormalForm(list(payoffs), batched=True)
+        stages = NormalForm(_look_ahead(game, values[-1], chance_tau), batched=True)
         stage = rqe(stages, tau, epsilon, penalty, regulariser, form, tolerance=tolerance)
         if not stage.converged.all():
             state = int(np.argmax(stage.residual))
@@ -152,22 +149,20 @@ def solve_markov(
 
 
 def simulate(
-    game: MarkovGame, strategies: Sequence[np.ndarray], episodes: int, seed: int = 0
+    game: MarkovGame, strategies: Sequence[ArrayLike], episodes: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play episodes: discounted returns [episodes, n] and the states visited [episodes, H + 1].
 
-    `strategies` as in `MarkovSolution`. Raises AverseError for strategies of the wrong shape.
+    `strategies` as in `MarkovSolution`. Raises AverseError for strategies of the wrong shape or that are none.
     """
-    shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
-    if [np.shape(x) for x in strategies] != shapes:
-        raise AverseError(f"strategies must have shapes {shapes}, not {[np.shape(x) for x in strategies]}")
+    profile = checked_profile(game, strategies)
     generator = np.random.default_rng(seed)
     chance, lead, rewards = (np.asarray(a) for a in (game.probabilities, game.next_states, game.rewards))
     states = np.full((episodes, game.horizon + 1), game.start)
     returns = np.zeros((episodes, game.num_players))
     for step in range(game.horizon):
         now = states[:, step]
-        actions = tuple(_draw(generator, np.asarray(x)[step, now]) for x in strategies)
+        actions = tuple(_draw(generator, x[step, now]) for x in profile)
         outcome = _draw(generator, chance[(now, *actions)])
         paid = outcome if rewards.shape[-1] > 1 else np.zeros_like(outcome)
         returns += game.gamma**step * np.stack([own[(now, *actions, paid)] for own in rewards], -1)
@@ -175,19 +170,24 @@ def simulate(
     return returns, states
 
 
-@jax.jit
-def _look_ahead(chance, lead, rewards, values, aversion, gamma):
-    """Q [n, S, A_1, ..., A_n]: the entropic certainty equivalent over outcomes."""
+def checked_profile(game: MarkovGame, strategies: Sequence[ArrayLike]) -> list[np.ndarray]:
+    """Strategies by time and state as float64, one array [H, S, A_i] per player.
 
-    def one(rewards, values, aversion):
-        worth = rewards + gamma * values[lead]
-        mean = jnp.sum(chance * worth, -1)
-        # Around the mean, so that nothing cancels as the aversion vanishes.
-        spread = (worth - mean[..., None]) * aversion
-        excess = jax.nn.logsumexp(-spread, axis=-1, b=chance)
-        return jnp.where(aversion > 0, mean - excess / jnp.where(aversion > 0, aversion, 1.0), mean)
+    Raises AverseError for wrong shapes, or rows that are no distributions (within 1e-5: they may come from a network).
+    """
+    profile = [numbers(f"strategies[{i}]", given) for i, given in enumerate(strategies)]
+    shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
+    if [x.shape for x in profile] != shapes:
+        raise AverseError(f"strategies must have shapes {shapes}, not {[x.shape for x in profile]}")
+    for i, x in enumerate(profile):
+        distributions(f"strategies[{i}]", x, tolerance=1e-5)
+    return profile
 
-    return jax.vmap(one)(jnp.broadcast_to(rewards, (rewards.shape[0], *chance.shape)), values, aversion)
+
+def _look_ahead(game: MarkovGame, values: np.ndarray, tau: np.ndarray) -> list[np.ndarray]:
+    """Q_i [S, A_1, ..., A_n] of each player: the certainty equivalent over outcomes, from the values [n, S] after."""
+    chance, lead, rewards = (np.asarray(a) for a in (game.probabilities, game.next_states, game.rewards))
+    return [entropic(rewards[i] + game.gamma * values[i][lead], chance, tau[i]) for i in range(game.num_players)]
 
 
 def _draw(generator: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:

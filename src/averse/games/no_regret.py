@@ -20,8 +20,8 @@ from jax import lax
 
 from averse.errors import AverseError
 from averse.games import penalties
+from averse.games.equilibrium import Equilibrium, Settings, certify, flat_parameters, log_others
 from averse.games.normal_form import NormalForm
-from averse.games.rqe import Equilibrium, Settings, certify, flat_parameters, log_others
 
 _BLOCK = 50
 

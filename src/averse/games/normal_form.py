@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.planning.checks import numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,20 +89,32 @@ class NormalForm:
         return cls(stacked, batched=True, players=games[0].players, actions=games[0].actions)
 
     @classmethod
-    def zero_sum(cls, payoffs: ArrayLike, **labels: Any) -> "NormalForm":
-        """The two-player game in which the column player loses what the row player wins."""
-        array = np.asarray(payoffs, dtype=float)
-        return cls([array, -array], **labels)
+    def zero_sum(
+        cls,
+        payoffs: ArrayLike,
+        name: str = "",
+        players: Sequence[str] = (),
+        actions: Sequence[Sequence[str]] = (),
+    ) -> "NormalForm":
+        """The two-player game in which the column player loses what the row player wins: payoffs [A_1, A_2]."""
+        array = numbers("payoffs", payoffs)
+        return cls([array, -array], name, players, actions)
 
     @classmethod
-    def symmetric(cls, payoffs: ArrayLike, **labels: Any) -> "NormalForm":
-        """The two-player game in which both have payoffs [own action, action of the other]."""
-        array = np.asarray(payoffs, dtype=float)
-        return cls([array, array.T], **labels)
+    def symmetric(
+        cls,
+        payoffs: ArrayLike,
+        name: str = "",
+        players: Sequence[str] = (),
+        actions: Sequence[Sequence[str]] = (),
+    ) -> "NormalForm":
+        """The two-player game in which both have the same payoffs [own action, action of the other]."""
+        array = numbers("payoffs", payoffs)
+        return cls([array, array.T], name, players, actions)
 
     @classmethod
     def random(cls, key: int, num_actions: Sequence[int], games: int | None = None) -> "NormalForm":
-        """A game, or a batch of `games`, with payoffs uniform in [0, 1)."""
+        """A game, or a batch of `games`, with payoffs uniform in [0, 1) that depend on the key alone."""
         generator = np.random.default_rng(key)
         lead = () if games is None else (games,)
         return cls([generator.random((*lead, *num_actions)) for _ in num_actions], batched=games is not None)
@@ -111,13 +123,7 @@ class NormalForm:
 def _checked(payoffs: Sequence[ArrayLike], batched: bool) -> tuple[np.ndarray, ...]:
     arrays = []
     for i, given in enumerate(payoffs):
-        try:
-            array = np.array(given, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise AverseError(f"payoffs of player {i + 1} are ragged or not numbers") from None
-        if not np.isfinite(array).all():
-            where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-            raise AverseError(f"payoffs of player {i + 1} must be finite, but entry {where} is {array[where]}")
+        array = numbers(f"payoffs of player {i + 1}", given)
         array.setflags(write=False)
         arrays.append(array)
     n = len(arrays)

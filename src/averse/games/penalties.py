@@ -15,12 +15,14 @@ tolerance as its inverse `aversion` = 1/tau, so that neither tau = inf nor a van
 Axes: S joint actions of the others, A own actions. Everything is differentiable once, jits and vmaps; float64 assumed.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-PENALTIES = ("kl", "reverse-kl")
-REGULARISERS = ("log-barrier", "entropy")
+Penalty = Literal["kl", "reverse-kl"]
+Regulariser = Literal["log-barrier", "entropy"]
 NEUTRAL = "neutral"  # internal: no adversary, for games in which nobody is risk-averse
 _TINY = 1e-300
 _MOST_STEPS = 100  # Newton's method needs under 40, even for weights of 1e-300

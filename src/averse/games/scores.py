@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError
-from averse.games.markov import MarkovGame
+from averse.games.equilibrium import per_player
+from averse.games.markov import MarkovGame, checked_profile
+from averse.planning.numerics import entropic
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +57,8 @@ def score(game: MarkovGame, strategies: Sequence[ArrayLike], tau: ArrayLike = np
     Raises:
       AverseError: for strategies of the wrong shape or that are no probabilities, or a tau that is not positive.
     """
-    profile = [np.asarray(x, dtype=np.float64) for x in strategies]
-    shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
-    if [x.shape for x in profile] != shapes:
-        raise AverseError(f"strategies must have shapes {shapes}, not {[x.shape for x in profile]}")
-    if not all((x >= 0).all() and np.allclose(x.sum(-1), 1, atol=1e-5) for x in profile):
-        raise AverseError("strategies must be at least 0 and sum to 1 over the actions")
-    taus = np.broadcast_to(np.asarray(tau, dtype=np.float64), game.num_players)
-    if not (taus > 0).all():
-        raise AverseError(f"tau must be positive, not {taus}")
+    profile = checked_profile(game, strategies)
+    taus = per_player("tau", tau, game.num_players)
     values, best = np.zeros((2, game.horizon + 1, game.num_players, game.num_states))
     for step in reversed(range(game.horizon)):
         now = [x[step] for x in profile]
@@ -82,13 +76,7 @@ def _equivalents(game: MarkovGame, player: int, now: list[np.ndarray], later: np
     worth = np.asarray(game.rewards)[player] + game.gamma * later[np.asarray(game.next_states)]
     # [S, A_i, all that the player does not choose]
     weights, worth = (np.moveaxis(x, 1 + player, 1).reshape(*now[player].shape, -1) for x in (weights, worth))
-    mean = (weights * worth).sum(-1)
-    if np.isinf(tau):
-        return mean
-    # Around the lowest outcome that can happen, so that no exponent is positive.
-    lowest = np.where(weights > 0, worth, np.inf).min(-1)
-    excess = np.where(weights > 0, np.exp(-np.where(weights > 0, worth - lowest[..., None], 0.0) / tau), 0.0)
-    return lowest - tau * np.log((weights * excess).sum(-1))
+    return entropic(worth, weights, tau)
 
 
 def _along(strategy: np.ndarray, player: int, players: int) -> np.ndarray:

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError, unknown_name
-from averse.games import penalties
+from averse.errors import AverseError
+from averse.games.equilibrium import per_player
+from averse.games.penalties import Penalty, Regulariser
+from averse.settings import check_value
 
 _COVERED = {("kl", "log-barrier"), ("reverse-kl", "entropy")}
 
@@ -57,7 +59,11 @@ class Tractability:
 
 
 def tractability(
-    tau: ArrayLike, epsilon: ArrayLike, penalty: str = "kl", regulariser: str = "log-barrier", players: int = 2
+    tau: ArrayLike,
+    epsilon: ArrayLike,
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    players: int = 2,
 ) -> Tractability:
     """Whether settings are inside the region where the equilibrium is unique and learnable, and by which theorem.
 
@@ -68,10 +74,8 @@ def tractability(
     Raises:
       AverseError: fewer than two players, values out of range or of the wrong number, unknown names.
     """
-    if penalty not in penalties.PENALTIES:
-        raise unknown_name("penalty", str(penalty), penalties.PENALTIES)
-    if regulariser not in penalties.REGULARISERS:
-        raise unknown_name("regulariser", str(regulariser), penalties.REGULARISERS)
+    check_value("penalty", Penalty, penalty)
+    check_value("regulariser", Regulariser, regulariser)
     tolerance, weight = _checked(tau, epsilon, players)
     margin = _margin(tolerance, weight)
     covered = (penalty, regulariser) in _COVERED
@@ -125,15 +129,4 @@ def _margin(tau: np.ndarray, epsilon: np.ndarray) -> float:
 def _checked(tau: ArrayLike, epsilon: ArrayLike, players: int) -> tuple[np.ndarray, np.ndarray]:
     if players < 2:
         raise AverseError(f"a game needs at least two players, not {players}")
-    arrays = []
-    for name, given in (("tau", tau), ("epsilon", epsilon)):
-        try:
-            array = np.broadcast_to(np.asarray(given, dtype=float), (players,))
-        except (TypeError, ValueError):
-            raise AverseError(f"{name} must be one number or one per player ({players}), not {given!r}") from None
-        arrays.append(array)
-    if not (arrays[0] > 0).all():
-        raise AverseError(f"tau, the risk tolerance, must be above 0 (inf is neutral), not {arrays[0].tolist()}")
-    if not ((arrays[1] >= 0) & (arrays[1] < np.inf)).all():
-        raise AverseError(f"epsilon must be at least 0 and finite, not {arrays[1].tolist()}")
-    return arrays[0], arrays[1]
+    return per_player("tau", tau, players), per_player("epsilon", epsilon, players, zero=True)

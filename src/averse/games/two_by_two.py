@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.games.equilibrium import Equilibrium, Form, Settings, as_equilibrium
 from averse.games.normal_form import NormalForm
-from averse.games.rqe import Equilibrium, Settings, as_equilibrium
+from averse.games.penalties import Penalty, Regulariser
 
 _GRID = 1501
 _MOST_STEPS = 120
@@ -23,9 +24,9 @@ def all_equilibria(
     game: NormalForm,
     tau: ArrayLike,
     epsilon: ArrayLike,
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
 ) -> list[Equilibrium]:
     """All equilibria of a 2x2 game, by rising probability of the row player's first action.
 
@@ -35,8 +36,6 @@ def all_equilibria(
         raise AverseError(f"bracketing needs one game of two players with two actions each, not {game.num_actions}")
     settings = Settings(tau, epsilon, penalty, regulariser, form)
     tolerance, weight = settings.per_player(2)
-    if tolerance.ndim > 1 or weight.ndim > 1:
-        raise AverseError("bracketing takes one tau and one epsilon per player, not a batch")
     row, column = (_answer(matrix, 1 / tolerance[i], weight[i], settings) for i, matrix in enumerate(game.matrices()))
 
     def change(u):
@@ -63,9 +62,9 @@ def bifurcation(
     epsilon: ArrayLike,
     averse: float,
     neutral: float,
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
     precision: float = 1e-6,
 ) -> float:
     """The risk aversion 1/tau, the same for both players, at which the number of equilibria of a 2x2 game changes.

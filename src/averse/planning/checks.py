@@ -33,17 +33,17 @@ def numbers(name: str, values: Any) -> Floats:
     return array
 
 
-def distributions(name: str, probs: Floats) -> Floats:
+def distributions(name: str, probs: Floats, tolerance: float = 1e-8) -> Floats:
     """Probabilities [..., N] whose rows sum to exactly one (up to rounding).
 
     Raises:
-      AverseError: for a negative probability, or a row whose sum is off by more than 1e-8.
+      AverseError: for a negative probability, or a row whose sum is off by more than the tolerance.
     """
     if (probs < 0).any():
         where = tuple(int(i) for i in np.argwhere(probs < 0)[0])
         raise AverseError(f"{name} must not be negative, but {name}{list(where)} is {probs[where]:g}")
     totals = probs.sum(-1)
-    wrong = np.abs(totals - 1) > 1e-8
+    wrong = np.abs(totals - 1) > tolerance
     if np.any(wrong):
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         row = f"{name}{list(where)}" if where else name

@@ -13,29 +13,40 @@ def entropic(values: Floats, probs: Floats, tau: ArrayLike) -> Floats:
     """-tau log E[exp(-Z/tau)] over the last axis, [..., N] and [..., N] -> [...], for tau in (0, inf].
 
     Two forms, because neither is accurate everywhere (as in `averse.risk`): where all |Z - mean| <= tau, log1p and
-    expm1 around the mean, which keep the small difference from the mean; elsewhere a log-sum-exp, measured from the
-    worst possible value.
+    expm1 around the mean, which keep the small difference from the mean; elsewhere the logarithm of the mean
+    exponential, measured from the worst possible value, which alone keeps it from underflowing.
     """
     values, probs = np.broadcast_arrays(values, probs)
-    possible = probs > 0
+    if values.ndim == 1:
+        return entropic(values[None], probs[None], tau)[0]
     mean = np.sum(probs * values, -1)
-    t = np.asarray(tau, np.float64)
-    if np.all(np.isinf(t)):
+    t = np.broadcast_to(np.asarray(tau, np.float64), mean.shape)
+    if np.isinf(t).all():
         return mean
-    t = np.broadcast_to(t, mean.shape)[..., None]
-    finite = np.isfinite(t)
-    t = np.where(finite, t, 1)
-    offset = np.where(possible, values - mean[..., None], 0)
-    mild = np.max(np.abs(offset), -1, keepdims=True) <= t
-    near = mean - t[..., 0] * np.log1p(np.sum(probs * np.expm1(np.where(mild, -offset / t, 0)), -1))
-    if mild.all() and finite.all():
-        return near
-    worst = np.min(np.where(possible, values, np.inf), -1, keepdims=True)
-    logs = np.log(np.where(possible, probs, 1))
-    exponents = np.where(possible, logs - np.where(possible, values - worst, 0) / t, -np.inf)
-    top = np.max(exponents, -1, keepdims=True)
-    far = worst[..., 0] - t[..., 0] * (top[..., 0] + np.log(np.sum(np.exp(exponents - top), -1)))
-    return np.where(finite[..., 0], np.where(mild[..., 0], near, far), mean)
+    offset = values - mean[..., None]
+    offset[probs <= 0] = 0  # between the worst and the best possible one, and without weight
+    worst = offset.min(-1)
+    mild = np.maximum(offset.max(-1), -worst) <= t
+    near = mild & np.isfinite(t)
+    result = mean.copy()
+    if near.any():
+        result -= np.where(near, t, 0) * _near(offset, probs, np.where(near, t, np.inf))
+    if not mild.all():
+        far = ~mild
+        result[far] += worst[far] - t[far] * _far(offset[far] - worst[far][:, None], probs[far], t[far])
+    return result
+
+
+def _near(offset: Floats, probs: Floats, t: Floats) -> Floats:
+    """log E[exp(-offset/t)] of small offsets [..., N] of mean 0, as [...]."""
+    exponents = offset / -t[..., None]
+    return np.log1p(np.sum(np.multiply(probs, np.expm1(exponents, out=exponents), out=exponents), -1))
+
+
+def _far(offset: Floats, probs: Floats, t: Floats) -> Floats:
+    """log E[exp(-offset/t)] of offsets [..., N] of which the least possible one is 0, as [...]."""
+    exponents = offset / -t[..., None]
+    return np.log(np.sum(np.multiply(probs, np.exp(exponents, out=exponents), out=exponents), -1))
 
 
 def tilted(probs: Floats, outcomes: Floats, tau: float) -> Floats:

@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from averse.files import written_whole
+from averse.games.equilibrium import Equilibrium, Form
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm
+from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import published
-from averse.games.rqe import Equilibrium, rqe
+from averse.games.rqe import rqe
 from averse.games.tractability import tractability
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -23,9 +25,9 @@ _POINTS = 61
 def draw_map(
     game: NormalForm,
     path: str | os.PathLike,
-    penalty: str = "kl",
-    regulariser: str = "log-barrier",
-    form: str = "aggregate",
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
 ) -> Equilibrium:
     """The probability of each player's first action over (tau, epsilon), equal for all players, on logarithmic axes.
 
