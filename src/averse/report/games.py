@@ -1,13 +1,10 @@
-"""Figures: equilibria over (tau, epsilon), models against people, regret against rounds. No pyplot, no display."""
+"""Figures of games: equilibria over (tau, epsilon), models against people, regret against rounds."""
 
 import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from averse.files import written_whole
 from averse.games.equilibrium import Equilibrium, Form
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm
@@ -15,10 +12,18 @@ from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import published
 from averse.games.rqe import rqe
 from averse.games.tractability import tractability
+from averse.report.style import (
+    FAINT,
+    PALETTE,
+    check_suffix,
+    legend_within,
+    line_styles,
+    panels,
+    plain_logarithm,
+    save,
+    thousands,
+)
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-_STYLES = ("-", "--", "-.", ":")
-_FAINT = "#8A8A8A"
 _POINTS = 61
 
 
@@ -33,7 +38,10 @@ def draw_map(
 
     Where the theory proves one equilibrium, the map is hatched above the dashed line. One compiled call solves the
     whole grid; the result is that batch [epsilon, tau].
+
+    Raises AverseError for a path that is no figure's, before anything is solved.
     """
+    check_suffix(path)
     spread = max(np.ptp(array) for array in game.arrays()) or 1.0
     tau, epsilon = spread * np.logspace(-2.5, 1, _POINTS), spread * np.logspace(-2, 0.5, _POINTS)
     grid = np.meshgrid(tau, epsilon)
@@ -43,9 +51,11 @@ def draw_map(
     stands = [[tractability(t, e, penalty, regulariser, n) for t in tau] for e in epsilon]
     depth = np.array([[-np.log(stand.radius) for stand in row] for row in stands])
     covered = stands[0][0].covered
-    figure = Figure(figsize=(4.3 * n, 3.9), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, n, sharey=True))
+    words = "hatched: provably one equilibrium" if covered else "no theorem covers this pair"
+    title = f"{game.name or 'game'}, {penalty} with {regulariser}; {words}"
+    figure, (axes,) = panels(1, n, (4.3 * n, 3.9), title, sharey=True)
     for i, axis in enumerate(axes):
+        axis.grid(False)
         mesh = axis.pcolormesh(*grid, solved.strategies[i][..., 0], cmap="viridis", vmin=0, vmax=1, shading="nearest")
         if covered:
             axis.contourf(*grid, depth, levels=[0, np.inf], colors="none", hatches=["//"])
@@ -54,53 +64,40 @@ def draw_map(
         axis.set_title(f"{game.players[i]}: probability of {game.actions[i][0]}", fontsize=10)
     axes[0].set_ylabel("bounded rationality epsilon (reward)")
     figure.colorbar(mesh, ax=list(axes), label="probability")
-    words = "hatched: provably one equilibrium" if covered else "no theorem covers this pair"
-    figure.suptitle(f"{game.name or 'game'}, {penalty} with {regulariser}; {words}", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
     return solved
 
 
 def draw_people(models: Sequence[Model], path: str | os.PathLike) -> None:
     """Predicted against observed probabilities of the 13 published games, one panel per model."""
-    figure = Figure(figsize=(2.55 * len(models), 3.1), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
+    figure, (axes,) = panels(1, len(models), (2.55 * len(models), 3.1), sharey=True)
     for axis, model in zip(axes, models):
-        axis.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
+        axis.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
         for k, (label, marker) in enumerate((("Up (row)", "o"), ("Left (column)", "s"))):
             seen = [published()[name].observed[k][0] for name in model.predictions]
             said = [prediction[k] for prediction in model.predictions.values()]
-            axis.plot(seen, said, marker, color=_COLORS[k], markersize=5, alpha=0.85, label=label)
+            axis.plot(seen, said, marker, color=PALETTE[k], markersize=5, alpha=0.85, label=label)
         numbers = {0: "nothing fitted", 1: "1 number fitted"}.get(
             model.parameters, f"{model.parameters} numbers fitted"
         )
         axis.set_title(f"{model.name}\n{numbers}, RMSE {model.distance:.3f}", fontsize=9)
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="observed", aspect="equal")
     axes[0].set_ylabel("predicted")
-    axes[0].legend(fontsize=8, frameon=False, loc="upper left")
-    _save(figure, path)
+    legend_within(axes[0], "upper left")
+    save(figure, path)
 
 
 def draw_regret(runs: Mapping[str, Equilibrium], path: str | os.PathLike) -> None:
     """Average regret (largest over players) and residual of the last iterate against rounds, of no-regret solutions."""
-    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for k, (name, run) in enumerate(runs.items()):
-        rounds, style = run.history["iteration"], {"color": _COLORS[k], "linestyle": _STYLES[k], "label": name}
-        left.plot(rounds, run.history["regret"].max(-1), **style)
-        right.plot(rounds, np.maximum(run.history["residual"], 1e-17), **style)
+    figure, ((left, right),) = panels(1, 2, (8.4, 3.5))
+    for name, style in line_styles(runs).items():
+        history = runs[name].history
+        left.plot(history["iteration"], history["regret"].max(-1), label=name, **style)
+        right.plot(history["iteration"], np.maximum(history["residual"], 1e-17), label=name, **style)
     left.set(title="average regret, worst player", ylabel="reward")
     right.set(title="last iterate: residual", ylabel="probability")
     for axis in (left, right):
-        _logarithmic(axis)
-    left.legend(fontsize=8, frameon=False)
-    _save(figure, path)
-
-
-def _logarithmic(axis: Axes) -> None:
-    axis.set(xscale="log", yscale="log", xlabel="rounds of play")
-    axis.grid(alpha=0.25)
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+        axis.set(xscale="log", yscale="log", xlabel="rounds of play")
+        plain_logarithm(axis.xaxis, thousands, (1, 2, 5))
+    legend_within(left, "upper right")
+    save(figure, path)
