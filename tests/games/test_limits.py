@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from averse.errors import AverseError
-from averse.games import NormalForm, nash, published, qre, rqe, to_nfg
+from averse.games import NormalForm, nash, published, qre, rqe, security, to_nfg
 
 # pygambit 17.0.0b2, qre.logit_solve_lambda at 1/epsilon.
 GAMBIT = [
@@ -72,6 +72,24 @@ def test_nash_finds_all_three_of_a_coordination_game_and_only_equilibria():
         for x, y in equilibria:
             assert (a @ y).max() <= x @ a @ y + 1e-8
             assert (x @ b).max() <= x @ b @ y + 1e-8
+
+
+def test_security_is_the_value_of_a_zero_sum_game_and_the_limit_of_wary_players():
+    pennies = NormalForm.zero_sum([[3.0, -1.0], [-2.0, 1.0]], name="pennies", players=("odd", "even"))
+    assert (pennies.name, pennies.players) == ("pennies", ("odd", "even"))
+    strategies, values = security(pennies)
+    np.testing.assert_allclose(strategies[0], [3 / 7, 4 / 7], atol=1e-9)
+    np.testing.assert_allclose(values, [1 / 7, -1 / 7], atol=1e-9)
+    for seed in range(3):
+        game = NormalForm.random(seed, (3, 2))
+        strategies, values = security(game)
+        for matrix, x, value in zip(game.matrices(), strategies, values):
+            assert (x @ matrix).min() == pytest.approx(value, abs=1e-9)
+        wary = rqe(game, 1e-5, 1e-3, tolerance=1e-8)  # the log barrier leaves every action a chance of about epsilon
+        assert wary.converged
+        np.testing.assert_allclose(wary.values, values, atol=2.5e-3)
+    with pytest.raises(AverseError, match="one game of the batch"):
+        security(NormalForm.random(0, (2, 2), 3))
 
 
 def test_bad_input():

@@ -1,13 +1,17 @@
 """Games from files, and the command `averse equilibrium`."""
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from averse.errors import AverseError
+from averse.experiments import equilibrium
 from averse.experiments.equilibrium import EquilibriumArguments, run
-from averse.games import NormalForm, from_gambit, read_game, to_nfg
+from averse.games import NormalForm, from_gambit, from_openspiel, read_game, to_nfg
 
 
 def test_json_round_trip(tmp_path):
@@ -59,6 +63,51 @@ def test_bad_gambit_text(tmp_path):
         from_gambit("NFG nonsense")
 
 
+class Prisoners:
+    """The interface of OpenSpiel 1.6's matrix games, as `from_openspiel` uses it."""
+
+    names = ("cooperate", "defect", "wait")
+    payoffs = np.array([[5.0, 0, 1], [10, 1, 2]])
+
+    def num_rows(self):
+        return 2
+
+    def num_cols(self):
+        return 3
+
+    def row_utility(self, row, column):
+        return self.payoffs[row, column]
+
+    def col_utility(self, row, column):
+        return -self.payoffs[row, column]
+
+    def row_action_name(self, row):
+        return self.names[row]
+
+    def col_action_name(self, column):
+        return self.names[column]
+
+
+def test_openspiel_matrix_games(monkeypatch):
+    def load(name):
+        if name != "matrix_pd":
+            raise RuntimeError(f"Unknown game '{name}'. Available games are:\n2048\nadd_noise")
+        return Prisoners()
+
+    monkeypatch.setitem(sys.modules, "pyspiel", SimpleNamespace(load_matrix_game=load))
+    game = from_openspiel("matrix_pd")
+    assert game.name == "matrix_pd"
+    assert game.actions == (("cooperate", "defect"), ("cooperate", "defect", "wait"))
+    np.testing.assert_array_equal(game.arrays()[0], Prisoners.payoffs)
+    np.testing.assert_array_equal(game.arrays()[1], -Prisoners.payoffs)
+    with pytest.raises(AverseError, match="no matrix game 'matrix_dp': Unknown game") as caught:
+        from_openspiel("matrix_dp")
+    assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "pyspiel", None)
+    with pytest.raises(AverseError, match="pip install open_spiel"):
+        from_openspiel("matrix_pd")
+
+
 def test_command_prints_strategies_residual_and_margin(capsys):
     run(EquilibriumArguments("selten-chmura-2", tau="12.5,0.5", epsilon="0.68,10"))
     text = capsys.readouterr().out
@@ -79,7 +128,7 @@ def test_command_lists_every_equilibrium_of_a_file(tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["equilibria"]) == 3
 
 
-def test_command_draws(tmp_path, capsys):
+def test_command_draws(tmp_path, capsys, monkeypatch):
     out = tmp_path / "map.png"
     run(EquilibriumArguments("selten-chmura-2", map=True, out=out, json=True))
     assert json.loads(capsys.readouterr().out)["unsolved"] == 0
@@ -90,6 +139,11 @@ def test_command_draws(tmp_path, capsys):
     assert "selten-chmura-12" in text
     assert "RMSE" in text
     assert "<svg" in out.read_text()
+    monkeypatch.chdir(tmp_path)
+    run(EquilibriumArguments("SC2", method="no-regret", regret=True))
+    assert "Up 0.214234" in (text := capsys.readouterr().out)
+    assert text.endswith("equilibrium-regret.png\n")
+    assert (tmp_path / "equilibrium-regret.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +153,24 @@ def test_command_draws(tmp_path, capsys):
         ({"game": "selten-chmura-13"}, "did you mean selten-chmura"),
         ({"game": "selten-chmura-2", "tau": "a,b"}, "--tau takes numbers"),
         ({"game": "selten-chmura-2", "tau": "0,1"}, "above 0"),
+        ({"game": "selten-chmura-2", "tau": "1,2,3"}, r"one per player \(2\), not 3"),
         ({"game": "nowhere.json"}, "no such file"),
+        ({"game": "SC2", "map": True, "all": True}, "--all and --map are different things"),
+        ({"game": "SC2", "people": True}, "leave out SC2"),
+        ({"game": "SC2", "map": True, "method": "no-regret"}, "--map does not learn"),
+        ({"game": "SC2", "method": "no-regret", "form": "action-dependent"}, 'the form "aggregate"'),
+        ({"game": "SC2", "regret": True}, "--regret is about --method no-regret"),
+        ({"game": "SC2", "out": Path("map.png")}, "--out is for the figure"),
+        ({"game": "SC2", "map": True, "tau": "1"}, "--map takes no --tau"),
+        ({"game": "SC2", "map": True, "out": Path("map.jpg")}, "must end in .png, .svg or .pdf, not 'map.jpg'"),
+        ({"people": True, "out": Path("people")}, "must end in .png"),
+        ({"game": "SC2", "penalty": "lk"}, "unknown penalty"),
+        ({"game": "SC2", "json": 1}, "json must be true or false"),
     ],
 )
-def test_bad_commands(arguments, words):
-    with pytest.raises(AverseError, match=words):
+def test_bad_commands(arguments, words, monkeypatch):
+    for work in ("rqe", "all_equilibria", "draw_map", "compare_with_people"):
+        monkeypatch.setattr(equilibrium, work, lambda *_, work=work: pytest.fail(f"{work} ran before the checks"))
+    with pytest.raises(AverseError, match=words) as caught:
         run(EquilibriumArguments(**arguments))
+    assert "\n" not in str(caught.value)

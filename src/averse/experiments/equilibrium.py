@@ -1,9 +1,8 @@
 """The command `averse equilibrium`."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tyro
@@ -11,15 +10,23 @@ from numpy.typing import ArrayLike
 
 from averse.commands import Command
 from averse.errors import AverseError
+from averse.games.equilibrium import Equilibrium, Form
+from averse.games.fit import Model, compare_with_people
 from averse.games.normal_form import NormalForm
+from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import PublishedGame, find, published
 from averse.games.reading import SUFFIXES, read_game
-from averse.games.rqe import Equilibrium, rqe
-from averse.games.tractability import tractability
+from averse.games.rqe import Method, rqe
+from averse.games.tractability import Tractability, tractability
 from averse.games.two_by_two import all_equilibria
+from averse.report.games import draw_map, draw_people, draw_regret
+from averse.report.style import check_suffix
+from averse.settings import settings
+
+_FIGURES = ("map", "people", "regret")
 
 
-@dataclass(frozen=True)
+@settings
 class EquilibriumArguments:
     """Solve a game between risk-averse, boundedly rational players: strategies, residual, tractability margin."""
 
@@ -30,13 +37,13 @@ class EquilibriumArguments:
     for published games if not given."""
     epsilon: str | None = None
     """Weight of the regulariser (bounded rationality), units of reward: one number or one per player."""
-    penalty: Literal["kl", "reverse-kl"] = "kl"
+    penalty: Penalty = "kl"
     """What the players' adversaries pay for changing probabilities."""
-    regulariser: Literal["log-barrier", "entropy"] = "log-barrier"
+    regulariser: Regulariser = "log-barrier"
     """What bounded rationality prefers; the theory covers kl with log-barrier and reverse-kl with entropy."""
-    form: Literal["aggregate", "action-dependent"] = "aggregate"
+    form: Form = "aggregate"
     """Risk of the whole mixed strategy, or of each action apart; their equilibria differ."""
-    method: Literal["direct", "no-regret"] = "direct"
+    method: Method = "direct"
     """Follow the principal branch, or let players and adversaries learn."""
     all: bool = False
     """Every equilibrium of a 2x2 game, by bracketing."""
@@ -44,70 +51,123 @@ class EquilibriumArguments:
     """Draw the equilibrium over (tau, epsilon), the tractable region hatched."""
     people: bool = False
     """Compare RQE, QRE and Nash with human play over the 13 published games: table and figure."""
+    regret: bool = False
+    """Draw how the players' average regret and the residual fall, round by round (of --method no-regret)."""
     out: Path | None = None
-    """Figure of --map or --people (.png, .svg, .pdf); equilibrium-map.png or equilibrium-people.png if not given."""
+    """Figure of --map, --people or --regret (.png, .svg, .pdf); equilibrium-map.png and the like if not given."""
     json: bool = False
     """Print JSON for machines."""
 
+    def __post_init__(self) -> None:
+        chosen = [f"--{name}" for name in ("all", *_FIGURES) if getattr(self, name)]
+        if len(chosen) > 1:
+            raise AverseError(f"{' and '.join(chosen)} are different things to do: choose one")
+        if self.people and self.game is not None:
+            raise AverseError(f"--people is about all published games: leave out {self.game}")
+        if not self.people and self.game is None:
+            raise AverseError(f"name a game or a file; published games: {', '.join(published())}")
+        if self.method == "no-regret" and (self.all or self.map or self.people):
+            raise AverseError(f"{chosen[0]} does not learn: leave out --method no-regret")
+        if self.method == "no-regret" and self.form != "aggregate":
+            raise AverseError('no-regret play solves the form "aggregate", not "action-dependent"')
+        if self.regret and self.method != "no-regret":
+            raise AverseError("--regret is about --method no-regret")
+        if self.out is not None and not self.figure:
+            raise AverseError("--out is for the figure of --map, --people or --regret")
+        for name in ("tau", "epsilon"):
+            if _numbers(name, getattr(self, name)) is not None and (self.map or self.people):
+                raise AverseError(f"{chosen[0]} takes no --{name}")
+        if self.figure:
+            check_suffix(self.figure)
+
+    @property
+    def figure(self) -> Path | None:
+        """Where the figure goes; None where none is drawn."""
+        names = [name for name in _FIGURES if getattr(self, name)]
+        return self.out or Path(f"equilibrium-{names[0]}.png") if names else None
+
 
 def run(arguments: EquilibriumArguments) -> None:
-    """Do what the arguments say and print it. Raises AverseError for bad input."""
+    """Do what the arguments say and print it.
+
+    Raises AverseError, before anything is solved, for a game that is none, and for settings that do not fit it.
+    """
     if arguments.people:
         _people(arguments)
         return
-    if arguments.game is None:
-        raise AverseError(f"name a game or a file; published games: {', '.join(published())}")
+    assert arguments.game is not None
     game, known = _game(arguments.game)
     if arguments.map:
-        from averse.report.games import draw_map
-
-        out = arguments.out or Path("equilibrium-map.png")
-        solved = draw_map(game, out, arguments.penalty, arguments.regulariser, arguments.form)
-        unsolved = int((solved.residual > 1e-8).sum())
-        worst = f"largest residual {solved.residual.max():.1e}, {unsolved} unsolved"
-        text = f"{out}: {solved.residual.size} equilibria, {worst}"
-        print(json.dumps({"figure": str(out), "unsolved": unsolved}) if arguments.json else text)
-        return
-    tau = _numbers("tau", arguments.tau, None if known is None else known.tau)
-    epsilon = _numbers("epsilon", arguments.epsilon, None if known is None else known.epsilon)
-    settings = (arguments.penalty, arguments.regulariser)
-    if arguments.all:
-        found = all_equilibria(game, tau, epsilon, *settings, arguments.form)
+        _map(arguments, game)
     else:
-        found = [rqe(game, tau, epsilon, *settings, arguments.form, arguments.method)]
+        _solve(arguments, game, known)
+
+
+def _solve(arguments: EquilibriumArguments, game: NormalForm, known: PublishedGame | None) -> None:
+    tau = _given("tau", arguments.tau, None if known is None else known.tau)
+    epsilon = _given("epsilon", arguments.epsilon, None if known is None else known.epsilon)
+    pair = (arguments.penalty, arguments.regulariser)
     # The theorems are about the aggregate form.
-    stand = tractability(tau, epsilon, *settings, game.num_players) if arguments.form == "aggregate" else None
-    words = stand.words if stand else "no theorem covers the action-dependent form: several equilibria may exist"
-    if arguments.json:
-        shown = [_as_json(equilibrium) for equilibrium in found]
-        margin = {"margin": stand.margin, "unique": stand.unique, "theorem": stand.theorem} if stand else None
-        print(json.dumps({"game": game.name, "equilibria": shown, "tractability": margin}, indent=2))
-        return
-    print(f"{game.name}: {arguments.penalty}, {arguments.regulariser}, {arguments.form} form")
+    stand = tractability(tau, epsilon, *pair, game.num_players) if arguments.form == "aggregate" else None
+    if arguments.all:
+        found = all_equilibria(game, tau, epsilon, *pair, arguments.form)
+    else:
+        found = [rqe(game, tau, epsilon, *pair, arguments.form, arguments.method)]
+    if arguments.regret and arguments.figure:
+        draw_regret({game.name or "game": found[0]}, arguments.figure)
+    print(_json(game, found, stand, arguments) if arguments.json else _text(game, found, stand, arguments))
+
+
+def _json(
+    game: NormalForm, found: list[Equilibrium], stand: Tractability | None, arguments: EquilibriumArguments
+) -> str:
+    margin = {"margin": stand.margin, "unique": stand.unique, "theorem": stand.theorem} if stand else None
+    answer = {"game": game.name, "equilibria": [_as_json(one) for one in found], "tractability": margin}
+    return json.dumps(answer | ({"figure": str(arguments.figure)} if arguments.figure else {}), indent=2)
+
+
+def _text(
+    game: NormalForm, found: list[Equilibrium], stand: Tractability | None, arguments: EquilibriumArguments
+) -> str:
+    lines = [f"{game.name}: {arguments.penalty}, {arguments.regulariser}, {arguments.form} form"]
     for equilibrium in found:
-        print(equilibrium)
+        lines.append(str(equilibrium))
         if equilibrium.method != "bracketing" and not equilibrium.converged:
-            print(f"NOT CONVERGED after {int(equilibrium.iterations)} iterations")
-    print(words)
+            lines.append(f"NOT CONVERGED after {int(equilibrium.iterations)} iterations")
+    words = stand.words if stand else "no theorem covers the action-dependent form: several equilibria may exist"
+    return "\n".join([*lines, words, *([str(arguments.figure)] if arguments.figure else [])])
+
+
+def _map(arguments: EquilibriumArguments, game: NormalForm) -> None:
+    assert arguments.figure is not None
+    solved = draw_map(game, arguments.figure, arguments.penalty, arguments.regulariser, arguments.form)
+    unsolved = int((solved.residual > 1e-8).sum())
+    if arguments.json:
+        print(json.dumps({"figure": str(arguments.figure), "unsolved": unsolved}))
+        return
+    worst = f"largest residual {solved.residual.max():.1e}, {unsolved} unsolved"
+    print(f"{arguments.figure}: {solved.residual.size} equilibria, {worst}")
 
 
 def _people(arguments: EquilibriumArguments) -> None:
-    from averse.games.fit import compare_with_people
-    from averse.report.games import draw_people
-
+    assert arguments.figure is not None
     models = compare_with_people()
-    out = arguments.out or Path("equilibrium-people.png")
-    draw_people(models, out)
+    draw_people(models, arguments.figure)
     if arguments.json:
         print(json.dumps([vars(model) for model in models], indent=2))
         return
-    print(f"{'probability of Up, Left':22}" + f"{'people':>13}" + "".join(f"{_short(m.name):>13}" for m in models))
+    print("\n".join([*_table(models), str(arguments.figure)]))
+
+
+def _table(models: list[Model]) -> list[str]:
+    """What people did and what each model says they do, a line per game."""
+    lines = [f"{'probability of Up, Left':22}{'people':>13}" + "".join(f"{_short(m.name):>13}" for m in models)]
     for name, game in published().items():
         cells = [(game.observed[0][0], game.observed[1][0]), *(model.predictions[name] for model in models)]
-        print(f"{name:22}" + "".join(f"{p:>7.3f} {q:.3f}" for p, q in cells))
-    print(f"{'RMSE':22}{'':13}" + "".join(f"{model.distance:>13.4f}" for model in models))
-    print(f"{'numbers fitted':22}{'':13}" + "".join(f"{model.parameters:>13}" for model in models))
-    print(out)
+        lines.append(f"{name:22}" + "".join(f"{p:>7.3f} {q:.3f}" for p, q in cells))
+    lines.append(f"{'RMSE':22}{'':13}" + "".join(f"{model.distance:>13.4f}" for model in models))
+    lines.append(f"{'numbers fitted':22}{'':13}" + "".join(f"{model.parameters:>13}" for model in models))
+    return lines
 
 
 def _short(name: str) -> str:
@@ -122,11 +182,16 @@ def _game(name: str) -> tuple[NormalForm, PublishedGame | None]:
     return known.game, known
 
 
-def _numbers(name: str, text: str | None, default: np.ndarray | None) -> ArrayLike:
+def _given(name: str, text: str | None, default: np.ndarray | None) -> ArrayLike:
+    given = _numbers(name, text)
+    if given is None and default is None:
+        raise AverseError(f"--{name} is needed: one number, or one per player such as 12.5,0.5")
+    return given if given is not None else default  # type: ignore[return-value]
+
+
+def _numbers(name: str, text: str | None) -> ArrayLike | None:
     if text is None:
-        if default is None:
-            raise AverseError(f"--{name} is needed: one number, or one per player such as 12.5,0.5")
-        return default
+        return None
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

@@ -1,5 +1,6 @@
 """Games from files: our JSON, Gambit's .nfg and .efg, OpenSpiel's matrix games."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -44,8 +45,6 @@ def read_game(path: str | os.PathLike) -> NormalForm:
 
 def from_gambit(text: str, kind: str = "nfg", name: str = "") -> NormalForm:
     """The game in Gambit's .nfg or .efg text. Needs the extra `gambit`. Raises AverseError for text it cannot read."""
-    import io
-
     try:
         import pygambit
     except ImportError:
