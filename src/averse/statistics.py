@@ -6,6 +6,8 @@ objects below, which also know their value under integer weights and are therefo
 * `mean`, `interquartile_mean`, `worst(alpha)`: a `QuantileMean`, the mean of the quantile function between two levels;
 * `standard_deviation`.
 
+Every function raises AverseError for a sample that is empty, has several axes or values that are not finite.
+
 Sources: Rockafellar, Uryasev 2002 (CVaR of discrete distributions); Agarwal et al. 2021, "Deep RL at the edge of the
 statistical precipice" (interquartile mean, stratified bootstrap); Davison, Hinkley 1997, section 3.8 (two-level
 bootstrap); Hesterberg 2015, "What teachers should know about the bootstrap" (expanded percentile interval);
@@ -21,6 +23,24 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, stdtrit
 
 from averse.errors import AverseError
+
+__all__ = [
+    "Estimate",
+    "QuantileMean",
+    "StandardDeviation",
+    "Statistic",
+    "bootstrap_interval",
+    "cvar",
+    "cvar_curve",
+    "cvar_curve_intervals",
+    "interquartile_mean",
+    "mean",
+    "paired_difference_interval",
+    "proportion_interval",
+    "standard_deviation",
+    "stratified_bootstrap_interval",
+    "worst",
+]
 
 Resample = Literal["seeds+episodes", "seeds", "episodes"]
 RESAMPLES = 2_000
@@ -142,7 +162,7 @@ standard_deviation = StandardDeviation()
 def worst(alpha: float) -> QuantileMean:
     """The statistic "mean of the worst `alpha` of the sample": CVaR of the lower tail.
 
-    Raises AverseError unless alpha is in (0, 1].
+    Raises AverseError for an alpha outside (0, 1].
     """
     if not 0.0 < alpha <= 1.0:
         raise AverseError(f"alpha must be in (0, 1], not {alpha}: it is the tail mass to average over")
@@ -152,9 +172,8 @@ def worst(alpha: float) -> QuantileMean:
 def cvar(returns: ArrayLike, alpha: float) -> float:
     """Mean of the worst `alpha` mass of returns [n], the last sample counted by the fraction that falls in the tail.
 
-    cvar([1, 2, 3, 4], .375) = (1 * 1 + .5 * 2) / 1.5. alpha = 1 is the mean; alpha <= 1/n the minimum.
-
-    Raises AverseError for a level outside (0, 1], and for a sample that is empty, has another shape or is not finite.
+    cvar([1, 2, 3, 4], .375) = (1 * 1 + .5 * 2) / 1.5. alpha = 1 is the mean; alpha <= 1/n the minimum. In units of the
+    returns. Raises AverseError for an alpha outside (0, 1].
     """
     return worst(alpha)(returns)
 
@@ -215,9 +234,8 @@ def bootstrap_interval(
     """Bootstrap interval of a statistic of independent values [n] (episodes of one policy).
 
     Says what another n episodes *of the same policy* would give; see `stratified_bootstrap_interval` for what
-    training anew would give. The interval is the expanded percentile interval (see `percentile_interval`).
-
-    Raises AverseError for a sample that is empty, has another shape or is not finite, and a confidence outside (0, 1).
+    training anew would give. The interval is the expanded percentile interval (see `percentile_interval`). Raises
+    AverseError for a confidence outside (0, 1) and for no resamples.
     """
     return stratified_bootstrap_interval([values], statistic, confidence, seed, resamples)
 
@@ -243,6 +261,8 @@ def stratified_bootstrap_interval(
 
     With a single seed the first kind draws its episodes only, "seeds" gives no interval. Known limit: with few seeds
     that differ much, the pooled *tail* is ruled by the worst seed, and any bootstrap of it is too narrow.
+    Raises AverseError for no samples, an unknown `resample`, a confidence outside (0, 1), and no resamples.
+
     Measured coverage of the default at nominal .95 (`tests/test_statistics.py`): mean .93-1, CVaR .1 of
     10 seeds .95-.99 unless the seeds' spread rivals that of episodes.
 
@@ -297,9 +317,8 @@ def paired_difference_interval(
     """Interval of statistic(first) - statistic(second) on common random numbers.
 
     Both are arrays [n] whose entries belong to the same episode seeds, or lists of such arrays, one per training
-    seed. Pairs are drawn together, so that what both policies share (a hard episode, a training seed) cancels.
-
-    Raises AverseError for samples of different lengths, and as `stratified_bootstrap_interval` does.
+    seed. Pairs are drawn together, so that what both policies share (a hard episode, a training seed) cancels. Raises
+    AverseError for samples of unequal lengths, and for what `stratified_bootstrap_interval` refuses.
     """
     firsts, seconds = _as_groups(first), _as_groups(second)
     if [len(x) for x in firsts] != [len(x) for x in seconds]:
@@ -386,7 +405,7 @@ def _units(sizes: Sequence[int], resample: Resample) -> int:
 
 
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Wilson's score interval (1927) of a proportion, for n independent trials; sensible at 0 and n successes too.
+    """Wilson's score interval of a proportion, for n independent trials; sensible at 0 and n successes too.
 
     Raises AverseError unless 0 <= successes <= n, n > 0, and the confidence is in (0, 1).
     """

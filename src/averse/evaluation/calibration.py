@@ -89,15 +89,15 @@ def calibrate_categorical(
     """Calibration of a categorical critic (C51).
 
     Args:
-      atoms: [N], ascending, in units of reward.
-      probs: [M, N], the predicted distribution in each visited state.
+      atoms: [N], ascending, in units of the return.
+      probs: [M, N], of each visited state.
       realised: [M], the discounted returns that followed.
-      treatment: of discrete predictions; see the head of this module.
-      seed: of what is drawn at random.
+      treatment: see above.
+      seed: of the "randomised" treatment.
       levels: of the table of quantiles, in (0, 1).
       bins: of the histogram.
 
-    Raises AverseError for arrays of other shapes, that are no distributions or not finite.
+    Raises AverseError for other shapes, probabilities that do not sum to 1, and returns that are not finite.
     """
     support, weights, returns = _categorical(atoms, probs, realised)
     pit = categorical_pit(support, weights, returns, treatment, seed)
@@ -114,11 +114,19 @@ def calibrate_quantiles(
     levels: Sequence[float] = LEVELS,
     bins: int = BINS,
 ) -> Calibration:
-    """Calibration of a quantile critic: quantiles [M, N] at the levels (2 i + 1) / 2 N, realised returns [M].
+    """Calibration of a quantile critic.
 
     `clamped_fraction` is here how often a return left the range of its state's quantiles; calibrated: 1 / N.
 
-    Raises AverseError for arrays of other shapes or that are not finite.
+    Args:
+      quantiles: [M, N] of each visited state, at the levels (2 i + 1) / 2 N, in units of the return.
+      realised: [M], the discounted returns that followed.
+      treatment: see above.
+      seed: of the "randomised" treatment.
+      levels: of the table of quantiles, in (0, 1).
+      bins: of the histogram.
+
+    Raises AverseError for other shapes and for numbers that are not finite.
     """
     predicted, returns = _quantiles(quantiles, realised)
     pit = quantile_pit(predicted, returns, treatment, seed)

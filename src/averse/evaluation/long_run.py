@@ -262,7 +262,7 @@ def evaluate_long_run(
 
 
 def summarise_long_run(policies: list[Batches]) -> LongRunSummary:
-    """The figures of the policies of all training seeds of one setting, one `Batches` each."""
+    """The figures of the policies of all training seeds of one setting, one `Batches` each; intervals at 95 %."""
 
     def interval(values: Callable[[Batches], np.ndarray]) -> Estimate:
         return stratified_bootstrap_interval([values(batches).ravel() for batches in policies], mean)

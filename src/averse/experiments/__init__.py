@@ -1,1 +1,1 @@
-"""Whole studies: the demo, and (later) comparisons, trade-off sweeps and ablations."""
+"""Whole studies, each a command: `demo`, `drivers` (hand-written ones at the junction), `equilibrium`, `microgrids`."""

@@ -28,7 +28,8 @@ def animate(
     middle of the road network. Cars are coloured by speed; agents have a black outline, reckless humans a magenta one
     and a warning sign; a crash is marked by a red star that stays.
 
-    Raises AverseError for another kind of file, and for a speed that players cannot show.
+    Raises AverseError for another suffix, an fps that players cannot show, recordings without a frame or with different
+    time steps, an empty view, and an MP4 without `imageio-ffmpeg`.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".mp4"):

@@ -1,7 +1,8 @@
 """Figures of evaluations and training.
 
 Every function takes a mapping name -> data and a path whose suffix (.png, .svg, .pdf) is the format; the order of the
-mapping is the order of colours and of the legend.
+mapping is the order of colours and of the legend. All raise AverseError where there is nothing to plot and for other
+suffixes.
 """
 
 import os
