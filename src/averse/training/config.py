@@ -173,7 +173,7 @@ def configure(
     for key, values in swept.items():
         # The configuration's own measure is that of the first trial, not one that nobody is trained with.
         config = learners.with_settings(config, **{key: values[0]}) if key not in field_names(config) else config
-    where, parameters, unstorable = _specified(environment, built)
+    where, parameters, unstorable = _specified(environment, parameters, built)
     result = TrainingConfig(
         environment=where,
         environment_parameters=parameters,
@@ -203,10 +203,12 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return check_value("seeds", tuple[Whole, ...], seeds)
 
 
-def _specified(environment: Any, built: Description) -> tuple[str, dict[str, Any], Any]:
+def _specified(environment: Any, given: dict[str, Any], built: Description) -> tuple[str, dict[str, Any], Any]:
     """The name and parameters of an environment, and itself where these could not build it again."""
     if isinstance(environment, str):
-        return environment, environments.parameters_of(built), None
+        # All of them, as defaults may change; but those of a function are not those of what it builds.
+        whole = environments.factory(environment) is type(built)
+        return environment, environments.parameters_of(built) if whole else given, None
     try:
         return *environments.specification(environment), None
     except AverseError:  # told when the run is to be stored
