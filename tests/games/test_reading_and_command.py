@@ -64,7 +64,7 @@ def test_bad_gambit_text(tmp_path):
 
 
 class Prisoners:
-    """The interface of OpenSpiel 1.6's matrix games, as `from_openspiel` uses it."""
+    """The interface of OpenSpiel 2.0's matrix games, as `from_openspiel` uses it."""
 
     names = ("cooperate", "defect", "wait")
     payoffs = np.array([[5.0, 0, 1], [10, 1, 2]])

@@ -81,7 +81,10 @@ def named_configuration(config: Any) -> tuple[str, Any]:
     """
     nearest: dict[str, int] = {}
     for name in names():
-        own = method(name).preset
+        try:
+            own = method(name).preset
+        except AverseError:  # of an installed package that is broken, which is not what was asked for
+            continue
         if type(own) is type(config):
             nearest[name] = sum(getattr(own, field) != getattr(config, field) for field in field_names(config))
     if not nearest:

@@ -16,7 +16,10 @@ from averse.learners.parts.networks import MLP, Network, one_network
 
 
 class Mixer(NamedTuple):
+    """How the team's value is made of the agents'."""
+
     init: Callable[[jax.Array], Any]
+    """`init(key) -> params`."""
     apply: Callable[[Any, jax.Array, Any], jax.Array]
     """`apply(params, values [..., A, N], state [..., G]) -> [..., N]`."""
 

@@ -23,7 +23,10 @@ EMBEDDING = 16  # per level
 
 
 class RiskLevelPredictor(NamedTuple):
+    """A network that chooses CVaR levels."""
+
     init: Callable[[jax.Array], Any]
+    """`init(key) -> params`."""
     probabilities: Callable[[Any, jax.Array, jax.Array], jax.Array]
     """`probabilities(params, current [..., N], past [..., N]) -> [..., K]`: weights of the levels 1/K, 2/K ... 1."""
 
