@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from averse import AverseError, environments
+from averse import AverseError
 from averse.environments import (
     Box,
     CompiledEnvironment,
@@ -331,17 +330,6 @@ def test_vectors_beyond_their_box_are_the_environments_to_clip():
 
     with pytest.raises(AverseError, match=r"beyond return_bounds"):
         check_environment(Push(horizon=1))
-
-
-def test_the_example_of_the_documentation(tmp_path, monkeypatch):
-    text = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
-    code = text[text.index("# mine.py") :].partition("```")[0]
-    (tmp_path / "averse_docs_bridge.py").write_text(code)  # it checks itself
-    monkeypatch.syspath_prepend(tmp_path)
-    environment = environments.make("averse_docs_bridge:Bridge", planks=12)
-    assert environments.specification(environment).name == "averse_docs_bridge:Bridge"
-    mistaken = type("Mistaken", (type(environment),), {"reward_bounds": (-3.0, 1.0)})
-    assert find_faults(mistaken()) == ["mistaken: an agent's return is -3.1, beyond return_bounds(0) = (-3, 1)"]
 
 
 # ---- host environments

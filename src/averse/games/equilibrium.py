@@ -67,6 +67,7 @@ class Settings:
 
     @property
     def static(self) -> tuple[str, str, str]:
+        """What is no number: penalty, regulariser and form."""
         return self.penalty, self.regulariser, self.form
 
 
@@ -75,12 +76,15 @@ class Equilibrium:
     """What a solver found. `...` is the batch shape, () for a single game.
 
     Attributes:
+      game: what was played.
+      settings: how the players are.
       strategies: one array per player [..., A_i].
       values: what the game is worth to each player at its risk, -f_i [..., n], in units of reward.
       residual: largest change of any probability if each player answered the others (and its own adversary), [...].
       gap: an upper bound on what any player could gain by deviating, regulariser included, in units of reward [...].
       iterations: linear solves (direct) or rounds of play (no-regret) [...].
       converged: whether the residual reached the tolerance [...].
+      method: "direct" or "no-regret", as it was asked for.
       history: for single games, "residual" by iteration; for no-regret play also "iteration" and "regret".
     """
 
