@@ -213,5 +213,5 @@ def test_what_cannot_be_scored():
         exact_scores(averse.train("cliff-walk", "mappo", steps=1, rollout_steps=16, recurrent=True))
     with pytest.raises(AverseError, match="must have shapes"):
         score(CliffWalk().model(), [np.full((20, 3, 4), 0.25)] * 2)
-    with pytest.raises(AverseError, match="sum to 1"):
+    with pytest.raises(AverseError, match="must sum to one"):
         score(CliffWalk().model(), [np.full((20, CELLS**2, 4), 0.2)] * 2)

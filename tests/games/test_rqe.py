@@ -10,6 +10,8 @@ from averse.games.equilibrium import as_equilibrium
 
 from . import oracle
 
+pytestmark = pytest.mark.optimised
+
 PAIRS = [("kl", "log-barrier"), ("reverse-kl", "entropy")]
 ALL = [
     ("kl", "log-barrier", "aggregate"),

@@ -8,7 +8,7 @@ import json
 import pytest
 from frozen import CASES, FILE, RUNS, distance, measured, measured_run
 
-QUICK = {"mappo", "rqe", "action-value", "recurrent", "qr-dqn", "rmix", "mv-matrpo", "mv-ippo"}
+QUICK = {"rqe", "recurrent", "qr-dqn", "rmix", "mv-ippo"}
 # Other processors add up in another order, and a few updates make more of it.
 TOLERANCE = 1e-4
 

@@ -16,6 +16,8 @@ from averse.experiments.drivers import drive, driver
 from averse.files import write_text
 from averse.training import configure
 
+pytestmark = pytest.mark.optimised
+
 SEEDS = np.arange(1000)
 
 

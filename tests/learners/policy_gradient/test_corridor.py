@@ -10,6 +10,8 @@ import pytest
 
 import averse
 
+pytestmark = pytest.mark.optimised
+
 TAUS = [1.0, 3.0, 5.0, 8.0]
 SEEDS = 4
 

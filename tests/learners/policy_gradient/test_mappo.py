@@ -33,8 +33,11 @@ COMBINATIONS = [
 ]
 
 
+QUICK_IN_A_BOX = ("ppo", "rqe-mappo")  # continuous actions change the actor alone
 CASES = [
     (method, settings, space)
+    if isinstance(space, Discrete) or (method in QUICK_IN_A_BOX and not settings)
+    else pytest.param(method, settings, space, marks=pytest.mark.slow)
     for method, settings in COMBINATIONS
     for space in (Discrete(4), Box(2))
     if settings.get("advantage") != "action-value" or isinstance(space, Discrete)
@@ -169,6 +172,7 @@ def test_action_values_need_discrete_actions():
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.optimised
 def test_ppo_and_rqe_mappo_learn_cartpole():
     """Both beat a policy that pushes at random (about 20 steps) by far within 60,000 steps, on each of 3 seeds."""
     env = environments.make("risky-cartpole", level="none")

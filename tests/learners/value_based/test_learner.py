@@ -48,9 +48,9 @@ VARIANTS = [
     pytest.param("dqn", {"recurrent": True, "shared": False}, marks=SLOW),
     pytest.param("qr-dqn", {"measure": "entropic:1", "lam": 0.5, "recurrent": True}, marks=SLOW),
     pytest.param("c51", {"measure": "cvar:0.2", "lam": 0.5}, marks=SLOW),
-    ("qmix", {"recurrent": False, "target_interval": 2, "optimiser": "rmsprop"}),
+    pytest.param("qmix", {"recurrent": False, "target_interval": 2, "optimiser": "rmsprop"}, marks=SLOW),
     pytest.param("riskq", {"measure": "var:0.3", "double": False}, marks=SLOW),
-    ("rmix", {"fixed_alpha": 0.3}),
+    pytest.param("rmix", {"fixed_alpha": 0.3}, marks=SLOW),
     pytest.param("vdn", {"shared": False, "final_learning_rate": 0.1}, marks=SLOW),
 ]
 
