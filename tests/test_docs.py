@@ -198,6 +198,19 @@ def test_what_is_raised_is_told():
     assert silent == []
 
 
+def test_shapes_of_arrays_are_told():
+    """Of what public functions take and give; an array with no axes is told as []."""
+    arrays = re.compile(r"Array|ndarray|Floats|Integers|Tables")
+    silent = []
+    for path in public():
+        for name, found, told in parts_of(path):
+            if found.is_function:
+                types = [parameter.annotation for parameter in found.parameters] + [found.returns]
+                if any(arrays.search(str(kind)) for kind in types) and not (told and re.search(r"\[.*?\]", told.value)):
+                    silent.append(name)
+    assert silent == []
+
+
 # --- what the pages name and run ------------------------------------------------------------------------------------
 
 

@@ -85,7 +85,10 @@ def check(instance: Any) -> None:
 
 
 def check_value(name: str, hint: Any, value: Any) -> Any:
-    """A single value, checked as a field of that name and type would be: `check_value("steps", Count, steps)`."""
+    """A single value, checked as a field of that name and type would be: `check_value("steps", Count, steps)`.
+
+    Raises AverseError as building the class with that field would.
+    """
     return _checked(name, hint, _adapter(hint), value)
 
 

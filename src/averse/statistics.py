@@ -248,7 +248,7 @@ def stratified_bootstrap_interval(
     resamples: int = RESAMPLES,
     resample: Resample = "seeds+episodes",
 ) -> Estimate:
-    """Bootstrap interval of a statistic of the pooled values of several training seeds (arrays of any lengths).
+    """Bootstrap interval of a statistic of the pooled values of several training seeds (arrays [n], of any lengths).
 
     `resample` says what is drawn anew, always with replacement:
 
@@ -288,6 +288,8 @@ def cvar_curve_intervals(
     resample: Resample = "seeds+episodes",
 ) -> dict[float, Estimate]:
     """`cvar` at every level with the pointwise intervals of `stratified_bootstrap_interval`: {alpha: Estimate}.
+
+    `values_by_seed` is a list of arrays [n], one per training seed, of any lengths.
 
     Raises AverseError as that does, and for a level outside (0, 1].
     """

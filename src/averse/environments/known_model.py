@@ -23,7 +23,7 @@ class KnownModel(Protocol):
         ...
 
     def state_at(self, index: jax.Array, time: jax.Array | int = 0) -> Any:
-        """The environment's state of a number of the model, `time` steps after an episode's start."""
+        """The environment's state of a number [] of the model, `time` steps after an episode's start."""
         ...
 
     def observe(self, state: Any) -> jax.Array:

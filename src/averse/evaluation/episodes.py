@@ -96,7 +96,7 @@ class Episodes:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, ArrayLike], settings: Sequence[str] | None = None) -> "Episodes":
-        """The table from named columns; `episode_return` is computed from the agents' where it is missing.
+        """The table from named columns [E]; `episode_return` is computed from the agents' where it is missing.
 
         `settings` names the columns that describe a row rather than measure it; by default `tau`, `setting` and every
         column of text. All others are metrics.

@@ -62,7 +62,7 @@ class Settings:
         check_value("form", Form, self.form)
 
     def per_player(self, players: int, batches: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """tau and epsilon as float64 arrays [n]; with `batches`, as [..., n]."""
+        """tau and epsilon as float64 arrays [n]; with `batches`, as [..., n]. Raises AverseError for other shapes."""
         return per_player("tau", self.tau, players, batches), per_player("epsilon", self.epsilon, players, batches)
 
     @property

@@ -58,7 +58,7 @@ def fit(
     shows flexibility, not truth; many settings may fit equally well.
 
     Args:
-      observed: one distribution per player.
+      observed: one distribution per player, [A_i].
       penalty, regulariser: a pair that the theory covers ("kl" with "log-barrier", "reverse-kl" with "entropy").
 
     Raises:

@@ -18,7 +18,9 @@ _MOST_ACTIONS = 8
 def qre(game: NormalForm, epsilon: ArrayLike, tolerance: float = 1e-12) -> Equilibrium:
     """The logit quantal response equilibrium at lambda = 1/epsilon (McKelvey, Palfrey 1995), on the principal branch.
 
-    `epsilon` in units of reward, any shape that `rqe` takes; 1/epsilon is Gambit's lambda.
+    `epsilon` in units of reward, a number, one per player [n], or a batch [..., n]; 1/epsilon is Gambit's lambda.
+
+    Raises AverseError as `rqe` does.
     """
     return rqe(game, np.inf, epsilon, regulariser="entropy", tolerance=tolerance)
 

@@ -75,7 +75,10 @@ class MarkovGame:
     def from_tables(
         cls, rewards: ArrayLike, transitions: ArrayLike, horizon: int, gamma: float = 1.0, start: int = 0
     ) -> "MarkovGame":
-        """From full tables: rewards [n, S, A_1, ..., A_n] and transitions [S, A_1, ..., A_n, S]."""
+        """From full tables: rewards [n, S, A_1, ..., A_n] and transitions [S, A_1, ..., A_n, S].
+
+        Raises AverseError as building one does.
+        """
         chance = numbers("transitions", transitions)
         states = np.broadcast_to(np.arange(chance.shape[-1]), chance.shape)
         return cls(chance, states, numbers("rewards", rewards)[..., None], horizon, gamma, start)
@@ -124,7 +127,7 @@ def solve_markov(
     """Backward induction. Every step solves the stage games of all states in one compiled call.
 
     Args:
-      tau, epsilon, penalty, regulariser, form: of the stage games, as in `rqe`; a number or one per player.
+      tau, epsilon, penalty, regulariser, form: of the stage games, as in `rqe`; a number or one per player [n].
       transition_tau: risk tolerance over outcomes, if it is not `tau`; inf for the mean.
 
     Raises:

@@ -63,7 +63,7 @@ class NormalForm:
         return self.arrays()[0].shape[0] if self.batched else 1
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """The payoffs as float64 arrays, one per player."""
+        """The payoffs as float64 arrays [A_1, ..., A_n], one per player."""
         return self.payoffs  # type: ignore[return-value]
 
     def matrices(self) -> tuple[np.ndarray, ...]:

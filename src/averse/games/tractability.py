@@ -68,7 +68,7 @@ def tractability(
     """Whether settings are inside the region where the equilibrium is unique and learnable, and by which theorem.
 
     Args:
-      tau: risk tolerance, a number or one per player; inf is risk-neutral and outside.
+      tau: risk tolerance, a number or one per player [n]; inf is risk-neutral and outside.
       epsilon: weight of the regulariser, >= 0, likewise.
 
     Raises:

@@ -30,7 +30,9 @@ def all_equilibria(
 ) -> list[Equilibrium]:
     """All equilibria of a 2x2 game, by rising probability of the row player's first action.
 
-    Arguments as in `averse.games.rqe`. Raises AverseError for a game that is not 2x2, or bad settings.
+    tau and epsilon are numbers or one per player [2]; all else as in `averse.games.rqe`.
+
+    Raises AverseError for a game that is not 2x2, or bad settings.
     """
     if game.batched or game.num_actions != (2, 2):
         raise AverseError(f"bracketing needs one game of two players with two actions each, not {game.num_actions}")
@@ -70,6 +72,7 @@ def bifurcation(
     """The risk aversion 1/tau, the same for both players, at which the number of equilibria of a 2x2 game changes.
 
     Args:
+      epsilon: a number, or one per player [2].
       averse, neutral: values of 1/tau on both sides of the change, averse the larger, neutral >= 0.
       precision: width of the final bracket.
 

@@ -45,7 +45,7 @@ def method(name: str) -> Method:
 
 
 def preset(name: str, **overrides: Any) -> Any:
-    """The settings of a method, some of them replaced; see `with_settings`."""
+    """The settings of a method, some of them replaced; see `with_settings`, which also says what it raises."""
     return _replaced(method(name).preset, overrides, name)
 
 

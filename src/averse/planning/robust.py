@@ -118,7 +118,8 @@ def kl_penalised_value_iteration(
     Args:
       mdp: the nominal model, with a finite horizon; or "nested" and gamma < 1.
       tau: price in units of reward per nat, in (0, inf]; at inf nature cannot afford anything.
-      policy, tolerance, max_iterations: as in `robust_value_iteration`.
+      policy: to be judged instead of the best one, [S, A] or [T, S, A], as in `robust_value_iteration`.
+      tolerance, max_iterations: likewise.
 
     Raises:
       AverseError: for a bad tau, kind or policy; for an infinite horizon with "static" or gamma = 1; if value

@@ -55,6 +55,11 @@ def plot_returns(
 
     Upper panel: fraction of episodes per bin; darker is each policy's worst 5%, the triangle its mean (CVaR).
     Lower panel: fraction of episodes with a return at most x, where one episode in a thousand is still to be seen.
+
+    Args:
+      returns: of each policy; `Episodes`, returns [n], or one array of returns per training seed.
+
+    Raises AverseError for no returns at all, and for returns that are not finite.
     """
     groups = _groups(returns)
     size = (WIDTH, 5.1 + 0.18 * len(groups))  # as much higher as the legend has lines
@@ -97,7 +102,8 @@ def plot_cvar_curves(
 ) -> None:
     """Mean return of the worst alpha of episodes against alpha, from the extreme tail to the mean, with 95% bands.
 
-    A curve above another at every alpha is better whatever one's risk aversion.
+    A curve above another at every alpha is better whatever one's risk aversion. Returns as for `plot_returns`; raises
+    AverseError as it does.
     """
     groups = _groups(returns)
     figure, ((axes,),) = panels(title=title)

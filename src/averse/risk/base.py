@@ -78,7 +78,7 @@ class RiskMeasure:
         return slopes[..., probs.shape[-1] :]
 
     def relaxed(self, fraction: ArrayLike) -> "RiskMeasure":
-        """This measure moved towards neutral: the mean at `fraction` 0, itself at 1; `fraction` may be traced.
+        """This measure moved towards neutral: the mean at `fraction` 0, itself at 1; `fraction` [] may be traced.
 
         For the risk schedule that avoids blindness to success (Greenberg et al. 2022). By default a `Blend` with the
         mean; a derived class may move its number instead.

@@ -53,11 +53,11 @@ class Entropic(RiskMeasure):
         return numerics.entropic(distribution, self.tau)
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        """tau (1 - exp(-(z - rho)/tau)); exponents are capped at 80 (a factor of 5e34) to stay finite in float32."""
+        """tau (1 - exp(-(z - rho)/tau)), [..., M]; exponents are capped at 80 (a factor of 5e34), finite in float32."""
         return numerics.entropic_influence(distribution, self.tau, z)
 
     def relaxed(self, fraction: ArrayLike) -> "Entropic":
-        """tau / fraction: risk aversion, the inverse of tau, grows in proportion to the fraction."""
+        """tau / fraction: risk aversion, the inverse of tau, grows in proportion to the fraction []."""
         fraction = jnp.asarray(fraction, jnp.result_type(float, fraction))
         positive = fraction > 0
         return Entropic(jnp.where(positive, self.tau / jnp.where(positive, fraction, 1), jnp.inf))
@@ -86,14 +86,14 @@ class CVaR(RiskMeasure):
         return jnp.where(alpha < 1, tail, distribution.mean())
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        """VaR - (VaR - z)^+/alpha - CVaR."""
+        """VaR - (VaR - z)^+/alpha - CVaR, [..., M]."""
         alpha = jnp.asarray(self.alpha)
         v = distribution.quantile(alpha)
         tail = v[..., None] - jax.nn.relu(v[..., None] - z) / alpha[..., None]
         return jnp.where(alpha[..., None] < 1, tail, z) - self.value(distribution)[..., None]
 
     def relaxed(self, fraction: ArrayLike) -> "CVaR":
-        """alpha moved from 1 (fraction 0) to itself (fraction 1) in a straight line."""
+        """alpha moved from 1 (fraction 0) to itself (fraction 1) in a straight line; the fraction is a number []."""
         return CVaR(self.alpha * fraction + (1 - fraction))
 
 
@@ -132,7 +132,7 @@ class MeanVariance(RiskMeasure):
         return distribution.mean() - self.weight * distribution.variance()
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        """(z - mean) - weight ((z - mean)^2 - variance)."""
+        """(z - mean) - weight ((z - mean)^2 - variance), [..., M]."""
         difference = z - distribution.mean()[..., None]
         weight = jnp.asarray(self.weight)[..., None]
         return difference - weight * (jnp.square(difference) - distribution.variance()[..., None])
@@ -151,11 +151,11 @@ class Distortion(RiskMeasure):
     linear_in_quantiles = True
 
     def distort(self, level: Array, rest: Array) -> Array:
-        """g of the level in [0, 1], with g(0) = 0 and g(1) = 1; `rest` is 1 - level, better known near level 1."""
+        """g of the level [..., N] in [0, 1], with g(0) = 0 and g(1) = 1; `rest` is 1 - level, better known near 1."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it distorts: def distort(self, level, rest)")
 
     def slope(self, level: Array, rest: Array) -> Array:
-        """g' of the level, by default by automatic differentiation."""
+        """g' of the level, [..., N], by default by automatic differentiation."""
         return jax.jvp(self.distort, (level, rest), (jnp.ones_like(level), -jnp.ones_like(rest)))[1]
 
     def value(self, distribution: Distribution) -> Array:
@@ -165,7 +165,7 @@ class Distortion(RiskMeasure):
         return values[..., -1] - jnp.sum(self.distort(*levels) * gaps, -1)
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        """The integral of g'(F(x)) from below up to z, less its mean.
+        """The integral of g'(F(x)) from below up to z, less its mean, [..., M].
 
         Outside the range of the distribution, where F is 0 or 1 and g' may be infinite, g' is taken at the level eps
         of the floating-point type (1 - eps): a large finite stand-in.
@@ -269,7 +269,7 @@ class EVaR(RiskMeasure):
         return jnp.where(alpha < 1, bound, distribution.mean())
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        """That of Entropic at the best tau, by the envelope theorem."""
+        """That of Entropic at the best tau, [..., M], by the envelope theorem."""
         alpha = jnp.asarray(self.alpha)
         tau = numerics.evar_tolerance(distribution, alpha)
         return numerics.entropic_influence(distribution, jnp.where(alpha < 1, tau, jnp.inf), z)

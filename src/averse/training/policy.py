@@ -64,7 +64,7 @@ class Policy:
         return _with_axes(actions, lead)
 
     def probabilities(self, observations: Any, available: Any = None) -> np.ndarray:
-        """What `policy(observations)` would draw from now: float32, the observations' leading axes and n actions.
+        """What `policy(observations)` would draw from now: float32 [..., n], with the observations' leading axes.
 
         Changes nothing that is remembered. Raises AverseError as a call does, and where the method tells none.
         """

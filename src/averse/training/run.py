@@ -84,7 +84,7 @@ class Run:
         raise AverseError(f"choose one of {len(trials)} trials ({values}); {given} leaves {len(found)}")
 
     def state(self, index: int) -> Any:
-        """The learner's state of one trial."""
+        """The learner's state of one trial. Raises AverseError for a number that no trial has."""
         chosen = self.trial(index)
         return jax.tree.map(lambda x: x[chosen], self.learner_states)
 

@@ -269,7 +269,7 @@ class Quantile(NamedTuple):
         return mean + (gaps * (weights @ self._offsets().T)).sum(-1)
 
     def mixture(self, weights: jax.Array, predicted: jax.Array) -> jax.Array:
-        """Quantiles (at the middles of N equal shares) of the mixture of n sets of quantiles."""
+        """Quantiles [..., N], at the middles of N equal shares, of the mixture of n sets of quantiles [..., n, N]."""
         shape = (*predicted.shape[:-2], -1)
         values = predicted.reshape(shape)
         shares = jnp.broadcast_to(weights[..., None] / self.num_atoms, predicted.shape).reshape(shape)

@@ -61,7 +61,12 @@ def gradient_step(
     optimiser_state: Any,
     step_size: float | jax.Array,
 ) -> tuple[Any, Any]:
-    """The parameters and the optimiser's state after one step of `step_size`, which may be traced, downhill."""
+    """The parameters and the optimiser's state after one step downhill.
+
+    Args:
+      gradient: of the loss, a tree like the parameters.
+      step_size: [], may be traced, so that a sweep over it is one program.
+    """
     directions, optimiser_state = optimiser.update(gradient, optimiser_state, params)
     return optax.apply_updates(params, optax.tree.scale(-step_size, directions)), optimiser_state
 

@@ -200,7 +200,7 @@ class FactoredTeamGame:
         return np.where(self.available[agent], pseudo + following, -np.inf)
 
     def joint_values(self, beta: float, centre: float, values: Floats, scale: float = 1.0) -> Floats:
-        """See `Game`.
+        """E[f + values'] of each joint action [S, A1, ..., AN], from relative values [S] of the next state.
 
         Raises:
           AverseError: for more than 50 million joint state-action pairs; ask for `agent_values` then.

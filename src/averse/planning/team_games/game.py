@@ -64,11 +64,11 @@ class Game(Protocol):
         ...
 
     def reward_moments(self, policy: Tables) -> Moments:
-        """The reward's mean and variance in each state, given the state."""
+        """The reward's mean and variance in each state [S], given the state, under a policy: per agent [S, Ai]."""
         ...
 
     def chain(self, policy: Tables) -> Chain:
-        """The Markov chain under a policy."""
+        """The Markov chain over the states S under a policy: per agent [S, Ai]."""
         ...
 
     def agent_values(

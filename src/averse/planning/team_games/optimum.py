@@ -74,7 +74,7 @@ def best_joint_policy(
 
     Args:
       beta: price of variance, >= 0, in units of 1/reward.
-      initial: a policy to begin with, such as that of `mv_mapi`: a good one makes the scan shorter.
+      initial: a policy to begin with, per agent [S, Ai], such as that of `mv_mapi`: a good one makes the scan shorter.
       gap: how far the result may be from the best, in units of reward; more than 1e-8.
 
     Raises:
@@ -90,7 +90,13 @@ def best_response(
 ) -> CertifiedOptimum:
     """The best policy of one agent while the others keep theirs: the same scan, over the agent's actions alone.
 
-    Args, raises: as `best_joint_policy`.
+    Args:
+      policy: per agent [S, Ai]; the agent's own table is where the scan begins.
+      agent: its number.
+      beta, gap: as for `best_joint_policy`.
+
+    Raises:
+      AverseError: as `best_joint_policy` does, and for an agent that there is not.
     """
     if agent not in range(game.num_agents):
         raise AverseError(f"agent must be one of 0 to {game.num_agents - 1}, not {agent}")

@@ -9,7 +9,7 @@ from averse.planning.team_games.game import Game, Tables
 
 
 def random_policies(game: Game, count: int, seed: int = 0) -> Iterator[Tables]:
-    """Deterministic policies, each available action of each agent in each state with the same probability.
+    """Deterministic policies, per agent [S, Ai]: each available action in each state with the same probability.
 
     The k-th policy depends on the seed and k alone.
     """
