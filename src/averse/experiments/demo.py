@@ -127,6 +127,3 @@ def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, 
 
 
 COMMAND = Command(DemoArguments, run)
-
-
-COMMAND = Command(DemoArguments, run)

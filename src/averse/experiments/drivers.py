@@ -178,6 +178,3 @@ def drive(
 
 
 COMMAND = Command(DriversArguments, run)
-
-
-COMMAND = Command(DriversArguments, run)

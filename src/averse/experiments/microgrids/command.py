@@ -119,6 +119,3 @@ def _train(scenario: int, out: Path, quick: bool, console: Console) -> None:
 
 
 COMMAND = Command(MicrogridsArguments, run)
-
-
-COMMAND = Command(MicrogridsArguments, run)
