@@ -106,6 +106,7 @@ def test_forms_differ_and_agree_for_neutral_players():
     np.testing.assert_allclose(same[0], same[1], atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("penalty", "regulariser"), PAIRS)
 def test_three_players_certified_by_exact_best_responses(penalty, regulariser):
     game = NormalForm.random(7, (3, 2, 2))

@@ -43,6 +43,7 @@ def test_the_default_advantage_is_as_averse_as_tau_says():
     assert (risky_8 > 0.8).all()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_risk_in_the_baseline_alone_changes_nothing():
     """The ablation that shows why the default is what it is: risky at every tolerance."""

@@ -171,6 +171,7 @@ def test_action_values_need_discrete_actions():
         learners.learner("rqe-mappo", World(Box(1)), **{**SMALL, "advantage": "action-value"})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.optimised
 def test_ppo_and_rqe_mappo_learn_cartpole():
