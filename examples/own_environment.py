@@ -2,7 +2,7 @@
 
     python examples/own_environment.py
     cd examples && averse train --env own_environment:Ferry --method rqe-mappo --tau 3 --gust 0.3 --out ../runs/ferry
-    averse evaluate runs/ferry
+    averse evaluate ../runs/ferry
 
 Each of ten trips carries one, two or three loads. A load pays 1; a gust comes with a probability, and then every load
 beyond the first is lost with the boat, which costs 6.

@@ -3,7 +3,7 @@
     python examples/own_measure.py
     cd examples && averse train --env corridor --method c51-cvar-mappo --measure own_measure:Semideviation:0.9 \\
         --out ../runs/semideviation
-    averse evaluate runs/semideviation
+    averse evaluate ../runs/semideviation
 
 `averse.risk.register("semideviation", Semideviation)` would give it a name of its own.
 """

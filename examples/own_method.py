@@ -2,7 +2,7 @@
 
     python examples/own_method.py
     cd examples && averse train --env corridor --method own_method:METHOD --kl-penalty 3 --out ../runs/kl
-    averse evaluate runs/kl
+    averse evaluate ../runs/kl
 
 `averse.learners.register("kl-ppo", *METHOD)` would give it a name of its own.
 """
