@@ -117,4 +117,4 @@ def _stored(figures: Path, table: Path, unit: str, trials: int) -> Mapping[str, 
 def _word(value: Any) -> str:
     if value is None:
         return "that of the run"
-    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
