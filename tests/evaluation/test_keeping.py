@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import averse
-from averse import AverseError
+from averse import AverseError, machine
 from averse.cli import main
-from averse.evaluation import Episodes, compiled_player, evaluator, memory, play_scripted
+from averse.evaluation import Episodes, compiled_player, evaluator, play_scripted
 from averse.evaluation.arguments import SEEDS
-from averse.evaluation.memory import check_episodes, episode_size, in_words
+from averse.evaluation.memory import check_episodes, episode_size
 from averse.evaluation.play import Played
 from averse.learners.fixed import fixed
 
@@ -181,7 +181,7 @@ def test_episodes_that_do_not_fit_in_memory_are_refused_with_their_size(run, no_
 def test_the_size_is_that_of_all_policies(trained, monkeypatch):
     size = episode_size(trained.environment, trained.learner)
     assert 100 < size < 2000
-    monkeypatch.setattr(memory, "memory", lambda: 1000 * 2 * size)
+    monkeypatch.setattr(machine, "memory", lambda: 1000 * 2 * size)
     check_episodes(trained.environment, trained.learner, 1000, 2, 0)
     with pytest.raises(AverseError, match="1,001 of each of 2 policies"):
         check_episodes(trained.environment, trained.learner, 1001, 2, 0)
@@ -192,16 +192,6 @@ def test_the_size_is_that_of_all_policies(trained, monkeypatch):
 def test_scripts_are_checked_alike(trained):
     with pytest.raises(AverseError, match="episodes must fit in memory: 1,000,000,000,000 would take about"):
         play_scripted(trained.environment, lambda observations: observations[..., 0], 10**12)
-
-
-def test_sizes_in_words():
-    assert [in_words(x) for x in (12, 1.5e3, 2.34e6, 99e9, 1e30)] == [
-        "12 bytes",
-        "1.5 kB",
-        "2.34 MB",
-        "99 GB",
-        "1e+12 EB",
-    ]
 
 
 @pytest.mark.parametrize("first", [SEEDS - 7, SEEDS, 2**70])

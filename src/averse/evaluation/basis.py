@@ -28,7 +28,6 @@ class Basis:
     first_seed: int  # of the episodes
     updates: tuple[int, ...]  # how far each trial of the run had come
     total_updates: int  # that each trial was to do
-    beta: float | None = None  # price of variance asked for, where an environment never ends; None: that of the run
 
     @classmethod
     def of(cls, run: Run, amount: int, unit: Literal["episodes", "steps"], **played: Any) -> "Basis":
@@ -55,12 +54,10 @@ class Basis:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        price = {} if self.unit == "episodes" else {"beta_asked": self.beta}
         return {
             f"{self.unit}_per_policy": self.amount,
             "greedy": self.greedy,
             "first_seed": self.first_seed,
-            **price,
             "finished": self.finished,
             "updates": list(self.updates),
             "total_updates": self.total_updates,
@@ -70,7 +67,8 @@ class Basis:
 def refuse_loss(figures: Path, table: Path, basis: Basis, trials: int) -> None:
     """Make sure that a new evaluation loses nothing.
 
-    It may take the place of one that was played in the same way, with as many or fewer episodes.
+    It may take the place of one that was played in the same way, with as many or fewer episodes. (Another price of
+    variance plays the same: the table of batches has what every price needs.)
 
     Args:
       figures: where evaluation.json is, or is to be.
@@ -91,10 +89,10 @@ def refuse_loss(figures: Path, table: Path, basis: Basis, trials: int) -> None:
             f"{basis.amount:,}: {ADVICE}"
         )
     new = basis.to_dict()
-    for name in ("greedy", "first_seed", "beta_asked"):
+    for name in ("greedy", "first_seed"):
         if name in old and name in new and old[name] != new[name]:
             raise AverseError(
-                f"{figures.parent} holds an evaluation with {name.removesuffix('_asked')} {_word(old[name])} "
+                f"{figures.parent} holds an evaluation with {name} {_word(old[name])} "
                 f"({figures.name}), not {_word(new[name])}: {ADVICE}"
             )
 
@@ -115,6 +113,4 @@ def _stored(figures: Path, table: Path, unit: str, trials: int) -> Mapping[str, 
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return "that of the run"
     return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -148,7 +148,7 @@ def evaluate(
         if episodes is not None:
             raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
         amount = steps_played(STEPS if steps is None else steps)
-        basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed, beta=beta)
+        basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed)
     else:
         if steps is not None or beta is not None:
             where = run.config.environment

@@ -298,8 +298,10 @@ def evaluate_long_run(
 def steps_played(steps: float) -> int:
     """How many of so many steps fill whole batches. Raises AverseError for too few and for too many."""
     each = CHAINS * (BATCHES - 1)
-    if not each <= steps <= each * LONGEST:
-        raise AverseError(f"steps must be between {each:,} and {each * LONGEST:.3g}, not {steps:g}")
+    if steps < each:
+        raise AverseError(f"steps must be at least {each}, not {steps:g}")
+    if steps > each * LONGEST:
+        raise AverseError(f"steps must be at most {each * LONGEST:.3g}, not {steps:g}")
     return int(steps / each) * each
 
 

@@ -1,18 +1,14 @@
 """Whether what is asked for fits in this machine's memory; if not, it is refused before it is begun."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
+from averse import machine
 from averse.environments.protocol import Description, num_available
 from averse.errors import AverseError
 from averse.evaluation.arguments import SEEDS
 from averse.learners.contract import Learner
-
-_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where there is none
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def check_episodes(
@@ -29,12 +25,12 @@ def check_episodes(
 
     Raises AverseError with the size that they would take, and for episode seeds beyond 2^32.
     """
-    size, there = episodes * policies * episode_size(environment, learner), memory()
+    size, there = episodes * policies * episode_size(environment, learner), machine.memory()
     if size > there:
         of = f" of each of {policies} policies" if policies > 1 else ""
         raise AverseError(
-            f"episodes must fit in memory: {episodes:,}{of} would take about {in_words(size)}, and this machine has "
-            f"{in_words(there)}"
+            f"episodes must fit in memory: {episodes:,}{of} would take about {machine.in_words(size)}, and this machine "
+            f"has {machine.in_words(there)}"
         )
     last = first_seed + episodes * samples
     if last > SEEDS:
@@ -54,21 +50,3 @@ def episode_size(environment: Description, learner: Learner | None) -> int:
     probe = 4 * (agents * environment.observation_size + environment.global_state_size) + agents * (actions + 5)
     columns = 4 + agents + len(environment.metrics)
     return probe + remembered + 8 * 3 * columns  # in 64 bits: as played, in the table, under resampling
-
-
-def memory() -> int:
-    """Bytes of memory of this machine, or of the container that this process runs in."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(there, int(_LIMIT.read_text()))
-    except (OSError, ValueError):
-        return there
-
-
-def in_words(size: float) -> str:
-    """A number of bytes as people say it: "1.2 TB"."""
-    for unit in _UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} {_UNITS[-1]}"

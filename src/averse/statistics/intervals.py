@@ -66,7 +66,7 @@ def stratified_bootstrap_interval(
     seeds' means. A bootstrap of so few never leaves their range: at nominal .95 it held the mean of 3 seeds three times
     out of four. Where a set has one unit there is no interval.
 
-    Measured coverage is in `docs/statistics.md`. Known limit: where few seeds differ as much as their episodes do, the
+    Measured coverage is in `docs/evaluation.md`. Known limit: where few seeds differ as much as their episodes do, the
     pooled *tail* is ruled by the worst seed, and its interval is too narrow.
 
     Raises AverseError for no sample at all, a sample that is empty, has another shape or is not finite, a statistic

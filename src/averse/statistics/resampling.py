@@ -18,7 +18,7 @@ from averse.statistics.samples import Confidence, numbers
 
 Resample = Literal["seeds+episodes", "seeds", "episodes"]
 RESAMPLES = 2_000
-# Units below which Student's interval takes the bootstrap's place: measured coverage, docs/statistics.md.
+# Units below which Student's interval takes the bootstrap's place: measured coverage, docs/evaluation.md.
 FEW_SEEDS = 20
 FEW_VALUES = 8  # a jackknife of single values needs a smooth statistic, which the median is not
 _CHUNK = 1_000_000  # drawn values held in memory at a time
