@@ -29,8 +29,8 @@ def check_episodes(
     if size > there:
         of = f" of each of {policies} policies" if policies > 1 else ""
         raise AverseError(
-            f"episodes must fit in memory: {episodes:,}{of} would take about {machine.in_words(size)}, and this machine "
-            f"has {machine.in_words(there)}"
+            f"episodes must fit in memory: {episodes:,}{of} would take about {machine.in_words(size)}, "
+            f"and this machine has {machine.in_words(there)}"
         )
     last = first_seed + episodes * samples
     if last > SEEDS:

@@ -262,12 +262,12 @@ def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
         if isinstance(data, Episodes):
             parts = data.completed().by_training_seed()
         elif isinstance(data, (list, tuple)) and len(data) and np.ndim(data[0]) > 0:
-            parts = [np.asarray(part, float) for part in data]
+            parts = list(data)
         else:
-            parts = [np.asarray(data, float)]
+            parts = [data]
         if not parts:
             raise AverseError(f"{name!r} has no completed episode to plot")
-        groups[name] = [sample(part) for part in parts]
+        groups[name] = [sample(part, f"returns of {name!r}") for part in parts]
     return groups
 
 
