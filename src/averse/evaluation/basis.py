@@ -23,7 +23,7 @@ class Basis:
     """How far the policies were trained, and how they were played."""
 
     amount: int  # episodes (steps, where an environment never ends) of each policy
-    unit: Literal["episodes", "steps"]
+    unit: Literal["episodes", "steps"]  # of the amount
     greedy: bool  # the most likely actions instead of draws
     first_seed: int  # of the episodes
     updates: tuple[int, ...]  # how far each trial of the run had come

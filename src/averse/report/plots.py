@@ -259,12 +259,13 @@ def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
         raise AverseError("no returns to plot")
     groups = {}
     for name, data in returns.items():
+        parts: Sequence[ArrayLike]
         if isinstance(data, Episodes):
             parts = data.completed().by_training_seed()
         elif isinstance(data, (list, tuple)) and len(data) and np.ndim(data[0]) > 0:
-            parts = list(data)
+            parts = list(data)  # type: ignore[arg-type]
         else:
-            parts = [data]
+            parts = [data]  # type: ignore[list-item]
         if not parts:
             raise AverseError(f"{name!r} has no completed episode to plot")
         groups[name] = [sample(part, f"returns of {name!r}") for part in parts]

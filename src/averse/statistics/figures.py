@@ -46,7 +46,10 @@ class QuantileMean:
         return float(self.weighted(array, np.ones((1, array.size)))[0])
 
     def weighted(self, values: ArrayLike, weights: ArrayLike) -> np.ndarray:
-        """See `Statistic`. Raises AverseError for weights that are negative, not finite or all 0 in a row."""
+        """The figure where values [n] occur weights [R, n] times; [R].
+
+        Raises AverseError for weights that are negative, not finite or all 0 in a row.
+        """
         array, mass = _weighted_sample(values, weights)
         if (self.low, self.high) == (0.0, 1.0):
             return mass @ array / mass.sum(-1)
@@ -61,7 +64,10 @@ class StandardDeviation:
         return float(sample(values, "values").std())
 
     def weighted(self, values: ArrayLike, weights: ArrayLike) -> np.ndarray:
-        """See `Statistic`. Raises AverseError for weights that are negative, not finite or all 0 in a row."""
+        """The figure where values [n] occur weights [R, n] times; [R].
+
+        Raises AverseError for weights that are negative, not finite or all 0 in a row.
+        """
         array, mass = _weighted_sample(values, weights)
         centred = array - array.mean()  # against cancellation
         total = mass.sum(-1)
