@@ -263,7 +263,7 @@ def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
         if isinstance(data, Episodes):
             parts = data.completed().by_training_seed()
         elif isinstance(data, (list, tuple)) and len(data) and np.ndim(data[0]) > 0:
-            parts = list(data)  # type: ignore[arg-type]
+            parts = list(data)
         else:
             parts = [data]  # type: ignore[list-item]
         if not parts:
