@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from averse.commands import Command
 from averse.errors import AverseError, NotConvergedError
-from averse.games.equilibrium import Equilibrium, Form
+from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.fit import Model, compare_with_people
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
@@ -115,6 +115,7 @@ def _solve(arguments: EquilibriumArguments, game: NormalForm, known: PublishedGa
     tau = _given("tau", arguments.tau, None if known is None else known.tau)
     epsilon = _given("epsilon", arguments.epsilon, None if known is None else known.epsilon)
     pair = (arguments.penalty, arguments.regulariser)
+    Settings(tau, epsilon, *pair, arguments.form).per_player(game.num_players)
     # The theorems are about the aggregate form.
     stand = tractability(tau, epsilon, *pair, game.num_players) if arguments.form == "aggregate" else None
     check_place(arguments.figure)

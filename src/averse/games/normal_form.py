@@ -138,6 +138,8 @@ class NormalForm:
         Raises AverseError for numbers that are none, fewer than two players, or more payoffs than memory holds.
         """
         num_actions = check_value("num_actions", tuple[Count, ...], num_actions)
+        if len(num_actions) < 2:
+            raise AverseError(f"num_actions must be those of at least two players, not {list(num_actions)}")
         check_value("games", Count | None, games)
         generator = np.random.default_rng(check_value("key", Seed, key))
         lead = () if games is None else (games,)

@@ -14,6 +14,7 @@ from averse.games.checks import shown
 from averse.games.normal_form import NormalForm, checked_game
 from averse.settings import check_value
 
+Kind = Literal["nfg", "efg"]
 SUFFIXES = (".json", ".nfg", ".efg")
 _KEYS = ("payoffs", "players", "actions", "name")
 
@@ -38,13 +39,13 @@ def read_game(path: str | os.PathLike) -> NormalForm:
     if suffix == ".json":
         return _from_json(text, path)
     try:
-        game = from_gambit(text, suffix[1:])
+        game = from_gambit(text, "nfg" if suffix == ".nfg" else "efg")
     except AverseError as error:
         raise AverseError(f"{path}: {error}") from None
     return game if game.name else dataclasses.replace(game, name=path.stem)
 
 
-def from_gambit(text: str, kind: Literal["nfg", "efg"] | str = "nfg", name: str = "") -> NormalForm:
+def from_gambit(text: str, kind: Kind = "nfg", name: str = "") -> NormalForm:
     """The game in Gambit's .nfg or .efg text, with its labels. Needs the extra `gambit`.
 
     A strategy of an extensive game is called after the actions that it chooses: "in, fight". The name is the title
@@ -52,8 +53,7 @@ def from_gambit(text: str, kind: Literal["nfg", "efg"] | str = "nfg", name: str 
     """
     check_value("text", str, text)
     check_value("name", str, name)
-    if kind not in ("nfg", "efg"):
-        raise AverseError(f"kind must be nfg or efg, not {shown(kind)}")
+    check_value("kind", Kind, kind)
     try:
         import pygambit
     except ImportError as error:

@@ -80,7 +80,7 @@ def tractability(
     margin, inside = _margin(tolerance, weight)
     covered = (penalty, regulariser) in _COVERED
     factor = players - 1 if penalty == "kl" else 1
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         matrix = factor * tolerance[None, :] / (4 * weight[:, None])
     np.fill_diagonal(matrix, 0.0)
     radius = float(np.abs(np.linalg.eigvals(matrix)).max()) if np.isfinite(matrix).all() else float("inf")
