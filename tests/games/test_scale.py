@@ -137,3 +137,21 @@ def test_conditions_hold_at_every_scale():
             assert stand.unique
             assert stand.theorem.startswith("Mazumdar" if inside else "Zhang")
     assert tractability(np.inf, 1e300).margin == -np.inf
+
+
+def test_rounding_explains_what_remains_of_hard_games():
+    """Payoffs of 1e3 epsilon and 1e5 tau: what is solved at all is solved to rounding, and nothing else counts."""
+    games = NormalForm.random(5, (2, 2), 300)
+    found = rqe(games, 1e-5, 1e-3)
+    assert (found.residual > 1e-12).mean() > 0.3
+    np.testing.assert_array_equal(found.converged, found.residual <= 1e-12 + found.rounding)
+    assert found.converged.mean() > 0.95
+    assert 1e-13 < np.median(found.rounding) < found.rounding.max() < 1e-7
+    assert found.residual[~found.converged].min() > 1e-6
+
+
+def test_rounding_is_a_number_where_beliefs_are_extreme():
+    found = rqe(NormalForm.random(5, (2, 2), 300), 1e-5, 1e-3, *PAIRS[1], max_iterations=200)
+    assert not np.isnan(found.rounding).any()
+    assert found.converged[found.residual <= 1e-12].all()
+    assert not found.converged[found.residual > 2e-6].any()

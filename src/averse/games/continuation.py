@@ -83,10 +83,11 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     floor = length <= 1e-15 * (1 + jnp.linalg.norm(lane.point))
     # Newton's method squares the error: from the last two corrections, this one will leave about so much of it.
     coming = jnp.where(lane.corrections > 0, error * (length / lane.previous) ** 2, jnp.inf)
-    tolerance = tolerance + rounding
     sure = (error < 1e3 * tolerance) & (coming < 0.1 * tolerance)
     arrived = (length < 1e-3) & ((error <= tolerance) | sure)
-    finished = lane.last & finite & ~switched & (arrived | floor)
+    # Corrections that no longer shrink are rounding, if the error is no larger than that.
+    still = (lane.corrections > 0) & (length >= 0.5 * lane.previous) & (length < 1e-3) & (error <= tolerance + rounding)
+    finished = lane.last & finite & ~switched & (arrived | floor | still)
     shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous) | floor
     swung = ~lane.last & ~lane.polish & (jnp.linalg.norm(direction) > _SHARPEST) & (lane.step > _SMOOTH)
     astray = switched | swung

@@ -208,7 +208,7 @@ def gains(
     belief, size = jnp.exp(log_p), jnp.abs(matrix)
     gain = matrix @ belief
     # Of 1/(gap + s), the reply under reverse KL, the relative error is that of the gap times p/y.
-    steep = jnp.exp(jnp.minimum(log_p - log_y, 700.0)) if penalty == "reverse-kl" else 1.0
+    steep = jnp.exp(jnp.minimum(log_p - log_y, 100.0)) if penalty == "reverse-kl" else 1.0
     weights = jnp.where(belief > 0, belief * (2 * aversion * steep * (jnp.exp(log_x) @ size) - log_y), 0.0)
     return gain, size @ belief + jnp.abs(matrix - gain[:, None]) @ weights
 
