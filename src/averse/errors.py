@@ -12,13 +12,13 @@ class DivergenceError(RuntimeError):
     """Training produced numbers that are not finite; the last good checkpoint is kept. The exit code is 1."""
 
 
-class NotConvergedError(RuntimeError):
-    """A solver stopped before its result was exact; what it has is printed all the same. The exit code is 1."""
-
-
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:
     """The error for a name not among `allowed`, with the nearest ones: `raise unknown_name("method", name, names)`."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"
     return AverseError(f"unknown {kind} {name!r}; {hint}")
+
+
+class NotConvergedError(RuntimeError):
+    """A solver stopped before its result was exact; what it has is printed all the same. The exit code is 1."""
