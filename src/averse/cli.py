@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.commands import Command, parse
-from averse.errors import AverseError, DivergenceError
+from averse.errors import AverseError, DivergenceError, NotConvergedError
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Whole, field_names, settings
@@ -176,14 +176,14 @@ COMMANDS = Registry(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 1 training diverged, 2 bad input, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 diverged or not converged, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(arguments)
     except AverseError as error:
         print(f"averse: {error}", file=sys.stderr)
         return 2
-    except DivergenceError as error:
+    except (DivergenceError, NotConvergedError) as error:
         print(f"averse: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -148,7 +148,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())  # arrays have lines
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
