@@ -80,7 +80,7 @@ class SumoIntersection(IntersectionEnvironment):
 
         With `trace`, the vector's batches also tell where every car was after every 0.1 s.
         """
-        return WorkerVector(self.pool(num_envs, trace), TrafficEncoder(self))
+        return WorkerVector(self.pool(num_envs, trace), TrafficEncoder(self), self.action_space)
 
     def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""

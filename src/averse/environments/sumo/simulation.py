@@ -54,6 +54,8 @@ AGENT_SPEED_MODE = 38  # the agent decides all; 1, 7 and 23 would still brake fo
 RECKLESS_SPEED_MODE = 39  # follows safely, ignores the right of way
 CAREFUL_SPEED_MODE = 31  # SUMO's default: all checks on
 
+_ACTIONS = range(len(ACCELERATIONS))
+
 # Trace rows tell kinds of cars apart by these numbers.
 AGENT_KIND, HUMAN_KIND, RECKLESS_KIND = 0, 1, 2
 
@@ -277,11 +279,16 @@ class Simulation:
     # ---- driving
 
     def step(self, actions: np.ndarray) -> WorkerStep:
-        """One decision: five simulation steps, then departures."""
+        """One decision: five simulation steps, then departures.
+
+        Raises AverseError for an action that is none.
+        """
         sumo, vehicle, speeds, ids = self._sumo, self._sumo.vehicle, self._speed, self._ids
         simulation_step, set_speed = sumo.simulationStep, sumo.vehicle.setSpeed
         collisions = sumo.simulation.getCollisions
         choice = actions.tolist()
+        if not all(action in _ACTIONS for action in choice):
+            raise AverseError(f"actions must be whole numbers from 0 to {len(ACCELERATIONS) - 1}, not {choice}")
         driving = [
             (k, ids[k], ACCELERATIONS[choice[k]] * STEP_SECONDS)
             for k, status in enumerate(self._status)
