@@ -11,19 +11,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from averse.commands import Command, parse
-from averse.errors import AverseError, DivergenceError
+from averse.commands import Command, folded, hanging, parse
+from averse.errors import AverseError, DivergenceError, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Whole, field_names, settings
-
-
-@settings
-class ListArguments:
-    """What there is: environments, methods and risk measures."""
-
-    json: bool = False
-    """Print JSON for machines."""
 
 
 @settings
@@ -85,23 +77,6 @@ class EvaluateArguments:
     """Print JSON for machines."""
 
 
-def list_names(arguments: ListArguments) -> None:
-    """The command `averse list`."""
-    from averse import environments, learners, risk
-
-    kinds = {
-        "environments": {name: environments.describe(name) for name in environments.names()},
-        "methods": {name: learners.method(name).description for name in learners.names()},
-        "measures": {name: risk.describe(name) for name in risk.names()},
-    }
-    if arguments.json:
-        print(json.dumps(kinds, indent=2))
-        return
-    for kind, members in kinds.items():
-        width = max(map(len, members))
-        print(f"{kind}:", *(f"  {name:{width}}  {words}" for name, words in members.items()), sep="\n")
-
-
 def train(arguments: TrainArguments) -> None:
     """The command `averse train`."""
     from averse import training
@@ -157,7 +132,7 @@ COMMANDS = Registry(
     "command",
     "averse.commands",
     {
-        "list": Command(ListArguments, list_names),
+        "list": "averse.listing:COMMAND",
         "train": Command(TrainArguments, train),
         "evaluate": Command(EvaluateArguments, evaluate),
         "demo": "averse.experiments.demo:COMMAND",
@@ -186,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(folded(_overview()))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from averse.version import __version__
@@ -194,6 +169,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(__version__)
         return 0
     name, rest = arguments[0], arguments[1:]
+    if name.startswith("-"):
+        raise unknown_name("flag", name, ("--help", "--version"))
     _find_own_modules()
     # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -210,7 +187,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _overview() -> str:
     lines = ["averse: risk-averse multi-agent reinforcement learning", "", "usage: averse COMMAND [--help] ...", ""]
     for name in COMMANDS.names():
-        lines.append(f"  {name:12} {(COMMANDS.find(name).arguments.__doc__ or '').splitlines()[0]}")
+        words = (COMMANDS.find(name).arguments.__doc__ or "").partition("\n")[0]
+        lines.append(hanging(f"  {name:12} ", words))
     lines += ["", "A command of your own: averse my_module:COMMAND (averse.commands.Command)."]
     return "\n".join(lines)
 

@@ -49,7 +49,15 @@ def outside(world) -> list[float]:
 
 
 def wrong_types(actions: np.ndarray) -> list:
-    return [actions[:-1], actions[None], actions.astype(bool), actions.astype(str), None, "left", actions.astype(complex)]
+    return [
+        actions[:-1],
+        actions[None],
+        actions.astype(bool),
+        actions.astype(str),
+        None,
+        "left",
+        actions.astype(complex),
+    ]
 
 
 class TestFromPython:
@@ -127,7 +135,7 @@ def test_the_line(space, given, words):
 class Unguarded:
     """A world that is no `CompiledEnvironment`: the corridor, by its protocol alone, and what its step does with -1."""
 
-    name, num_agents, action_space, metrics = "unguarded", 1, Discrete(2), {}  # noqa: RUF012
+    name, num_agents, action_space, metrics = "unguarded", 1, Discrete(2), {}
     observation_size, global_state_size, horizon = 1, 1, 3
 
     def return_bounds(self, gamma):
@@ -157,14 +165,16 @@ class Guarded(Unguarded):
 
 def test_the_check_finds_a_world_without_the_contract():
     (fault,) = find_faults(Unguarded())
-    assert fault.startswith("unguarded: step pays [1.0] for the action -1, which is outside the space: it must pay every")
+    assert fault.startswith(
+        "unguarded: step pays [1.0] for the action -1, which is outside the space: it must pay every"
+    )
     assert find_faults(Guarded()) == []
 
 
 class HostedGuarded:
     """The same behind the interface of a host environment, by vectors that refuse, or do not."""
 
-    name, num_agents, action_space, metrics = "hosted", 1, Discrete(2), {}  # noqa: RUF012
+    name, num_agents, action_space, metrics = "hosted", 1, Discrete(2), {}
     observation_size, global_state_size, horizon = 1, 1, 3
     return_bounds, parameters = Unguarded.return_bounds, Unguarded.parameters
 

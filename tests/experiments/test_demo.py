@@ -71,7 +71,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_trained(tmp_path, monk
 
 def test_a_missing_simulator_is_told_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "train_all", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr("averse.environments.sumo.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("averse.extras.find_spec", lambda name: None)
     with pytest.raises(AverseError, match="pip install"):
         demo.run(demo.DemoArguments(out=tmp_path / "out"))
     assert not list(tmp_path.iterdir())

@@ -137,7 +137,9 @@ class TestFiles:
 
     def test_mp4_without_the_package(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-        with pytest.raises(AverseError, match="pip install imageio-ffmpeg"):
+        with pytest.raises(
+            AverseError, match=r"import imageio_ffmpeg failed: .*; pip install .*'imageio-ffmpeg>=0.5'$"
+        ):
             animate([make_recording(3)], tmp_path / "episode.mp4")
         assert not list(tmp_path.iterdir())
 

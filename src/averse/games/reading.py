@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from averse.errors import AverseError
+from averse.extras import extra_module
 from averse.games.normal_form import NormalForm
 
 SUFFIXES = (".json", ".nfg", ".efg")
@@ -45,10 +46,7 @@ def read_game(path: str | os.PathLike) -> NormalForm:
 
 def from_gambit(text: str, kind: str = "nfg", name: str = "") -> NormalForm:
     """The game in Gambit's .nfg or .efg text. Needs the extra `gambit`. Raises AverseError for text it cannot read."""
-    try:
-        import pygambit
-    except ImportError:
-        raise AverseError("reading .nfg and .efg needs pygambit: pip install 'averse[gambit]'") from None
+    pygambit = extra_module("pygambit", "reading .nfg and .efg")
     readers = {"nfg": pygambit.read_nfg, "efg": pygambit.read_efg}
     if kind not in readers:
         raise AverseError(f"kind must be nfg or efg, not {kind!r}")
@@ -82,10 +80,7 @@ def from_openspiel(name: str) -> NormalForm:
 
     Raises AverseError for an unknown name, and where open_spiel is not installed.
     """
-    try:
-        import pyspiel
-    except ImportError:
-        raise AverseError("OpenSpiel games need open_spiel: pip install open_spiel") from None
+    pyspiel = extra_module("pyspiel", "a game of OpenSpiel")
     try:
         game = pyspiel.load_matrix_game(name)
     except Exception as error:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from averse.environments.intersection.recording import Recording
 from averse.errors import AverseError
+from averse.extras import extra_module
 from averse.files import written_whole
 from averse.report.drawing import FLAT, Painter, View, speed_color
 
@@ -71,12 +72,7 @@ def _save_gif(frames: Iterator[Image.Image], path: Path, delays: Sequence[int], 
 
 
 def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise AverseError(
-            "writing MP4 needs the package imageio-ffmpeg (pip install imageio-ffmpeg); GIF works without"
-        ) from None
+    imageio_ffmpeg = extra_module("imageio_ffmpeg", "an MP4 (a GIF does without)")
     writer = imageio_ffmpeg.write_frames(
         str(path),
         painter.size,

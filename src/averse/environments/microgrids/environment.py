@@ -12,8 +12,9 @@ from averse.environments.base import CompiledEnvironment
 from averse.environments.microgrids.model import team_game
 from averse.environments.microgrids.tables import LocalModel, local_model, tables
 from averse.environments.protocol import Discrete, StepResult
+from averse.environments.ranges import Steps
 from averse.planning import FactoredTeamGame, TeamGame
-from averse.settings import Count, settings
+from averse.settings import settings
 
 
 class MicrogridsState(NamedTuple):
@@ -67,7 +68,7 @@ class Microgrids(CompiledEnvironment):
 
     scenario: Literal[1, 2] = 2
     """1: wind and load at the first microgrid only, the others are batteries. 2: at every microgrid."""
-    microgrids: Count | None = None
+    microgrids: Annotated[int, Ge(1), Le(100)] | None = None
     """How many; the scenario's number (2 in scenario 1, 3 in scenario 2) where not given."""
     wind_levels: NumLevels = 6
     """Levels of wind; fewer merge neighbours and keep the mean."""
@@ -75,7 +76,7 @@ class Microgrids(CompiledEnvironment):
     """Levels of load; fewer merge neighbours and keep the mean."""
     battery_levels: NumLevels = 6
     """Levels of the battery: the lowest ones."""
-    horizon: Count = 1000
+    horizon: Steps = 1000
     """Hours after which an episode is truncated."""
 
     name: ClassVar[str] = "microgrids"
