@@ -1,6 +1,7 @@
 """Several trainings at once, as the demo does them."""
 
 import json
+import re
 import time
 
 import numpy as np
@@ -48,6 +49,30 @@ def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert rows
     assert all(row["update"] < long.total_updates for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "trained for 1,000,000 steps each, then play 500 episodes .* about 4 minutes on 2 free cores$"),
+        ({"steps": 2e5, "episodes": 100}, "trained for 200,000 steps each, then play 100 .* about 2 minutes"),
+        ({"trained_in": "sumo"}, "trained for 100,000 steps each, .* about 4 minutes"),
+        ({"steps": 1e8}, "about 132 minutes"),
+    ],
+)
+def test_what_it_takes_is_told_beforehand(given, words):
+    told = demo.expectation(demo.DemoArguments(**given))
+    assert re.search(words, told)
+    assert "\n" not in told
+
+
+def test_where_the_time_went(monkeypatch):
+    moments = iter([10.0, 135.4, 200.0, 207.9])
+    monkeypatch.setattr(demo.time, "perf_counter", lambda: next(moments))
+    clock = demo.Clock()
+    for part in ("training", "driving in SUMO", "pictures"):
+        clock.ended(part)
+    assert clock.told() == "time: training 2:05, driving in SUMO 1:05, pictures 0:08; 3:18 in all"
 
 
 @pytest.mark.parametrize(
