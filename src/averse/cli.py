@@ -98,7 +98,7 @@ def train(arguments: TrainArguments) -> None:
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
-            print(training.describe(config))
+            print(folded(training.describe(config)))
         run = training.run_training(
             config,
             out,
@@ -125,7 +125,7 @@ def evaluate(arguments: EvaluateArguments) -> None:
         num_envs=arguments.workers,
         progress=not arguments.json,
     )
-    print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else str(evaluation))
+    print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else folded(str(evaluation)))
 
 
 COMMANDS = Registry(
@@ -172,8 +172,10 @@ def _dispatch(arguments: list[str]) -> int:
     if name.startswith("-"):
         raise unknown_name("flag", name, ("--help", "--version"))
     _find_own_modules()
-    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor. "1" is
+    # what JAX leaves to the processes that its own starts, a notebook's for example.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     command = COMMANDS.find(name)
     if not isinstance(command, Command):
         raise AverseError(f"{name} is no command: it is a {type(command).__name__}, not an averse.commands.Command")

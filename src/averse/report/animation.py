@@ -27,8 +27,8 @@ def animate(
     One image per recorded frame, `fps` images a second: 1 / step_seconds is real time. Shorter recordings hold their
     last frame, and the end is held for two seconds. The first image is the first frame that shows cars everywhere and
     an agent's car somewhere; the clock in it tells how far the episode has come. `view` = (xmin, xmax, ymin, ymax) in
-    m; by default 50 m around the middle of the road network. Cars are coloured by speed; agents have a black outline, reckless humans a magenta one
-    and a warning sign; a crash is marked by a red star that stays.
+    m; by default 50 m around the middle of the road network. Cars are coloured by speed; agents have a black outline,
+    reckless humans a magenta one and a warning sign; a crash is marked by a red star that stays.
 
     Raises AverseError for another suffix, an fps that players cannot show, recordings without a frame or with different
     time steps, an empty view, and an MP4 without `imageio-ffmpeg`.
