@@ -65,7 +65,7 @@ def junction_view(recording: Recording) -> View:
     return (float(x) - HALF_VIEW, float(x) + HALF_VIEW, float(y) - HALF_VIEW, float(y) + HALF_VIEW)
 
 
-def opening(recordings: Sequence[Recording], views: Sequence[View]) -> int:
+def _opening(recordings: Sequence[Recording], views: Sequence[View]) -> int:
     """The frame in which something is first to be seen: cars in every view, and an agent's in one of them.
 
     It is 0 where that never happens, and never later than the first crash. Agents depart far outside of the view.
@@ -85,7 +85,8 @@ def opening(recordings: Sequence[Recording], views: Sequence[View]) -> int:
 class Painter:
     """Draws frame after frame of one or several recordings side by side; what does not move is drawn once.
 
-    Its `length` is the number of frames, `start` the one in which something is first to be seen (`opening`).
+    Its `length` is the number of frames, `start` the first that shows cars everywhere and an
+    agent's car somewhere, 0 where none does.
     """
 
     def __init__(self, recordings: Sequence[Recording], view: View | None = None):
@@ -95,7 +96,7 @@ class Painter:
         fastest = max((car.speed for r in self.recordings for frame in r.frames for car in frame), default=1.0)
         self.top_speed = float(max(1, math.ceil(fastest)))
         views = [view or junction_view(recording) for recording in self.recordings]
-        self.start = opening(self.recordings, views)
+        self.start = _opening(self.recordings, views)
         xmin, xmax, ymin, ymax = views[0]
         self.height = 2 * round(PANEL * (ymax - ymin) / (xmax - xmin) / 2)  # px of a panel, even for video
         self.panels = [_Panel(r, v, self.height, self.top_speed) for r, v in zip(self.recordings, views)]
