@@ -204,3 +204,14 @@ def test_merged_levels_keep_mean_and_steady_state():
 def test_bad_parameters_are_one_clear_line(parameters, message):
     with pytest.raises(AverseError, match=message):
         averse.make("microgrids", **parameters)
+
+
+@pytest.mark.parametrize("parameters", [{"microgrids": 4}, {"microgrids": 100}, {"scenario": 1, "microgrids": 15}])
+def test_more_joint_states_than_can_be_numbered(parameters):
+    """Four of scenario 2 have 2,176,782,336 joint states: int32 would begin again from below."""
+    world = averse.make("microgrids", **parameters)
+    state, _ = world.reset(jax.random.key(0))
+    with pytest.raises(AverseError, match="joint states are more than int32 can number"):
+        world.state_index(state)
+    with pytest.raises(AverseError, match="joint states are more than int32 can number"):
+        world.state_at(0)
