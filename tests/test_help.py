@@ -82,6 +82,12 @@ def test_lines_are_folded_at_spaces_only():
     assert hanging("  name  ", "some words, and some-more", 28) == "  name  some words, and\n        some-more"
 
 
+def test_a_script_for_the_shell_is_not_folded(capsys):
+    text = said(capsys, "list", "--tyro-print-completion", "bash")
+    assert too_long(text)
+    assert "--json" in text
+
+
 class TestList:
     def test_it_says_which_method_fits_which_environment(self, capsys):
         text = said(capsys, "list")

@@ -39,9 +39,10 @@ def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(shown):
             return tyro.cli(arguments, prog=program, args=list(given))
     except SystemExit as end:
-        if not end.code:  # --help
+        if not end.code:  # --help, or a script for a shell, which stays as it is
             shown.seek(0)
-            print(folded(shown.read()), end="")
+            text = shown.read()
+            print(folded(text) if {"-h", "--help"} & set(given) else text, end="")
             raise
         line = _in_one_line(told.getvalue(), arguments, given)
     raise AverseError(f"{line.rstrip('.')} (see {program} --help)")
