@@ -56,7 +56,8 @@ class TrainArguments:
 class EvaluateArguments:
     """Play fresh episodes with the policies of a run: mean, tail, collisions, each with a 95 % interval.
 
-    Where an environment never ends: long runs instead, and the mean eta and variance zeta of the reward per step.
+    Where an environment never ends: long runs instead, and the mean eta and variance zeta of the reward per step. What
+    the run directory holds is not lost: an evaluation takes the place of one of as many or fewer episodes.
     """
 
     run: tyro.conf.Positional[Path]
@@ -73,6 +74,10 @@ class EvaluateArguments:
     """The most likely action instead of a draw from the policy."""
     workers: Count | None = None
     """Simulator processes; as in training where not given. Compiled environments have none."""
+    save: bool = True
+    """Keep the episodes and figures in the run directory; --no-save only shows them."""
+    overwrite: bool = False
+    """Throw away the evaluation that is there, even if it has more episodes or was played otherwise."""
     json: bool = False
     """Print JSON for machines."""
 
@@ -124,6 +129,8 @@ def evaluate(arguments: EvaluateArguments) -> None:
         greedy=arguments.greedy,
         num_envs=arguments.workers,
         progress=not arguments.json,
+        save=arguments.save,
+        overwrite=arguments.overwrite,
     )
     print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else folded(str(evaluation)))
 
