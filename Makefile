@@ -7,6 +7,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 .PHONY: demo test slow lint docs bench clean
 
 .venv/ready: pyproject.toml requirements.txt
+	@echo "setting up .venv with all that is needed, once: about a minute"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[sumo,dev,docs]'
 	touch $@

@@ -20,7 +20,7 @@ def games() -> None:
     try:
         import pygambit
     except ImportError:
-        sys.exit("the benchmark `games` needs pygambit: pip install 'averse[gambit]'")
+        sys.exit("the benchmark `games` needs pygambit: pip install 'pygambit>=17.0.0b1'")
     batch = NormalForm.random(0, (3, 3), GAMES)
     theirs = [pygambit.read_nfg(io.BytesIO(to_nfg(batch[k]).encode())) for k in range(SAMPLE)]
     print(f"{GAMES:,} random 3x3 games (payoffs in [0, 1)), residual {RESIDUAL:g}; Gambit {pygambit.__version__}")

@@ -306,11 +306,26 @@ def test_what_a_reader_brings_is_in_order(mine):
 
 @pytest.mark.parametrize(("page", "block"), SHELL, ids=[page.name for page, _ in SHELL])
 def test_commands_work_in_zsh(page, block):
-    """It expands brackets, and does not split variables at spaces."""
+    """It expands brackets, does not split variables at spaces, and takes `#` for a word when it is typed or pasted."""
+    assert not re.search(r"(?<!\S)#", re.sub(r"'[^']*'|\"[^\"]*\"", "", block))
     plain = re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "''", block)
     assert not re.search(r"[\[\]*?]", re.sub(r"\"\$\{\w+\[@\]\}\"", "", plain))
     for name in re.findall(r"(?<![\"\w])\$(\w+)", plain):
         assert not re.search(rf"^{name}=[\"'].* ", block, re.MULTILINE), f"${name} is several words: make it an array"
+
+
+INLINE = [
+    (page, text)
+    for page in PAGES
+    for text in re.findall(r"`((?:averse|pip|make|python|cd) [^`\n]+)`", page.read_text())
+]
+
+
+def test_commands_within_sentences_work_in_zsh():
+    assert len(INLINE) > 20
+    for page, text in INLINE:
+        plain = re.sub(r"'[^']*'|\"[^\"]*\"", "''", text)
+        assert not re.search(r"[\[\]*?#]|\s[=~]", plain), f"{page.name}: {text}"
 
 
 def test_what_pages_call_exists():

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "averse"
 # From the ground up: a part of the house may import what stands in its own line or in a line before.
 FLOORS = (
     ("version", "errors"),
-    ("files", "machine", "compilation", "statistics", "settings", "plugins"),
+    ("files", "extras", "machine", "compilation", "statistics", "settings", "plugins"),
     ("progress", "tables", "commands"),
     ("risk",),
     ("planning",),
@@ -21,6 +21,7 @@ FLOORS = (
     ("evaluation",),
     ("report",),
     ("experiments",),
+    ("listing",),
     ("cli", "__init__"),
 )
 LONGEST_FUNCTION = 80  # lines

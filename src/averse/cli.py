@@ -11,19 +11,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from averse.commands import Command, parse
-from averse.errors import AverseError, DivergenceError, NotConvergedError
+from averse.commands import Command, folded, hanging, parse
+from averse.errors import AverseError, DivergenceError, NotConvergedError, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Whole, field_names, settings
-
-
-@settings
-class ListArguments:
-    """What there is: environments, methods and risk measures."""
-
-    json: bool = False
-    """Print JSON for machines."""
 
 
 @settings
@@ -90,23 +82,6 @@ class EvaluateArguments:
     """Print JSON for machines."""
 
 
-def list_names(arguments: ListArguments) -> None:
-    """The command `averse list`."""
-    from averse import environments, learners, risk
-
-    kinds = {
-        "environments": {name: environments.describe(name) for name in environments.names()},
-        "methods": {name: learners.method(name).description for name in learners.names()},
-        "measures": {name: risk.describe(name) for name in risk.names()},
-    }
-    if arguments.json:
-        print(json.dumps(kinds, indent=2))
-        return
-    for kind, members in kinds.items():
-        width = max(map(len, members))
-        print(f"{kind}:", *(f"  {name:{width}}  {words}" for name, words in members.items()), sep="\n")
-
-
 def train(arguments: TrainArguments) -> None:
     """The command `averse train`."""
     from averse import training
@@ -128,7 +103,7 @@ def train(arguments: TrainArguments) -> None:
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
-            print(training.describe(config))
+            print(folded(training.describe(config)))
         run = training.run_training(
             config,
             out,
@@ -157,14 +132,14 @@ def evaluate(arguments: EvaluateArguments) -> None:
         save=arguments.save,
         overwrite=arguments.overwrite,
     )
-    print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else str(evaluation))
+    print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else folded(str(evaluation)))
 
 
 COMMANDS = Registry(
     "command",
     "averse.commands",
     {
-        "list": Command(ListArguments, list_names),
+        "list": "averse.listing:COMMAND",
         "train": Command(TrainArguments, train),
         "evaluate": Command(EvaluateArguments, evaluate),
         "demo": "averse.experiments.demo:COMMAND",
@@ -193,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(folded(_overview()))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from averse.version import __version__
@@ -201,9 +176,13 @@ def _dispatch(arguments: list[str]) -> int:
         print(__version__)
         return 0
     name, rest = arguments[0], arguments[1:]
+    if name.startswith("-"):
+        raise unknown_name("flag", name, ("--help", "--version"))
     _find_own_modules()
-    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # XLA warns at each load from its cache that two of its own tuning flags are no features of the processor. "1" is
+    # what JAX leaves to the processes that its own starts, a notebook's for example.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     command = COMMANDS.find(name)
     if not isinstance(command, Command):
         raise AverseError(f"{name} is no command: it is a {type(command).__name__}, not an averse.commands.Command")
@@ -217,7 +196,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _overview() -> str:
     lines = ["averse: risk-averse multi-agent reinforcement learning", "", "usage: averse COMMAND [--help] ...", ""]
     for name in COMMANDS.names():
-        lines.append(f"  {name:12} {(COMMANDS.find(name).arguments.__doc__ or '').splitlines()[0]}")
+        words = (COMMANDS.find(name).arguments.__doc__ or "").partition("\n")[0]
+        lines.append(hanging(f"  {name:12} ", words))
     lines += ["", "A command of your own: averse my_module:COMMAND (averse.commands.Command)."]
     return "\n".join(lines)
 

@@ -1,14 +1,20 @@
 """A command of `averse`: typed arguments from the command line, and one clear line for what is wrong with them."""
 
 import contextlib
+import dataclasses
+import difflib
 import io
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import tyro
 
 from averse.errors import AverseError
+from averse.settings import hints_of, words
 
 T = TypeVar("T")
 
@@ -28,24 +34,104 @@ class Command(NamedTuple):
 def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
     """Arguments from the texts of a command line. Raises AverseError for what does not fit, in one line."""
     told = io.StringIO()
+    shown = io.TextIOWrapper(io.BytesIO(), getattr(sys.stdout, "encoding", None) or "utf-8")  # boxes need an encoding
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(shown):
             return tyro.cli(arguments, prog=program, args=list(given))
     except SystemExit as end:
-        if not end.code:  # --help
+        if not end.code:  # --help, or a script for a shell, which stays as it is
+            shown.seek(0)
+            text = shown.read()
+            print(folded(text) if {"-h", "--help"} & set(given) else text, end="")
             raise
-        raise AverseError(_in_one_line(told.getvalue(), program)) from None
+        line = _in_one_line(told.getvalue(), arguments, given)
+    raise AverseError(f"{line.rstrip('.')} (see {program} --help)")
 
 
-def _in_one_line(box: str, program: str) -> str:
-    """What tyro says in a box of several paragraphs: the first, and the flags that it proposes."""
+def folded(text: str, width: int | None = None) -> str:
+    """The text with its long lines broken at spaces; boxes are drawn to fit and stay as they are.
+
+    Args:
+      width: characters of a line; those of the terminal where not given, 80 where there is none.
+    """
+    width = shutil.get_terminal_size((80, 24)).columns if width is None else width
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 2 * line.startswith("usage"))
+        if len(line) <= width or line.startswith(("╭", "│", "╰")):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def hanging(label: str, words: str, width: int | None = None) -> str:
+    """A label and words beside it, in lines of at most `width` characters (as in `folded`)."""
+    width = shutil.get_terminal_size((80, 24)).columns if width is None else width
+    return textwrap.fill(
+        words,
+        max(width, len(label) + 20),
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_on_hyphens=False,
+    )
+
+
+def _in_one_line(box: str, arguments: type, given: Sequence[str]) -> str:
+    """What tyro says in a box of several paragraphs, in a line."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     paragraphs = re.split(r"^[─-]{5,}$", "\n".join(lines), flags=re.MULTILINE)
     if not box.startswith("╭"):  # a terminal without box-drawing characters, where the title is the first line
         paragraphs = paragraphs[1:]
     message = " ".join(paragraphs[0].partition("Got errors")[0].split())
-    message = re.sub(r"^Error parsing (?!-)\w+: ", "", message)
-    near = [flag for line in paragraphs[1:] for flag in re.findall(r"^(--[\w-]+)", line, re.MULTILINE)]
-    if message.startswith("Unrecognized options") and near:
-        message += f"; did you mean {' or '.join(dict.fromkeys(near[:2]))}?"
-    return f"{message.rstrip('.')} (see {program} --help)"
+    if found := re.match(r"Unrecognized options: ([^\s,]+)", message):
+        return _unknown(found[1].partition("=")[0], arguments)
+    kinds = flags(arguments)
+    if (found := re.match(r"Error parsing (--[\w-]+): ", message)) and found[1] in kinds:
+        return f"{found[1]} must be {words(kinds[found[1]])}, not {_value(found[1], given)}"
+    if (found := re.match(r"Missing value for argument '(--[\w-]+)", message)) and found[1] in kinds:
+        return f"{found[1]} needs a value: {words(kinds[found[1]])}"
+    return re.sub(r"^Error parsing (?!-)\w+: ", "", message)
+
+
+def _unknown(flag: str, arguments: type) -> str:
+    """The line for what is no flag, with the nearest that is one."""
+    if not flag.startswith("-"):
+        return f"unexpected argument {flag!r}"
+    written, known = flag.replace("_", "-"), [*flags(arguments), "--help"]
+    begun = [name for name in known if len(name) > 4 and (written.startswith(name) or name.startswith(written + "-"))]
+    near = [*difflib.get_close_matches(written, known, n=1), *sorted(begun, key=len)]
+    return f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def flags(arguments: type) -> Mapping[str, Any]:
+    """The flags of a command's arguments and their types; fields that are dataclasses stand for their own fields."""
+    found: dict[str, Any] = {}
+    for name, hint in hints_of(arguments).items():
+        base, *notes = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+        if dataclasses.is_dataclass(base) and isinstance(base, type):
+            found |= flags(base)
+            continue
+        if tyro.conf.Positional in notes or any("Positional" in repr(note) for note in notes):
+            continue
+        named = [note.name for note in notes if getattr(note, "name", None)]
+        flag = (named[0] if named else name).replace("_", "-")
+        found[f"--{flag}"] = hint
+        if base is bool:
+            found[f"--no-{flag}"] = hint
+    return found
+
+
+def _value(flag: str, given: Sequence[str]) -> str:
+    """What was given for a flag, all of it."""
+    after: list[str] = []
+    reading = False
+    for text in given:
+        name, equals, value = text.partition("=")
+        if name.replace("_", "-") == flag:
+            after, reading = [value] if equals else [], True
+        elif text.startswith("--"):
+            reading = False
+        elif reading:
+            after.append(text)
+    return " ".join(after)

@@ -50,6 +50,8 @@ class Registry:
 
         Raises AverseError for a name that nobody knows, with the nearest one, and for what cannot be imported.
         """
+        if not isinstance(name, str):
+            raise AverseError(f"a name of {self.kind}s must be a text, not {name!r:.80}")
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:

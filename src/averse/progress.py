@@ -14,6 +14,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+WIDE = 110  # characters from which a bar has room for everything
+
 
 class _Figures(ProgressColumn):
     """What a task says of itself beside its bar, such as `progress_text`: its field `figures`, if it has one."""
@@ -23,17 +25,21 @@ class _Figures(ProgressColumn):
 
 
 def progress_bar(disable: bool) -> Progress:
-    """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left."""
-    return Progress(
+    """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left.
+
+    Where the terminal is narrow, the bar is short and the time passed left out, so that figures stay on one line.
+    """
+    console = Console(stderr=True)
+    narrow = console.width < WIDE
+    columns = [
         TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=5 if narrow else 24),
         TaskProgressColumn(),
         _Figures(),
-        TimeElapsedColumn(),
+        *([] if narrow else [TimeElapsedColumn()]),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=disable,
-    )
+    ]
+    return Progress(*columns, console=console, disable=disable)
 
 
 def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:

@@ -128,11 +128,13 @@ def _adapter(hint: Any) -> pydantic.TypeAdapter:
 
 def _checked(name: str, hint: Any, adapter: pydantic.TypeAdapter, value: Any) -> Any:
     plain = _plain(value)
+    choices = [choice for option in _options(hint) if get_origin(option) is Literal for choice in get_args(option)]
+    alike = any(plain == choice and type(plain) is not type(choice) for choice in choices)  # True is not 1, nor is 1.0
     try:
-        return adapter.validate_python(plain)
+        if not alike:
+            return adapter.validate_python(plain)
     except pydantic.ValidationError:
         pass
-    choices = [choice for option in _options(hint) if get_origin(option) is Literal for choice in get_args(option)]
     if isinstance(plain, str) and choices and all(isinstance(choice, str) for choice in choices):
         raise unknown_name(name, plain, choices)
     raise AverseError(f"{name} must be {words(hint)}, not {_shown(value)}")

@@ -233,8 +233,8 @@ def test_time_is_a_truncation():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"target": 0.0}, "target must be a finite number > 0"),
-        ({"crash_rate": -0.1}, "crash_rate must be a finite number >= 0"),
+        ({"target": 0.0}, r"target must be a number in \(0, 1e\+06\], not 0.0"),
+        ({"crash_rate": -0.1}, r"crash_rate must be a number in \[0, 1e\+06\], not -0.1"),
     ],
 )
 def test_bad_parameters(settings, words):

@@ -196,11 +196,22 @@ def test_merged_levels_keep_mean_and_steady_state():
     ("parameters", "message"),
     [
         ({"scenario": 3}, "scenario must be one of 1, 2, not 3"),
-        ({"microgrids": 0}, "microgrids must be a whole number >= 1"),
+        ({"microgrids": 0}, r"microgrids must be a whole number in \[1, 100\] or nothing, not 0"),
         ({"battery_levels": 7}, r"battery_levels must be a whole number in \[1, 6\], not 7"),
-        ({"horizon": 0}, "horizon must be a whole number >= 1"),
+        ({"horizon": 0}, r"horizon must be a whole number in \[1, 1e\+09\], not 0"),
     ],
 )
 def test_bad_parameters_are_one_clear_line(parameters, message):
     with pytest.raises(AverseError, match=message):
         averse.make("microgrids", **parameters)
+
+
+@pytest.mark.parametrize("parameters", [{"microgrids": 4}, {"microgrids": 100}, {"scenario": 1, "microgrids": 15}])
+def test_more_joint_states_than_can_be_numbered(parameters):
+    """Four of scenario 2 have 2,176,782,336 joint states: int32 would begin again from below."""
+    world = averse.make("microgrids", **parameters)
+    state, _ = world.reset(jax.random.key(0))
+    with pytest.raises(AverseError, match="joint states are more than int32 can number"):
+        world.state_index(state)
+    with pytest.raises(AverseError, match="joint states are more than int32 can number"):
+        world.state_at(0)

@@ -1,6 +1,7 @@
 """Several trainings at once, as the demo does them."""
 
 import json
+import re
 import time
 
 import numpy as np
@@ -52,6 +53,30 @@ def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("given", "words"),
+    [
+        ({}, "trained for 1,000,000 steps each, then play 500 episodes .* about 4 minutes on 2 free cores$"),
+        ({"steps": 2e5, "episodes": 100}, "trained for 200,000 steps each, then play 100 .* about 2 minutes"),
+        ({"trained_in": "sumo"}, "trained for 100,000 steps each, .* about 4 minutes"),
+        ({"steps": 1e8}, "about 132 minutes"),
+    ],
+)
+def test_what_it_takes_is_told_beforehand(given, words):
+    told = demo.expectation(demo.DemoArguments(**given))
+    assert re.search(words, told)
+    assert "\n" not in told
+
+
+def test_where_the_time_went(monkeypatch):
+    moments = iter([10.0, 135.4, 200.0, 207.9])
+    monkeypatch.setattr(demo.time, "perf_counter", lambda: next(moments))
+    clock = demo.Clock()
+    for part in ("training", "driving in SUMO", "pictures"):
+        clock.ended(part)
+    assert clock.told() == "time: training 2:05, driving in SUMO 1:05, pictures 0:08; 3:18 in all"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
     [({"episodes": 0}, "episodes must be"), ({"steps": -1.0}, "steps must be"), ({"trained_in": "SUMO"}, "trained_in")],
 )
 def test_arguments_out_of_range(given, words):
@@ -71,7 +96,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_trained(tmp_path, monk
 
 def test_a_missing_simulator_is_told_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "train_all", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr("averse.environments.sumo.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("averse.extras.find_spec", lambda name: None)
     with pytest.raises(AverseError, match="pip install"):
         demo.run(demo.DemoArguments(out=tmp_path / "out"))
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from averse.errors import AverseError
 
 AGENTS = 2
 KILL, RAISE, HANG, REFUSE = 100, 101, 102, 103  # actions of the first agent that end badly
+NUM_ACTIONS = 104
 
 LAYOUT = Layout(
     actions=((AGENTS,), "int32"),

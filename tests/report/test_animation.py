@@ -98,6 +98,42 @@ class TestDrawing:
         assert Painter([make_recording()], view=(-40, 40, -20, 20)).height == PANEL // 2
 
 
+def approaching(frames: int, arrives: int, kind="agent", title="t", also=()) -> Recording:
+    """A car that drives into the view from the west; 5 m/s, its middle within 50 m from frame `arrives` on."""
+    along = [-50 + 0.5 * (t - arrives) + 2.5 + 0.01 for t in range(frames)]
+    return Recording(0.1, LANES, 3.2, [[make_car("a", kind, x, -1.6), *also] for x in along], title)
+
+
+class TestOpening:
+    """A film begins where something is to be seen."""
+
+    @pytest.mark.parametrize(
+        ("recordings", "start"),
+        [
+            ([approaching(90, 30)], 30),
+            ([approaching(90, 0)], 0),
+            ([approaching(90, 30), approaching(90, 50)], 50),
+            ([approaching(90, 30), approaching(20, 10)], 30),
+            ([approaching(90, 30, "human")], 0),  # never an agent
+            ([approaching(90, 30, "human"), approaching(90, 45)], 45),
+            ([approaching(20, 500)], 0),  # nobody comes
+            ([approaching(90, 30, also=[make_car("h", "human", 99.0)])], 30),
+            ([approaching(90, 60, "human"), make_recording(90, 12)], 12),  # no crash is left out
+        ],
+    )
+    def test_the_first_frame(self, recordings, start):
+        assert Painter(recordings).start == start
+
+    def test_the_first_image_shows_a_car_and_the_time(self, tmp_path):
+        recording = approaching(60, 40)
+        animate([recording], tmp_path / "late.gif", fps=10)
+        with Image.open(tmp_path / "late.gif") as gif:
+            assert gif.n_frames == 20
+            first = gif.convert("RGB")
+        assert np.abs(np.asarray(first, int) - np.asarray(Painter([recording]).frame(40), int)).mean() < 0.5
+        assert pixels_near(first, speed_color(1.0))[52 : 52 + PANEL].sum() > 20
+
+
 class TestFiles:
     def test_gif_shows_the_frames(self, tmp_path):
         recordings = [make_recording(30), make_recording(25, crash_at=None, title="a" * 200)]
@@ -137,7 +173,9 @@ class TestFiles:
 
     def test_mp4_without_the_package(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-        with pytest.raises(AverseError, match="pip install imageio-ffmpeg"):
+        with pytest.raises(
+            AverseError, match=r"import imageio_ffmpeg failed: .*; pip install .*'imageio-ffmpeg>=0.5'$"
+        ):
             animate([make_recording(3)], tmp_path / "episode.mp4")
         assert not list(tmp_path.iterdir())
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from averse.environments.actions import checked_actions, guarded
     from averse.environments.base import CompiledEnvironment, Described
     from averse.environments.check import check_environment, find_faults
     from averse.environments.known_model import KnownModel
@@ -50,9 +51,11 @@ __all__ = [
     "StepResult",
     "TimeStep",
     "check_environment",
+    "checked_actions",
     "describe",
     "factory",
     "find_faults",
+    "guarded",
     "is_average_reward",
     "is_compiled",
     "make",
@@ -66,7 +69,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("protocol", "base", "registry", "suggestions", "check", "known_model")
+_MODULES = ("protocol", "actions", "base", "registry", "suggestions", "check", "known_model")
 
 
 def __getattr__(name: str) -> Any:

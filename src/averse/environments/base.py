@@ -14,6 +14,10 @@
 What cannot be left out: `num_agents`, `action_space`, `observation_size`, `horizon`, `reward_bounds` or
 `return_bounds`; of a compiled environment also `reset`, `step` and `observe`, of a host environment `vector` and
 `global_state_size`.
+
+Actions outside the space: `CompiledEnvironment` guards the `step` of each subclass (`environments.actions`), so that
+they are refused where their numbers are known, and pay every agent NaN in compiled code. The `step` that a class
+defines need not look.
 """
 
 import dataclasses
@@ -24,6 +28,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from averse.environments.actions import guarded
 from averse.environments.protocol import Description, StepResult, all_available, discounted_bounds
 from averse.errors import AverseError
 
@@ -73,7 +78,15 @@ class CompiledEnvironment(Described):
 
     A subclass is a frozen dataclass (`averse.settings.settings` makes one whose fields are checked) with `reset`,
     `step` and `observe`. Arrays: A agents, O observation, n actions.
+
+    The `step` of a subclass raises AverseError for actions of the wrong shape or type, and for those outside the space
+    if it is called from Python; in compiled code these pay every agent NaN (`environments.actions`).
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in cls.__dict__:
+            cls.step = guarded(cls.step)  # type: ignore[attr-defined]
 
     def observe(self, state: Any) -> jax.Array:
         """What the agents see in a state, float32 [A, O]."""

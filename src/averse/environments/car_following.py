@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from averse.environments.base import CompiledEnvironment
 from averse.environments.protocol import Discrete, StepResult, discounted_bounds
+from averse.environments.ranges import Cost, Magnitude, PositiveMagnitude, Steps
 from averse.errors import AverseError
-from averse.settings import Count, NonNegative, Positive, settings
+from averse.settings import settings
 
 SECONDS_PER_STEP = 0.1
 NUM_ACTIONS = 21
@@ -56,19 +57,19 @@ class CarFollowing(CompiledEnvironment):
     the time that speeding saves. Whether a policy is careful is told by `crashes`.
     """
 
-    target: Positive = 2.5
+    target: PositiveMagnitude = 2.5
     """Position of the target, m. The road ends at twice that."""
-    speed_cap: Positive = 1.8
+    speed_cap: PositiveMagnitude = 1.8
     """No car is faster, m/s."""
-    safe_speed: NonNegative = 1.0
+    safe_speed: Magnitude = 1.0
     """Below this speed, m/s, no car crashes."""
-    crash_rate: NonNegative = 0.4
+    crash_rate: Magnitude = 0.4
     """Probability of a crash per step and per m/s above the safe speed."""
-    crash_penalty: NonNegative = 1.0
+    crash_penalty: Cost = 1.0
     """Reward units that a crash costs."""
-    sight: Positive = 0.3
+    sight: PositiveMagnitude = 0.3
     """Distance in m within which the cars see each other, and are paid for staying together."""
-    horizon: Count = 200
+    horizon: Steps = 200
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "car-following"

@@ -16,6 +16,7 @@ from averse.environments.checks.host import host_faults
 from averse.environments.protocol import Description, Environment, HostEnvironment
 from averse.environments.registry import make, verified
 from averse.errors import AverseError
+from averse.settings import Count, Whole, check_value
 
 EPISODES = 16
 
@@ -28,7 +29,8 @@ def check_environment(environment: Description | str, *, episodes: int = EPISODE
       seed: of everything that is random.
 
     Raises:
-      AverseError: for the first fault that is found, one line that says what should be and what is.
+      AverseError: for the first fault that is found, one line that says what should be and what is; for `episodes`
+        that are no whole number from 1 on, and a `seed` that is none from 0 on.
     """
     for fault in _faults(environment, episodes, seed):
         raise AverseError(fault)
@@ -44,6 +46,8 @@ def find_faults(environment: Description | str, *, episodes: int = EPISODES, see
 
 def _faults(environment: Description | str, episodes: int, seed: int) -> Iterator[str]:
     try:
+        check_value("episodes", Count, episodes)
+        check_value("seed", Whole, seed)
         built = make(environment) if isinstance(environment, str) else verified(environment)
     except AverseError as error:
         yield str(error)

@@ -28,8 +28,9 @@ import numpy as np
 
 from averse.environments.base import CompiledEnvironment
 from averse.environments.protocol import Discrete, StepResult, discounted_bounds
+from averse.environments.ranges import Reward, Steps
 from averse.games import MarkovGame
-from averse.settings import Count, Fraction, Number, settings
+from averse.settings import Fraction, settings
 
 SIZE = 6
 CELLS = SIZE * SIZE
@@ -64,15 +65,15 @@ class CliffWalk(CompiledEnvironment):
     the other (one-hot) and the fraction of the horizon that has passed.
     """
 
-    horizon: Count = 20
+    horizon: Steps = 20
     """Steps of an episode."""
     success: Fraction = 0.9
     """Probability that a move succeeds."""
     success_near: Fraction = 0.5
     """The same while the other agent is within one cell."""
-    cliff_reward: Number = -2.0
+    cliff_reward: Reward = -2.0
     """Paid once, on falling off the cliff."""
-    goal_reward: Number = 1.0
+    goal_reward: Reward = 1.0
     """Paid once, on reaching the goal."""
 
     name: ClassVar[str] = "cliff-walk"

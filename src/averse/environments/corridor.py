@@ -1,13 +1,15 @@
 """The safe-or-risky corridor: a probe whose right answer is known in closed form for every risk tolerance."""
 
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Le
 
 from averse.environments.base import CompiledEnvironment
 from averse.environments.protocol import Discrete, StepResult
-from averse.settings import Count, Fraction, Number, settings
+from averse.environments.ranges import Reward
+from averse.settings import Fraction, settings
 
 SAFE, RISKY = 0, 1
 
@@ -30,11 +32,11 @@ class Corridor(CompiledEnvironment):
     although the risky step has the better mean (1.15) throughout.
     """
 
-    length: Count = 10
+    length: Annotated[int, Ge(1), Le(10_000)] = 10
     """Steps of an episode."""
-    safe_reward: Number = 1.0
-    good_reward: Number = 1.5
-    bad_reward: Number = -2.0
+    safe_reward: Reward = 1.0
+    good_reward: Reward = 1.5
+    bad_reward: Reward = -2.0
     bad_probability: Fraction = 0.1
     """Probability that a risky step pays `bad_reward`."""
 

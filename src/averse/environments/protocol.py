@@ -5,6 +5,9 @@ learning are one XLA program. A *host* environment (a simulator in other process
 returns numpy arrays. Both describe themselves with the same attributes and both speak in `TimeStep`s, so that learners,
 training and evaluation need not know which kind they drive. `environments.base` has defaults for much of it.
 
+Actions outside the space are refused by host environments, with an AverseError, and are poison in compiled code: the
+step pays every agent NaN. `environments.actions` states this contract and has functions that keep it.
+
 Axes: B environments, A agents, O observation, G global state, n actions.
 """
 
@@ -17,7 +20,10 @@ import numpy as np
 
 
 class Discrete(NamedTuple):
-    """Each agent picks one of `num_actions` actions: actions are int32 [..., A]."""
+    """Each agent picks one of `num_actions` actions: actions are int32 [..., A].
+
+    Any other number is outside the space, -1 too (`environments.actions`).
+    """
 
     num_actions: int
 
@@ -25,7 +31,8 @@ class Discrete(NamedTuple):
 class Box(NamedTuple):
     """Each agent picks a vector in [low, high]^size: actions are float32 [..., A, size].
 
-    A learner's Gaussian may draw beyond the box; the environment clips.
+    A learner's Gaussian may draw beyond the box; the environment clips. NaN and infinity are outside the space
+    (`environments.actions`).
     """
 
     size: int
@@ -87,7 +94,7 @@ class StepResult(NamedTuple):
 
     state: Any  # after the step
     observations: jax.Array  # float32 [A, O]
-    rewards: jax.Array  # float32 [A]
+    rewards: jax.Array  # float32 [A]; NaN where an action was outside the space
     costs: jax.Array  # float32 [A]
     terminated: jax.Array  # bool [A]
     truncated: jax.Array  # bool []
@@ -147,7 +154,10 @@ class Environment(Description, Protocol):
         ...
 
     def step(self, key: jax.Array, state: Any, actions: jax.Array) -> StepResult:
-        """One step; actions int32 [A] or float32 [A, size]."""
+        """One step; actions int32 [A] or float32 [A, size].
+
+        If any of them is outside the space, all agents' rewards are NaN (`environments.guarded` sees to it).
+        """
         ...
 
     def global_state(self, state: Any) -> jax.Array:
@@ -184,7 +194,11 @@ class HostVector(Protocol):
         ...
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        """One step of every environment, actions int32 [B, A] (or float32 [B, A, size]); idle ones earn nothing."""
+        """One step of every environment, actions int32 [B, A] (or float32 [B, A, size]); idle ones earn nothing.
+
+        Raises AverseError for actions outside the space, of another shape or another type, before anything is stepped
+        (`environments.checked_actions` sees to it).
+        """
         ...
 
     def close(self) -> None:

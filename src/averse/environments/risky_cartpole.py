@@ -8,7 +8,8 @@ import numpy as np
 
 from averse.environments.base import CompiledEnvironment
 from averse.environments.protocol import ActionSpace, Box, Discrete, StepResult
-from averse.settings import Count, Fraction, NonNegative, settings
+from averse.environments.ranges import Magnitude, Steps
+from averse.settings import Fraction, settings
 
 GRAVITY = 9.8  # m/s^2
 CART_MASS = 1.0  # kg
@@ -59,11 +60,11 @@ class RiskyCartPole(CompiledEnvironment):
 
     level: Literal["none", "low", "medium", "high", "severe"] = "severe"
     """Strength of the disturbances: low, medium and high as published, which have no tail."""
-    wind_std: NonNegative | None = None
+    wind_std: Magnitude | None = None
     """Standard deviation of a gust in N; the level's where not given."""
     wind_probability: Fraction | None = None
     """Probability of a gust at each step; the level's where not given."""
-    mass_std: NonNegative | None = None
+    mass_std: Magnitude | None = None
     """Standard deviation of the pole's mass in kg; the level's where not given."""
     corridor: bool = False
     """Reward grows towards the risky right edge of the track."""
@@ -71,7 +72,7 @@ class RiskyCartPole(CompiledEnvironment):
     """Share of the reward that is only earned at the edge; used with `corridor`."""
     continuous: bool = False
     """The action is a force in [-1, 1] times 10 N instead of a push left or right."""
-    horizon: Count = 500
+    horizon: Steps = 500
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "risky-cartpole"

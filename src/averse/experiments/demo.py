@@ -5,6 +5,8 @@ simulator; every figure is measured in SUMO.
 """
 
 import json
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,10 @@ SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1e6, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+# What it takes on 2 free cores (docs/performance.md), to tell beforehand.
+COMPILING = 0.7  # minutes, both methods at once
+PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods
+PER_EPISODE = 1.2 / 500  # minutes, all policies and drivers
 BASELINES = ("constant-speed", "reservation")
 COLUMNS = ("arrival", "crossing_time")
 
@@ -68,12 +74,15 @@ def run(arguments: DemoArguments) -> None:
         for method, given in SETTINGS.items()
     }
     out = new_folder(arguments.out)
-    console = Console()
+    console, clock = Console(), Clock()
+    console.print(expectation(arguments), highlight=False)
     for config in configs.values():
         console.print(describe(config), highlight=False)
     # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
     runs = train_all(configs, out, at_once=len(configs) if arguments.trained_in == "twin" else 1)
+    clock.ended("training")
     tables = drive_all(environment, runs, arguments.episodes, out)
+    clock.ended("driving in SUMO")
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
     table = summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents")
     console.print(table)
@@ -83,7 +92,43 @@ def run(arguments: DemoArguments) -> None:
     learnt = {name: tables[name] for name in SETTINGS}
     plot_returns(learnt, out / "returns.png", title=f"Returns of {environment.num_agents} cars at a junction")
     film(environment, runs, tables, out / "episode.gif")
-    console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs")
+    clock.ended("pictures")
+    console.print(f"written to {out}: table.md, returns.png, episode.gif, and the two runs", highlight=False)
+    console.print(clock.told(), highlight=False)
+
+
+def expectation(arguments: DemoArguments) -> str:
+    """What is about to be done and about how long it takes, in a sentence."""
+    where = arguments.trained_in
+    steps = STEPS[where] if arguments.steps is None else arguments.steps
+    minutes = COMPILING + PER_STEP[where] * steps + PER_EPISODE * arguments.episodes
+    return (
+        f"{NEUTRAL} and {AVERSE} are trained for {steps:,.0f} steps each, then play {arguments.episodes:,} episodes in "
+        f"SUMO, as {' and '.join(BASELINES)} do: about {math.ceil(minutes)} minutes on 2 free cores"
+    )
+
+
+class Clock:
+    """Where the time went: how long each part took, one after another."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def ended(self, part: str) -> None:
+        """A part that began when the one before it ended."""
+        now = time.perf_counter()
+        self.seconds[part] = now - self._last
+        self._last = now
+
+    def told(self) -> str:
+        """All parts, minutes:seconds, and their sum."""
+
+        def minutes(seconds: float) -> str:
+            return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+
+        parts = ", ".join(f"{part} {minutes(seconds)}" for part, seconds in self.seconds.items())
+        return f"time: {parts}; {minutes(sum(self.seconds.values()))} in all"
 
 
 def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> dict[str, Run]:

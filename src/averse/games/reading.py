@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from averse.errors import AverseError
+from averse.extras import extra_module
 from averse.games.checks import shown
 from averse.games.normal_form import NormalForm, checked_game
 from averse.settings import check_value
@@ -54,10 +55,7 @@ def from_gambit(text: str, kind: Kind = "nfg", name: str = "") -> NormalForm:
     check_value("text", str, text)
     check_value("name", str, name)
     check_value("kind", Kind, kind)
-    try:
-        import pygambit
-    except ImportError as error:
-        raise AverseError(f"reading .nfg and .efg needs pygambit: pip install 'averse[gambit]' ({error})") from None
+    pygambit = extra_module("pygambit", "reading .nfg and .efg")
     readers = {"nfg": pygambit.read_nfg, "efg": pygambit.read_efg}
     try:
         game = readers[kind](io.BytesIO(text.encode()))
@@ -95,10 +93,7 @@ def from_openspiel(name: str) -> NormalForm:
     Raises AverseError for an unknown name, and where open_spiel is not installed.
     """
     check_value("name", str, name)
-    try:
-        import pyspiel
-    except ImportError:
-        raise AverseError("OpenSpiel games need open_spiel: pip install open_spiel") from None
+    pyspiel = extra_module("pyspiel", "a game of OpenSpiel")
     try:
         game = pyspiel.load_matrix_game(name)
     except Exception as error:

@@ -50,7 +50,9 @@ METHODS: dict[str, Method] = {
         _MATRPO,
         "Trust-region learning, agent by agent, of the long-run mean and variance of the reward.",
     ),
-    "matrpo": Method(MATRPOConfig(beta=0.0), _MATRPO, "The same for the long-run mean alone."),
+    "matrpo": Method(
+        MATRPOConfig(beta=0.0), _MATRPO, "Trust-region learning, agent by agent, of the long-run mean alone."
+    ),
     "mv-ippo": Method(
         MVIPPOConfig(), _MV_IPPO, "Independent PPO on the long-run mean and variance of the reward: no coordination."
     ),

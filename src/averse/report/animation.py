@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from averse.environments.intersection.recording import Recording
 from averse.errors import AverseError
+from averse.extras import extra_module
 from averse.files import written_whole
 from averse.report.drawing import FLAT, Painter, View, speed_color
 
@@ -24,9 +25,10 @@ def animate(
     """Write the recordings, side by side and in step, to a .gif or .mp4 file.
 
     One image per recorded frame, `fps` images a second: 1 / step_seconds is real time. Shorter recordings hold their
-    last frame, and the end is held for two seconds. `view` = (xmin, xmax, ymin, ymax) in m; by default 50 m around the
-    middle of the road network. Cars are coloured by speed; agents have a black outline, reckless humans a magenta one
-    and a warning sign; a crash is marked by a red star that stays.
+    last frame, and the end is held for two seconds. The first image is the first frame that shows cars everywhere and
+    an agent's car somewhere; the clock in it tells how far the episode has come. `view` = (xmin, xmax, ymin, ymax) in
+    m; by default 50 m around the middle of the road network. Cars are coloured by speed; agents have a black outline,
+    reckless humans a magenta one and a warning sign; a crash is marked by a red star that stays.
 
     Raises AverseError for another suffix, an fps that players cannot show, recordings without a frame or with different
     time steps, an empty view, and an MP4 without `imageio-ffmpeg`.
@@ -46,11 +48,11 @@ def _write_gif(painter: Painter, path: Path, fps: float) -> None:
     palette, index_of = _palette(painter)
     transparent = len(palette)
     flat = [*palette.ravel().tolist(), 0, 0, 0]
-    delays = _centiseconds(painter.length, fps)
+    delays = _centiseconds(painter.length - painter.start, fps)
 
     def frames() -> Iterator[Image.Image]:
         shown: np.ndarray | None = None
-        for i in range(painter.length):
+        for i in range(painter.start, painter.length):
             pixels = np.asarray(painter.frame(i))
             indices = index_of[_cell(pixels)]
             changes = indices if shown is None else np.where(indices == shown, np.uint8(transparent), indices)
@@ -71,12 +73,7 @@ def _save_gif(frames: Iterator[Image.Image], path: Path, delays: Sequence[int], 
 
 
 def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise AverseError(
-            "writing MP4 needs the package imageio-ffmpeg (pip install imageio-ffmpeg); GIF works without"
-        ) from None
+    imageio_ffmpeg = extra_module("imageio_ffmpeg", "an MP4 (a GIF does without)")
     writer = imageio_ffmpeg.write_frames(
         str(path),
         painter.size,
@@ -89,7 +86,7 @@ def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
     writer.send(None)
     held = repeat(painter.length - 1, round(END_SECONDS * fps))
     try:
-        for i in chain(range(painter.length), held):
+        for i in chain(range(painter.start, painter.length), held):
             writer.send(np.ascontiguousarray(painter.frame(i)))
     finally:
         writer.close()
@@ -102,7 +99,9 @@ def _palette(painter: Painter) -> tuple[np.ndarray, np.ndarray]:
     the *different* colours of sampled frames, so that few bright pixels count as much as much grey road.
     """
     exact = list(dict.fromkeys([*FLAT, *(speed_color(x) for x in np.linspace(0, 1, 32))]))
-    sampled = [np.asarray(painter.frame(i)) for i in np.linspace(0, painter.length - 1, 8).astype(int).tolist()]
+    sampled = [
+        np.asarray(painter.frame(i)) for i in np.linspace(painter.start, painter.length - 1, 8).astype(int).tolist()
+    ]
     cells = np.unique(np.concatenate([_cell(image).ravel() for image in sampled]))
     different = np.ascontiguousarray(_cell_colors(cells)[None])
     blends = Image.fromarray(different, "RGB").quantize(_COLORS - len(exact), Image.Quantize.MEDIANCUT)

@@ -65,8 +65,29 @@ def junction_view(recording: Recording) -> View:
     return (float(x) - HALF_VIEW, float(x) + HALF_VIEW, float(y) - HALF_VIEW, float(y) + HALF_VIEW)
 
 
+def _opening(recordings: Sequence[Recording], views: Sequence[View]) -> int:
+    """The frame in which something is first to be seen: cars in every view, and an agent's in one of them.
+
+    It is 0 where that never happens, and never later than the first crash. Agents depart far outside of the view.
+    """
+    kinds = [
+        [{car.kind for car in frame if _in_view(car, view)} for frame in recording.frames]
+        for recording, view in zip(recordings, views)
+    ]
+    first_crash = min((crash.frame for recording in recordings for crash in crashes(recording)), default=math.inf)
+    for index in range(max(map(len, kinds))):
+        shown = [rows[min(index, len(rows) - 1)] for rows in kinds]
+        if index >= first_crash or (all(shown) and any("agent" in row for row in shown)):
+            return index
+    return 0
+
+
 class Painter:
-    """Draws frame after frame of one or several recordings side by side; what does not move is drawn once."""
+    """Draws frame after frame of one or several recordings side by side; what does not move is drawn once.
+
+    Its `length` is the number of frames, `start` the first that shows cars everywhere and an
+    agent's car somewhere, 0 where none does.
+    """
 
     def __init__(self, recordings: Sequence[Recording], view: View | None = None):
         self.recordings = list(recordings)
@@ -75,6 +96,7 @@ class Painter:
         fastest = max((car.speed for r in self.recordings for frame in r.frames for car in frame), default=1.0)
         self.top_speed = float(max(1, math.ceil(fastest)))
         views = [view or junction_view(recording) for recording in self.recordings]
+        self.start = _opening(self.recordings, views)
         xmin, xmax, ymin, ymax = views[0]
         self.height = 2 * round(PANEL * (ymax - ymin) / (xmax - xmin) / 2)  # px of a panel, even for video
         self.panels = [_Panel(r, v, self.height, self.top_speed) for r, v in zip(self.recordings, views)]
@@ -240,6 +262,11 @@ def _placed(car: Car, local: np.ndarray) -> np.ndarray:
     """Points [P, 2] in the car's frame (x forwards, its centre at 0) in the world."""
     cos, sin = math.cos(car.heading), math.sin(car.heading)
     return local @ np.array([[cos, sin], [-sin, cos]]) + _centre(car)
+
+
+def _in_view(car: Car, view: View) -> bool:
+    x, y = _centre(car)
+    return bool(view[0] < x < view[1] and view[2] < y < view[3])
 
 
 def _in_touch(a: Car, b: Car) -> bool:

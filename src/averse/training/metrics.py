@@ -1,6 +1,5 @@
 """What a run tells while it trains: metrics.jsonl, and TensorBoard as an option."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from averse.errors import AverseError
+from averse.extras import extra_module
 from averse.files import write_text
 from averse.statistics import cvar
 from averse.training.trainee import EpisodeRecord
@@ -35,8 +34,8 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
 
 def require_tensorboard(wanted: bool) -> None:
     """Raises AverseError if TensorBoard files are wanted and the package for them is not installed."""
-    if wanted and importlib.util.find_spec("tensorboardX") is None:
-        raise AverseError("TensorBoard output needs tensorboardX: pip install 'averse[tensorboard]'")
+    if wanted:
+        extra_module("tensorboardX", "TensorBoard output")
 
 
 class MetricsLog:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_worker_environment import AGENTS, HANG, KILL, LAYOUT, RAISE, REFUSE, Toy
+from toy_worker_environment import AGENTS, HANG, KILL, LAYOUT, NUM_ACTIONS, RAISE, REFUSE, Toy
 
+from averse.environments.protocol import Discrete
 from averse.environments.workers.pool import WorkerPool
 from averse.environments.workers.vector import PlainEncoder, WorkerVector
 from averse.errors import AverseError
@@ -21,7 +22,7 @@ from averse.errors import AverseError
 
 def toys(num_envs: int, timeout: float = 30.0, **options) -> WorkerVector:
     pool = WorkerPool(partial(Toy, **options), LAYOUT, num_envs, timeout=timeout, import_main=False)
-    return WorkerVector(pool, PlainEncoder(LAYOUT))
+    return WorkerVector(pool, PlainEncoder(LAYOUT), Discrete(NUM_ACTIONS))
 
 
 def acts(num_envs: int, value: int = 1) -> np.ndarray:
@@ -202,10 +203,11 @@ SCRIPT = """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     sys.path.insert(0, {folder!r})
     from toy_worker_environment import LAYOUT, Toy
+    from averse.environments.protocol import Discrete
     from averse.environments.workers.pool import WorkerPool
     from averse.environments.workers.vector import PlainEncoder, WorkerVector
     import numpy as np
-    vector = WorkerVector(WorkerPool(Toy, LAYOUT, 2, import_main=False), PlainEncoder(LAYOUT))
+    vector = WorkerVector(WorkerPool(Toy, LAYOUT, 2, import_main=False), PlainEncoder(LAYOUT), Discrete(2))
     print(*vector.pool.process_ids, flush=True)
     vector.reset_endless(0)
     {ending}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.environments.actions import checked_actions
 from averse.environments.protocol import Environment, TimeStep
 
 
@@ -52,8 +53,10 @@ class HostedVector:
         return self._seeds[np.arange(self.num_envs), np.minimum(self._round, last)]
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        """See `HostVector.step`."""
-        self._rows, result = _advance(self.environment, self._rows, jnp.asarray(actions))
+        """See `HostVector.step`. Raises AverseError for actions outside the space, before anything is stepped."""
+        world = self.environment
+        actions = checked_actions(world.action_space, actions, (self.num_envs, world.num_agents))
+        self._rows, result = _advance(world, self._rows, jnp.asarray(actions))
         idle = np.zeros(self.num_envs, bool) if self._seeds is None else self._round >= self._seeds.shape[1]
         following = jax.device_get(_look(self.environment, self._rows))
         observations, state, available = following

@@ -14,6 +14,7 @@ from averse.environments.checks.steps import (
     expected_arrays,
     info_faults,
     num_draws,
+    outside_actions,
     random_actions,
     step_faults,
 )
@@ -22,6 +23,7 @@ from averse.environments.protocol import Box, Environment, StepResult, TimeStep
 MOST_STEPS = 20_000  # of an episode that are played
 MOST_BYTES = 200e6  # of time steps that are looked at
 BEYOND = 20  # steps that are played after the horizon, in which the next episode begins
+_REWARDS = 6  # which of what `_alone` answers
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # two programs round otherwise
 
 
@@ -112,7 +114,8 @@ def episode_faults(environment: Environment, episodes: int, seed: int) -> Iterat
     batch = _played(environment, episodes, seed)
     yield from step_faults(environment, batch.steps)
     first, step = (jax.tree.map(lambda x: x[0], moment) for moment in (batch.first, _moment(batch.steps, 0)))
-    alone = jax.jit(lambda *inputs: _alone(environment, *inputs))(*batch.keys, batch.actions[0, 0])
+    play_alone = jax.jit(lambda *inputs: _alone(environment, *inputs))
+    alone = play_alone(*batch.keys, batch.actions[0, 0])
     names = ("observations", "global_state", "available")
     if not _close(alone[:3], [getattr(first, name) for name in names]):
         yield "reset gives another episode in a batch (vmap) than alone"
@@ -121,6 +124,14 @@ def episode_faults(environment: Environment, episodes: int, seed: int) -> Iterat
     results = [step.rewards, step.costs, step.terminated, step.truncated, step.info]
     if not _close(alone[3:], [*after, *results]):
         yield "step gives another result in a batch (vmap) than alone"
+    for what, actions in outside_actions(environment.action_space, (environment.num_agents,)).items():
+        paid = np.asarray(play_alone(*batch.keys, jnp.asarray(actions))[_REWARDS])
+        if not np.isnan(paid).all():
+            yield (
+                f"step pays {paid.tolist()} for the action {what}, which is outside the space: it must pay every agent "
+                "NaN; averse.environments.guarded sees to it"
+            )
+            return
 
 
 class _Batch(NamedTuple):

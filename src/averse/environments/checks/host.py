@@ -14,10 +14,12 @@ from averse.environments.checks.steps import (
     expected_arrays,
     info_faults,
     num_draws,
+    outside_actions,
     random_actions,
     step_faults,
 )
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
+from averse.errors import AverseError
 
 MOST_STEPS = 5_000  # that are played of one environment
 MOST_TRAINING_STEPS = 200
@@ -48,7 +50,9 @@ def host_faults(environment: HostEnvironment, episodes: int, seed: int) -> Itera
     if not _same(many, many, slice(0, 1), slice(2, 3)):
         yield "the same seed and actions give another episode in another environment of the batch"
     with environment.vector(1) as vector:
-        alone, _ = _play(environment, vector, vector.reset(seeds[:1]), [numbers(0)], most, rounds)
+        first = vector.reset(seeds[:1])
+        yield from _action_faults(environment, vector)  # what is refused changes nothing of what is played then
+        alone, _ = _play(environment, vector, first, [numbers(0)], most, rounds)
     if not _same(many, alone, slice(0, 1), slice(0, 1)):
         yield "the same seed and actions give another episode where another number of environments is played"
     if not _same(trained[0], trained[1], slice(None), slice(None)):
@@ -105,6 +109,23 @@ def _first_faults(environment: HostEnvironment, first: Any) -> Iterator[str]:
     yield from _array_faults(environment, jax.tree.map(lambda array: np.asarray(array)[None], first))
     if np.any(first.rewards) or np.any(first.costs) or np.any(first.terminated) or np.any(first.truncated):
         yield "the answer to a reset must say that nothing has happened (TimeStep.first): no reward, no cost, no end"
+
+
+def _action_faults(environment: HostEnvironment, vector: HostVector) -> Iterator[str]:
+    """Whether actions outside the space are refused; the first that is not."""
+    space, lead = environment.action_space, (vector.num_envs, environment.num_agents)
+    wrong = outside_actions(space, lead)
+    for what, actions in {**wrong, "a text": np.full(next(iter(wrong.values())).shape, "left")}.items():
+        should = f"step must raise AverseError for the action {what}, which is outside the space"
+        try:
+            vector.step(actions)
+        except AverseError:
+            continue
+        except Exception as error:
+            yield f"{should}, not {type(error).__name__}; averse.environments.checked_actions sees to it"
+        else:
+            yield f"{should}, and steps; averse.environments.checked_actions sees to it"
+        return
 
 
 def _array_faults(environment: HostEnvironment, steps: TimeStep) -> Iterator[str]:

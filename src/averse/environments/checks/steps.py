@@ -11,6 +11,7 @@ import numpy as np
 from averse.environments.checks.description import GAMMAS
 from averse.environments.protocol import ActionSpace, Box, Description, TimeStep, num_available
 
+_NONE = (np.nan, np.inf, -np.inf)  # what no vector of a box may hold
 SLACK = 1e-4  # rounding of returns, beside their bounds, relative to these
 
 
@@ -77,6 +78,22 @@ def random_actions(xp: Any, space: ActionSpace, available: Any, draws: Any, favo
     favourite = (favourites * space.num_actions).astype("int32")
     allowed = xp.take_along_axis(available, favourite[..., None], -1)[..., 0]
     return xp.where(loyal & allowed, favourite, chosen).astype("int32")
+
+
+def outside_actions(space: ActionSpace, lead: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Joint actions of which the last agent's is none, by what is wrong with it: `lead` int32, [*lead, size] float32.
+
+    lead: (agents,), or (environments, agents).
+    """
+    if isinstance(space, Box):
+        rows = {f"{value:g}": np.full((*lead, space.size), (space.low + space.high) / 2, np.float32) for value in _NONE}
+        for name, row in rows.items():
+            row[..., -1, -1] = float(name)
+        return rows
+    rows = {str(value): np.zeros(lead, np.int32) for value in (-1, space.num_actions, np.iinfo(np.int32).min)}
+    for name, row in rows.items():
+        row[..., -1] = int(name)
+    return rows
 
 
 def num_draws(space: ActionSpace) -> int:

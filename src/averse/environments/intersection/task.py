@@ -7,8 +7,9 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le
 
+from averse.environments.ranges import Cost
 from averse.errors import AverseError
-from averse.settings import Fraction, NonNegative, settings
+from averse.settings import Fraction, settings
 
 # The road. A movement is 3 * arm + turn, in the order of SUMO's links.
 ARMS = ("north", "east", "south", "west")  # where a car comes from; clockwise
@@ -102,13 +103,13 @@ class IntersectionTask:
     """Standard deviation of the noise on other cars' seen position along their path (m) and, halved, speed (m/s)."""
     dropout: Fraction = 0.0
     """Probability that an agent does not see a given other car in a given decision."""
-    progress_reward: NonNegative = 1.0
+    progress_reward: Cost = 1.0
     """Reward for the whole way from departure to arrival, paid in proportion to the distance driven."""
-    time_cost: NonNegative = 0.2
+    time_cost: Cost = 0.2
     """Cost of each second on the road."""
-    arrival_bonus: NonNegative = 2.0
+    arrival_bonus: Cost = 2.0
     """Reward for arriving, once."""
-    crash_penalty: NonNegative = 10.0
+    crash_penalty: Cost = 10.0
     """Cost of crashing, once."""
     team: bool = False
     """Give every agent the mean reward of all; an agent's episode then ends with the last agent's."""

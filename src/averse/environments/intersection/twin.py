@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from averse.environments.actions import guarded
 from averse.environments.batch_last import batch_last, kept
 from averse.environments.intersection.along_cars import any_of, most
 from averse.environments.intersection.crashes import Lanes, crash, crash_table, table_rows
@@ -127,6 +128,7 @@ class Intersection(IntersectionEnvironment):
         numbers = _Start(agents, early_gaps, temper, first_gaps, self._draw(decision_key))
         return batch_last(self._begin)(numbers)
 
+    @guarded
     def step(self, key: jax.Array, state: TwinState, actions: jax.Array) -> StepResult:
         """One decision of 0.5 s: five simulation steps, then departures."""
         return batch_last(self._decide)(self._draw(key), state, actions)

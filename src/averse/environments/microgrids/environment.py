@@ -1,5 +1,6 @@
 """The compiled world of microgrids: one team, one reward per hour, no end."""
 
+import math
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -12,8 +13,10 @@ from averse.environments.base import CompiledEnvironment
 from averse.environments.microgrids.model import team_game
 from averse.environments.microgrids.tables import LocalModel, local_model, tables
 from averse.environments.protocol import Discrete, StepResult
+from averse.environments.ranges import Steps
+from averse.errors import AverseError
 from averse.planning import FactoredTeamGame, TeamGame
-from averse.settings import Count, settings
+from averse.settings import settings
 
 
 class MicrogridsState(NamedTuple):
@@ -67,7 +70,7 @@ class Microgrids(CompiledEnvironment):
 
     scenario: Literal[1, 2] = 2
     """1: wind and load at the first microgrid only, the others are batteries. 2: at every microgrid."""
-    microgrids: Count | None = None
+    microgrids: Annotated[int, Ge(1), Le(100)] | None = None
     """How many; the scenario's number (2 in scenario 1, 3 in scenario 2) where not given."""
     wind_levels: NumLevels = 6
     """Levels of wind; fewer merge neighbours and keep the mean."""
@@ -75,7 +78,7 @@ class Microgrids(CompiledEnvironment):
     """Levels of load; fewer merge neighbours and keep the mean."""
     battery_levels: NumLevels = 6
     """Levels of the battery: the lowest ones."""
-    horizon: Count = 1000
+    horizon: Steps = 1000
     """Hours after which an episode is truncated."""
 
     name: ClassVar[str] = "microgrids"
@@ -108,7 +111,8 @@ class Microgrids(CompiledEnvironment):
         return team_game(self.local_models(), form)
 
     def state_index(self, state: MicrogridsState) -> jax.Array:
-        """The number of a state in `model()`, int32 []."""
+        """The number of a state in `model()`, int32 []. Raises AverseError where there are more than int32 counts."""
+        self._require_countable()
         index = jnp.int32(0)
         for i, model in enumerate(self._models):
             for level, size in zip((state.wind[i], state.load[i], state.battery[i]), model.shape):
@@ -116,7 +120,9 @@ class Microgrids(CompiledEnvironment):
         return index
 
     def state_at(self, index: jax.Array, time: jax.Array | int = 0) -> MicrogridsState:
-        """The state of a number of `model()`, its running figures 0; the inverse of `state_index`."""
+        """The state of a number of `model()`, its running figures 0; the inverse of `state_index`, also in what it
+        raises."""
+        self._require_countable()
         levels = []
         for model in reversed(self._models):
             for size in reversed(model.shape):
@@ -124,6 +130,13 @@ class Microgrids(CompiledEnvironment):
                 index = index // size
         battery, load, wind = (jnp.stack(levels[k::3][::-1]).astype(jnp.int32) for k in range(3))
         return _start(wind, load, battery)._replace(time=jnp.int32(time))
+
+    def _require_countable(self) -> None:
+        states = math.prod(size for model in self._models for size in model.shape)
+        if states > np.iinfo(np.int32).max:
+            raise AverseError(
+                f"microgrids: {states:,} joint states are more than int32 can number; choose fewer levels"
+            )
 
     @property
     def idle(self) -> tuple[int, ...]:
@@ -194,7 +207,7 @@ class Microgrids(CompiledEnvironment):
 
     def step(self, key: jax.Array, state: MicrogridsState, actions: jax.Array) -> StepResult:
         """One hour; actions int32 [N]."""
-        state, reward = self.advance(state, actions, jax.random.uniform(key, (2, self.num_agents)))
+        state, reward = self._advance(state, actions, jax.random.uniform(key, (2, self.num_agents)))
         # No costs: nothing that happens here is unsafe; variance is the team's own affair.
         return self.result(
             state,
@@ -207,7 +220,7 @@ class Microgrids(CompiledEnvironment):
             },
         )
 
-    def advance(
+    def _advance(
         self, state: MicrogridsState, actions: jax.Array, draws: jax.Array
     ) -> tuple[MicrogridsState, jax.Array]:
         """The next state and the reward [], MW, given the hour's chance: uniform draws [2, N] for wind and load."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -40,11 +39,11 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.protocol import TimeStep
-from averse.environments.sumo.simulation import Simulation
+from averse.environments.sumo.simulation import SIMULATOR, Simulation
 from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Layout
 from averse.environments.workers.vector import WorkerVector
-from averse.errors import AverseError
+from averse.extras import require_extra
 from averse.settings import settings
 
 # m; front bumpers further apart than this at the end of a decision have not been within the gap's limit during it
@@ -80,7 +79,7 @@ class SumoIntersection(IntersectionEnvironment):
 
         With `trace`, the vector's batches also tell where every car was after every 0.1 s.
         """
-        return WorkerVector(self.pool(num_envs, trace), TrafficEncoder(self))
+        return WorkerVector(self.pool(num_envs, trace), TrafficEncoder(self), self.action_space)
 
     def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""
@@ -96,9 +95,11 @@ class SumoIntersection(IntersectionEnvironment):
 
 
 def require_simulator() -> None:
-    """Raises AverseError, with what to do, where SUMO is not installed."""
-    if find_spec("libsumo") is None:
-        raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
+    """Raises AverseError, with what to do, where SUMO is not installed, or not wholly.
+
+    It is tried in a process of its own: beside pyarrow, which is loaded here, libsumo warns of another version.
+    """
+    require_extra("libsumo", SIMULATOR)
 
 
 def layout(task: IntersectionTask, trace: bool = False) -> Layout:

@@ -1,7 +1,6 @@
 """One libsumo simulation in this process, playing one episode of the task after another. Imports no JAX."""
 
 import os
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ from averse.environments.intersection.task import (
 )
 from averse.environments.workers.process import WorkerStep
 from averse.errors import AverseError
+from averse.extras import extra_module
 
 # Each of these is needed for crashes to happen and to be seen; tests/environments/sumo/test_sumo_facts.py shows why.
 OPTIONS = (
@@ -54,19 +54,18 @@ AGENT_SPEED_MODE = 38  # the agent decides all; 1, 7 and 23 would still brake fo
 RECKLESS_SPEED_MODE = 39  # follows safely, ignores the right of way
 CAREFUL_SPEED_MODE = 31  # SUMO's default: all checks on
 
+SIMULATOR = "the SUMO simulator"
+_ACTIONS = range(len(ACCELERATIONS))
+
 # Trace rows tell kinds of cars apart by these numbers.
 AGENT_KIND, HUMAN_KIND, RECKLESS_KIND = 0, 1, 2
 
 
 def import_libsumo() -> ModuleType:
-    """The module libsumo; AverseError where it is not installed."""
-    if find_spec("libsumo") is None:
-        raise AverseError("the SUMO simulator is not installed: pip install 'averse[sumo]'")
+    """The module libsumo; AverseError where it is not installed, or not wholly."""
     # libsumo would print a warning about pyarrow's version; this process never loads pyarrow
     os.environ.setdefault("LIBSUMO_AS_TRACI", "quiet")
-    import libsumo
-
-    return libsumo
+    return extra_module("libsumo", SIMULATOR)
 
 
 def start(sumo: ModuleType, options: tuple[str, ...], seed: int) -> None:
@@ -277,11 +276,16 @@ class Simulation:
     # ---- driving
 
     def step(self, actions: np.ndarray) -> WorkerStep:
-        """One decision: five simulation steps, then departures."""
+        """One decision: five simulation steps, then departures.
+
+        Raises AverseError for an action that is none.
+        """
         sumo, vehicle, speeds, ids = self._sumo, self._sumo.vehicle, self._speed, self._ids
         simulation_step, set_speed = sumo.simulationStep, sumo.vehicle.setSpeed
         collisions = sumo.simulation.getCollisions
         choice = actions.tolist()
+        if not all(action in _ACTIONS for action in choice):
+            raise AverseError(f"actions must be whole numbers from 0 to {len(ACCELERATIONS) - 1}, not {choice}")
         driving = [
             (k, ids[k], ACCELERATIONS[choice[k]] * STEP_SECONDS)
             for k, status in enumerate(self._status)

@@ -211,10 +211,18 @@ class WorkerPool:
         return Batch(now, now, self._copy("outcome"), never, never, idle, idle)
 
     def step(self, actions: np.ndarray) -> Batch:
-        """One step of every environment that has an episode to play."""
+        """One step of every environment that has an episode to play.
+
+        Raises AverseError for actions of another shape or type than the layout's: [B, ...].
+        """
         self._require_open()
-        flags, workers = self._views["flags"], self._workers
-        self._views["actions"]["actions"][...] = actions
+        flags, workers, shared = self._views["flags"], self._workers, self._views["actions"]["actions"]
+        actions = np.asarray(actions)
+        if actions.shape != shared.shape or not np.can_cast(actions.dtype, shared.dtype, "same_kind"):
+            raise AverseError(
+                f"actions must be {shared.dtype} {list(shared.shape)}, not {actions.dtype} {list(actions.shape)}"
+            )
+        shared[...] = actions
         flags["command"][...] = Command.STEP
         idle = flags["idle"].copy()
         playing = np.flatnonzero(~idle).tolist()

@@ -4,7 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
-from averse.environments.protocol import TimeStep
+from averse.environments.actions import checked_actions
+from averse.environments.protocol import ActionSpace, TimeStep
 from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Assignment, Layout
 from averse.errors import AverseError
@@ -23,10 +24,15 @@ class Encoder(Protocol):
 
 
 class WorkerVector:
-    """A `HostVector` of environments in worker processes."""
+    """A `HostVector` of environments in worker processes.
 
-    def __init__(self, pool: WorkerPool, encoder: Encoder):
-        self.pool, self.num_envs, self._encoder = pool, pool.num_envs, encoder
+    Args:
+      space: what each agent chooses from.
+    """
+
+    def __init__(self, pool: WorkerPool, encoder: Encoder, space: ActionSpace):
+        self.pool, self.num_envs, self._encoder, self._space = pool, pool.num_envs, encoder, space
+        (self._num_agents, *_), _ = pool.layout.actions
         self.batch: Batch | None = None  # what the workers said last, for those who watch
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
@@ -46,7 +52,11 @@ class WorkerVector:
         return self._encoder.begin(self.batch)
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        """One step of every environment: actions [B, A] or [B, A, size]."""
+        """One step of every environment: actions [B, A] or [B, A, size].
+
+        Raises AverseError for actions outside the space, before anything is stepped.
+        """
+        actions = checked_actions(self._space, actions, (self.num_envs, self._num_agents))
         self.batch = self.pool.step(actions)
         return self._encoder.advance(self.batch)
 
