@@ -48,8 +48,11 @@ class Registry:
     def find(self, name: str) -> Any:
         """What a name stands for.
 
-        Raises AverseError for a name that nobody knows, with the nearest one, and for what cannot be imported.
+        Raises AverseError for a name that nobody knows, with the nearest one, for what is no text, and for what cannot
+        be imported.
         """
+        if not isinstance(name, str):
+            raise AverseError(f"the {self.kind} must be given by its name, a text, not {name!r:.60}")
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:
