@@ -1,5 +1,7 @@
 """The display of long work: one bar per task, with its figures and the time left."""
 
+from typing import Any
+
 import numpy as np
 from rich.console import Console
 from rich.progress import (
@@ -22,9 +24,22 @@ class _Figures(ProgressColumn):
         return Text(task.fields.get("figures", ""))
 
 
+class _Bars(Progress):
+    """Bars that end at 100 % where the work does, though there was less of it than could be known."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is None:
+            for task in self.tasks:
+                self.update(task.id, completed=task.total)
+        super().__exit__(kind, error, trace)
+
+
 def progress_bar(disable: bool) -> Progress:
-    """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left."""
-    return Progress(
+    """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left.
+
+    As a context, whose end without an error is 100 % of every task.
+    """
+    return _Bars(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
