@@ -24,7 +24,7 @@ from averse.evaluation.host_play import learned
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import record
 from averse.evaluation.tables import summary_table
-from averse.experiments.drivers import drive, driver
+from averse.experiments.drivers import drive, driver, episode_seeds
 from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.animation import animate
@@ -58,7 +58,10 @@ class DemoArguments:
 
 
 def run(arguments: DemoArguments) -> None:
-    """The command. Raises AverseError, before any work, for an `out` that cannot be made, and if SUMO is missing."""
+    """The command.
+
+    Raises AverseError, before any work, for an `out` that cannot be made, too many episodes, and if SUMO is missing.
+    """
     environment = make(SIMULATOR)
     assert isinstance(environment, SumoIntersection)
     require_simulator()
@@ -67,13 +70,14 @@ def run(arguments: DemoArguments) -> None:
         method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given)
         for method, given in SETTINGS.items()
     }
+    seeds = episode_seeds(arguments.episodes, environment, len(configs) + len(BASELINES))
     out = new_folder(arguments.out)
     console = Console()
     for config in configs.values():
         console.print(describe(config), highlight=False)
     # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
     runs = train_all(configs, out, at_once=len(configs) if arguments.trained_in == "twin" else 1)
-    tables = drive_all(environment, runs, arguments.episodes, out)
+    tables = drive_all(environment, runs, seeds, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
     table = summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents")
     console.print(table)
@@ -102,17 +106,16 @@ def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> di
             raise
 
 
-def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int, out: Path) -> dict[str, Episodes]:
+def drive_all(environment: SumoIntersection, runs: dict[str, Run], seeds: np.ndarray, out: Path) -> dict[str, Episodes]:
     """The episodes of the learned policies and of the simple drivers in SUMO, on the same seeds."""
-    seeds = np.arange(FIRST_SEED, FIRST_SEED + episodes)
     tables = {}
     for name, run in runs.items():
-        evaluation = evaluate(run, episodes, environment=SIMULATOR, progress=True)
+        evaluation = evaluate(run, len(seeds), environment=SIMULATOR, progress=True)
         assert isinstance(evaluation, Evaluation)
         tables[name] = evaluation.episodes
     with progress_bar(disable=False) as bar:
         for name in BASELINES:
-            task = bar.add_task(name, total=episodes)
+            task = bar.add_task(name, total=len(seeds))
             tables[name] = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))  # noqa: B023
             tables[name].write_parquet(out / f"{name}.parquet")
     return tables
