@@ -15,6 +15,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 CACHED_FROM = 0.3  # s of compilation
 
+# XLA's newer code generator for fused operations takes nearly twice as long to compile as its older one, which computes
+# the same. Read when the first program is compiled, and by the processes that tests start.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+
 
 def compile_for(node) -> None:
     """Quick compilation, or the optimised one where a test or its module is marked `optimised`.

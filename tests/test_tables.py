@@ -78,3 +78,27 @@ def test_markdown():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(AverseError, match="row of 1 cells"):
         Table(["a", "b"], [["c"]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ab", []), "headings must be"),
+        (([], []), "headings is empty"),
+        ((["a", 5], []), "headings must be"),
+        ((["a"], "b"), "rows must be a list of rows"),
+        ((["a"], [["b"], "c"]), r"rows\[1\] must be"),
+        ((["a"], [[1.5]]), r"rows\[0\] must be"),
+        ((["a"], [], None), "title must be a text"),
+        ((["a"], [], "", 3), "caption must be a text"),
+    ],
+)
+def test_what_is_no_text_is_refused(arguments, words):
+    with pytest.raises(AverseError, match=words):
+        Table(*arguments)
+
+
+@pytest.mark.parametrize("width", [0, -3, 7.5, "80"])
+def test_a_width_is_a_count(width):
+    with pytest.raises(AverseError, match="width must be"):
+        TABLE.text(width)

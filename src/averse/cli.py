@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.commands import Command, parse
-from averse.errors import AverseError, DivergenceError, WritingError
+from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
@@ -69,7 +69,8 @@ class TrainArguments:
 class EvaluateArguments:
     """Play fresh episodes with the policies of a run: mean, tail, collisions, each with a 95 % interval.
 
-    Where an environment never ends: long runs instead, and the mean eta and variance zeta of the reward per step.
+    Where an environment never ends: long runs instead, and the mean eta and variance zeta of the reward per step. What
+    the run directory holds is not lost: an evaluation takes the place of one of as many or fewer episodes.
     """
 
     run: tyro.conf.Positional[Path]
@@ -86,6 +87,10 @@ class EvaluateArguments:
     """The most likely action instead of a draw from the policy."""
     workers: Count | None = None
     """Simulator processes; as in training where not given. Compiled environments have none."""
+    save: bool = True
+    """Keep the episodes and figures in the run directory; --no-save only shows them."""
+    overwrite: bool = False
+    """Throw away the evaluation that is there, even if it has more episodes or was played otherwise."""
     json: bool = False
     """Print JSON for machines."""
 
@@ -155,13 +160,15 @@ def evaluate(arguments: EvaluateArguments) -> None:
         greedy=arguments.greedy,
         num_envs=arguments.workers,
         progress=not arguments.json,
+        save=arguments.save,
+        overwrite=arguments.overwrite,
     )
     print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else str(evaluation))
 
 
 EXIT_CODES = {
     0: "done",
-    1: "training diverged, or a game was not solved",
+    1: "training diverged, or a solver did not converge",
     2: "bad input",
     74: "results could not be written, as on a full disk",
     130: "interrupted from the keyboard",
@@ -212,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _dispatch(arguments)
     except AverseError as error:
         code, words = 2, str(error)
-    except DivergenceError as error:
+    except (DivergenceError, NotConvergedError) as error:
         code, words = 1, str(error)
     except WritingError as error:
         code, words = 74, str(error)

@@ -26,3 +26,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:
     near = difflib.get_close_matches(name, allowed, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"
     return AverseError(f"unknown {kind} {name!r}; {hint}")
+
+
+class NotConvergedError(RuntimeError):
+    """A solver stopped before its result was exact; what it has is printed all the same. The exit code is 1."""

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from averse.errors import AverseError
+from averse.settings import Count, check_value
 
 _INTERVAL = re.compile(r"(\S+) (\[[^\[\]]*\])")  # "-1.2 [-1.5, -0.9]"
 _GAP = "  "  # between columns
@@ -27,7 +28,8 @@ class Table:
       title: above the table.
       caption: below it.
 
-    Raises AverseError for a row that has more or fewer cells than there are headings.
+    Raises AverseError for no heading, for what is no text, and for a row that has more or fewer cells than there are
+    headings.
     """
 
     headings: Sequence[str]
@@ -36,7 +38,14 @@ class Table:
     caption: str = ""
 
     def __post_init__(self) -> None:
-        for row in self.rows:
+        for name, kind in (("headings", tuple[str, ...]), ("title", str), ("caption", str)):
+            check_value(name, kind, getattr(self, name))
+        if not self.headings:
+            raise AverseError("headings is empty: a table needs at least a column")
+        if not isinstance(self.rows, list | tuple):
+            raise AverseError(f"rows must be a list of rows, not {self.rows!r:.80}")
+        for number, row in enumerate(self.rows):
+            check_value(f"rows[{number}]", tuple[str, ...], row)
             if len(row) != len(self.headings):
                 raise AverseError(f"a table of {len(self.headings)} columns has a row of {len(row)} cells: {row}")
 
@@ -48,7 +57,10 @@ class Table:
 
         Headings and cells are broken at spaces; columns that do not fit side by side come in blocks one below the
         other. Only a single word that is longer than the width makes a line longer.
+
+        Raises AverseError for a width below 1.
         """
+        check_value("width", Count | None, width)
         width = shutil.get_terminal_size((80, 24)).columns if width is None else width
         return "\n".join(line.plain for line in self._lines(width))
 

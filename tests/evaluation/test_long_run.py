@@ -11,8 +11,16 @@ from random_team import RandomTeam
 import averse
 from averse import AverseError
 from averse.cli import main
+from averse.evaluation.basis import Basis, refuse_loss
 from averse.evaluation.known_models import exact_mean_variance
-from averse.evaluation.long_run import BATCHES, CHAINS, Batches, summarise_long_run
+from averse.evaluation.long_run import (
+    BATCHES,
+    CHAINS,
+    Batches,
+    LongRunEvaluation,
+    steps_played,
+    summarise_long_run,
+)
 from averse.evaluation.play import chain_player
 from averse.planning import mean_variance
 
@@ -132,6 +140,12 @@ def test_what_is_written_gives_the_figures_again(run, capsys):
     again = averse.evaluate(run, steps=2e4, beta=0.0, save=False)
     for summary in again.summaries.values():
         assert summary.objective.value == summary.eta.value
+    before = (run.path / "long_run.parquet").read_bytes()
+    assert main(["evaluate", str(run.path), "--steps", "1e4"]) == 2
+    assert (
+        "holds an evaluation of 20,000 steps per policy (evaluation.json), more than 10,000" in capsys.readouterr().err
+    )
+    assert (run.path / "long_run.parquet").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -153,3 +167,41 @@ def test_bad_input_is_one_clear_line(run):
     episodic = averse.train("corridor", "ppo", steps=64, num_envs=4, rollout_steps=16)
     with pytest.raises(AverseError, match="corridor has episodes"):
         averse.evaluate(episodic, steps=1e4)
+
+
+def made_up(steps, updates=(100,)):
+    """An evaluation of one policy, of two batches of so many steps."""
+    batches = Batches(0, {}, 1.0, steps, [[1.0, 2.0]], [[1.0, 4.0]])
+    basis = Basis(2 * steps, "steps", greedy=False, first_seed=0, updates=updates, total_updates=100)
+    return LongRunEvaluation("team", "mv-matrpo", (batches,), {"": summarise_long_run([batches])}, basis)
+
+
+def test_an_unfinished_run_is_called_so():
+    unfinished = made_up(500, updates=(30,))
+    assert "unfinished run: 30 of 100 updates" in repr(unfinished)
+    assert "Warning: the run is unfinished: its policies are those after 30 of 100 updates." in " ".join(
+        str(unfinished).split()
+    )
+    assert unfinished.to_dict()["finished"] is False
+    assert "unfinished" not in repr(made_up(500)) + str(made_up(500))
+
+
+def test_fewer_steps_do_not_take_the_place_of_more(tmp_path):
+    figures, table = tmp_path / "evaluation.json", tmp_path / "long_run.parquet"
+    old = made_up(500)
+    refuse_loss(figures, table, old.basis, trials=1)  # nothing is there
+    old.write_parquet(table)  # interrupted before the figures were written
+    for content in (None, {"steps": 1000}, old.to_dict()):  # that, an older version's, and today's
+        if content is not None:
+            figures.write_text(json.dumps(content))
+        refuse_loss(figures, table, old.basis, trials=1)
+        refuse_loss(figures, table, made_up(501).basis, trials=1)
+        with pytest.raises(AverseError, match=r"holds an evaluation of 1,000 steps per policy .* more than 998"):
+            refuse_loss(figures, table, made_up(499).basis, trials=1)
+
+
+def test_steps_fill_whole_batches_that_32_bits_can_count():
+    assert [steps_played(steps) for steps in (1000, 1999.0, 1e6)] == [1000, 1000, 1_000_000]
+    for steps, words in ((999, "at least 1000"), (1e13, "at most 2.15e"), (1e300, "at most 2.15e")):
+        with pytest.raises(AverseError, match=f"steps must be {words}"):
+            steps_played(steps)

@@ -89,9 +89,9 @@ def test_microgrids_read_what_is_there_before_any_study(tmp_path, monkeypatch):
 @pytest.mark.parametrize("episodes", [100_000_000_000, 2**32])
 def test_more_episodes_than_there_is_memory_or_seeds_for(tmp_path, monkeypatch, episodes):
     monkeypatch.setattr(demo, "require_simulator", lambda: None)
-    with pytest.raises(AverseError, match=rf"episodes {episodes} are too many: .* [TG]B of memory"):
+    with pytest.raises(AverseError, match=r"episodes must fit in memory: .* [TG]B"):
         demo.run(demo.DemoArguments(out=tmp_path / "out", episodes=episodes))
-    with pytest.raises(AverseError, match=rf"episodes {episodes} are too many"):
+    with pytest.raises(AverseError, match=r"episodes must fit in memory: .* [TG]B"):
         drivers.run(drivers.DriversArguments(env="intersection", episodes=episodes, out=tmp_path / "out"))
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@
 statistics of plain samples (`cvar`, bootstrap intervals, `Estimate`) are in `averse.statistics`.
 """
 
+from averse.evaluation.basis import Basis
 from averse.evaluation.calibration import Calibration, QuantileRow, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
 from averse.evaluation.evaluator import Evaluation, evaluate, play_scripted
@@ -16,6 +17,7 @@ from averse.evaluation.tables import summary_table
 
 __all__ = [
     "Actor",
+    "Basis",
     "Batches",
     "Calibration",
     "Chains",

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.settings import Count, Whole, check_value
+from averse.statistics.samples import Confidence, numbers, sample
 
 Treatment = Literal["randomised", "midpoint"]
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -97,8 +99,9 @@ def calibrate_categorical(
       levels: of the table of quantiles, in (0, 1).
       bins: of the histogram.
 
-    Raises AverseError for other shapes, probabilities that do not sum to 1, and returns that are not finite.
+    Raises AverseError for other shapes and kinds, probabilities that do not sum to 1, and numbers that are not finite.
     """
+    levels = _checked(treatment, seed, levels, bins)
     support, weights, returns = _categorical(atoms, probs, realised)
     pit = categorical_pit(support, weights, returns, treatment, seed)
     pooled = _weighted_quantiles(support, weights.mean(0), levels)
@@ -126,8 +129,9 @@ def calibrate_quantiles(
       levels: of the table of quantiles, in (0, 1).
       bins: of the histogram.
 
-    Raises AverseError for other shapes and for numbers that are not finite.
+    Raises AverseError for other shapes and kinds, and for numbers that are not finite.
     """
+    levels = _checked(treatment, seed, levels, bins)
     predicted, returns = _quantiles(quantiles, realised)
     pit = quantile_pit(predicted, returns, treatment, seed)
     flat = np.sort(predicted.ravel())
@@ -139,7 +143,11 @@ def calibrate_quantiles(
 def categorical_pit(
     atoms: ArrayLike, probs: ArrayLike, realised: ArrayLike, treatment: Treatment = "randomised", seed: int = 0
 ) -> np.ndarray:
-    """PIT values [M] of realised returns [M] under categorical distributions: atoms [N], probs [M, N]."""
+    """PIT values [M] of realised returns [M] under categorical distributions: atoms [N], probs [M, N].
+
+    Raises AverseError as `calibrate_categorical`.
+    """
+    _checked(treatment, seed)
     support, weights, returns = _categorical(atoms, probs, realised)
     cumulative = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, -1)], -1)  # [M, N + 1]
     rows, last = np.arange(len(returns)), support.size - 1
@@ -149,7 +157,6 @@ def categorical_pit(
         cell = np.clip(np.searchsorted(edges, returns, side="right") - 1, 0, last)
         within = np.clip((returns - edges[cell]) / (edges[cell + 1] - edges[cell]), 0.0, 1.0)
         return np.clip(cumulative[rows, cell] + within * weights[rows, cell], 0.0, 1.0)
-    _check_treatment(treatment)
     generator = np.random.default_rng([seed, _STREAM])
     clipped = np.clip(returns, support[0], support[-1])
     below = np.clip(np.searchsorted(support, clipped, side="right") - 1, 0, last - 1)
@@ -166,8 +173,9 @@ def quantile_pit(
 
     Between two neighbouring quantiles lies probability 1/N, beyond the outer ones 1/2N, and a return that equals k of
     them has the mass k/N of a jump. "randomised" draws within that interval of levels, "midpoint" interpolates
-    linearly (and takes the middle of the outer intervals and of jumps).
+    linearly (and takes the middle of the outer intervals and of jumps). Raises AverseError as `calibrate_quantiles`.
     """
+    _checked(treatment, seed)
     predicted, returns = _quantiles(quantiles, realised)
     count = predicted.shape[1]
     smaller = (predicted < returns[:, None]).sum(-1)
@@ -182,7 +190,6 @@ def quantile_pit(
         right = predicted[rows, np.clip(smaller, 0, count - 1)]
         share = np.where(inside, (returns - left) / np.where(right > left, right - left, 1.0), 0.5)
         return low + share * (high - low)
-    _check_treatment(treatment)
     return low + np.random.default_rng([seed, _STREAM]).random(returns.size) * (high - low)
 
 
@@ -231,36 +238,37 @@ def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: Sequenc
 
 
 def _categorical(atoms: ArrayLike, probs: ArrayLike, realised: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    support, weights, returns = (np.asarray(x, np.float64) for x in (atoms, probs, realised))
-    if support.ndim != 1 or support.size < 2 or not (np.diff(support) > 0).all():
-        raise AverseError("atoms must be at least two ascending numbers")
-    if weights.shape != (returns.size, support.size) or returns.ndim != 1:
+    support, weights, returns = numbers("atoms", atoms), numbers("probs", probs), _returns(realised)
+    if support.ndim != 1 or support.size < 2 or not np.isfinite(support).all() or not (np.diff(support) > 0).all():
+        raise AverseError("atoms must be at least two ascending finite numbers")
+    if weights.shape != (returns.size, support.size):
         raise AverseError(
             f"probs {weights.shape} must be [states, atoms] = ({returns.size}, {support.size}) with realised [states]"
         )
-    _check_returns(returns)
     if not (weights >= 0).all() or not np.allclose(weights.sum(-1), 1.0, atol=1e-3):
         raise AverseError("probs must be non-negative and sum to 1 in every state")
     return support, weights / weights.sum(-1, keepdims=True), returns
 
 
 def _quantiles(quantiles: ArrayLike, realised: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    predicted, returns = np.asarray(quantiles, np.float64), np.asarray(realised, np.float64)
+    predicted, returns = numbers("quantiles", quantiles), _returns(realised)
     if predicted.ndim != 2 or returns.shape != predicted.shape[:1] or predicted.shape[1] == 0:
         raise AverseError(f"quantiles {predicted.shape} must be [states, quantiles] with realised [states]")
-    _check_returns(returns)
     if not np.isfinite(predicted).all():
         raise AverseError("predicted quantiles must be finite")
     return np.sort(predicted, axis=-1), returns
 
 
-def _check_returns(returns: np.ndarray) -> None:
-    if returns.size == 0:
-        raise AverseError("no visited state to calibrate on")
-    if not np.isfinite(returns).all():
-        raise AverseError(f"realised returns must be finite; {int((~np.isfinite(returns)).sum())} are not")
+def _returns(realised: ArrayLike) -> np.ndarray:
+    returns = numbers("realised", realised)
+    if returns.ndim == 1 and returns.size == 0:
+        raise AverseError("realised is empty: no visited states to calibrate on")
+    return sample(returns, "realised")
 
 
-def _check_treatment(treatment: str) -> None:
-    if treatment not in ("randomised", "midpoint"):
-        raise AverseError(f'treatment must be "randomised" or "midpoint", not {treatment!r}')
+def _checked(treatment: str, seed: int, levels: Sequence[float] = LEVELS, bins: int = BINS) -> tuple[float, ...]:
+    """The levels. Raises AverseError for the first argument that is not as it must be."""
+    check_value("treatment", Treatment, treatment)
+    check_value("seed", Whole, seed)
+    check_value("bins", Count, bins)
+    return check_value("levels", tuple[Confidence, ...], levels)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.evaluation.arguments import file_path, instance, integers, members
 from averse.files import written_whole
+from averse.settings import check_value
+from averse.statistics.samples import numbers, shown
 
 REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "failed")
 _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics
@@ -28,8 +31,10 @@ _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settin
 class Episodes:
     """Evaluation episodes as columns of equal length E.
 
-    Raises AverseError, when built, for columns of other lengths or kinds, for a name that two columns have, and for
-    returns that are not finite though the episode is not marked failed.
+    Lists are taken as arrays are.
+
+    Raises AverseError, when built, for columns of other lengths or kinds, for a name that two columns have, for returns
+    that are not finite and metrics that are infinite though the episode is not marked failed.
     """
 
     training_seed: np.ndarray  # int64 [E]; which training run the policy comes from
@@ -42,14 +47,15 @@ class Episodes:
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        returns = np.asarray(self.agent_returns, np.float64)
+        returns = numbers("agent_returns", self.agent_returns)
         put("agent_returns", returns[:, None] if returns.ndim == 1 else returns)
-        put("training_seed", _integers("training_seed", self.training_seed))
-        put("seed", _integers("seed", self.seed))
-        put("length", _integers("length", self.length))
-        put("failed", np.asarray(self.failed, bool))
-        put("metrics", {name: np.asarray(column, np.float64) for name, column in self.metrics.items()})
-        put("settings", {name: _setting(column) for name, column in self.settings.items()})
+        for name in ("training_seed", "seed", "length"):
+            put(name, integers(f"episode column {name!r}", getattr(self, name)))
+        put("failed", _flags("episode column 'failed'", self.failed))
+        for name in ("metrics", "settings"):
+            instance(name, Mapping, "a mapping from names to columns", getattr(self, name))
+        put("metrics", {name: numbers(f"metric {name!r}", column) for name, column in self.metrics.items()})
+        put("settings", {name: _setting(name, column) for name, column in self.settings.items()})
         self._check()
 
     def _check(self) -> None:
@@ -62,12 +68,14 @@ class Episodes:
         for name in [*self.metrics, *self.settings]:
             if name in names or (name in self.metrics and name in self.settings):
                 raise AverseError(f"episode column {name!r} exists twice")
-        bad = ~self.failed & ~np.isfinite(self.agent_returns).all(-1)
-        if bad.any():
-            raise AverseError(
-                f"the return of episode {int(np.flatnonzero(bad)[0])} is not finite, though it is not marked failed "
-                f"({int(bad.sum())} such episodes)"
-            )
+        wrong = [("the return", "finite", ~np.isfinite(self.agent_returns).all(-1))]
+        wrong += [(f"metric {name!r}", "finite or NaN", np.isinf(column)) for name, column in self.metrics.items()]
+        for what, allowed, rows in wrong:
+            if (bad := rows & ~self.failed).any():
+                raise AverseError(
+                    f"{what} of episode {int(np.flatnonzero(bad)[0])} is not {allowed}, though it is not marked failed "
+                    f"({int(bad.sum())} such episodes)"
+                )
 
     def __repr__(self) -> str:
         seeds = len(np.unique(self.training_seed))
@@ -96,14 +104,15 @@ class Episodes:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, ArrayLike], settings: Sequence[str] | None = None) -> "Episodes":
-        """The table from named columns [E]; `episode_return` is computed from the agents' where it is missing.
+        """The table from named columns [E]; `episode_return` is always computed anew from the agents'.
 
         `settings` names the columns that describe a row rather than measure it; by default `tau`, `setting` and every
         column of text. All others are metrics.
 
         Raises AverseError for columns that are missing or contradict each other.
         """
-        table = {name: np.asarray(column) for name, column in columns.items()}
+        instance("columns", Mapping, "a mapping from names to columns", columns)
+        table = {name: _column(name, column) for name, column in columns.items()}
         missing = [name for name in REQUIRED if name not in table and name != "episode_return"]
         if missing:
             raise AverseError(f"episodes lack the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
@@ -112,6 +121,9 @@ class Episodes:
             agents += 1
         if settings is None:
             settings = [name for name, c in table.items() if name in ("tau", "setting") or c.dtype.kind in "OUS"]
+        settings = check_value("settings", tuple[str, ...], settings)
+        if absent := [name for name in settings if name not in table]:
+            raise AverseError(f"settings names columns that are not there: {', '.join(absent)}")
         taken = {*REQUIRED, *settings, *(f"return_{i}" for i in range(agents))}
         returns = [table[f"return_{i}"] for i in range(agents)]
         if len({len(column) for column in returns}) > 1:
@@ -127,8 +139,11 @@ class Episodes:
         )
 
     def select(self, rows: ArrayLike) -> "Episodes":
-        """The episodes of a mask bool [E] or of row numbers: `episodes.select(episodes.settings["tau"] == 4)`."""
-        rows = np.asarray(rows)
+        """The episodes of a mask bool [E] or of row numbers: `episodes.select(episodes.settings["tau"] == 4)`.
+
+        Raises AverseError for a mask of another length and for rows that are not there.
+        """
+        rows = _rows(rows, len(self))
         return Episodes(
             self.training_seed[rows],
             self.seed[rows],
@@ -144,12 +159,21 @@ class Episodes:
         return self.select(~self.failed)
 
     def by_training_seed(self, values: ArrayLike | None = None) -> list[np.ndarray]:
-        """values [E] (default: the returns) of each training seed, in ascending order of the seeds."""
-        values = self.episode_return if values is None else np.asarray(values)
+        """values [E] (default: the returns) of each training seed, in ascending order of the seeds.
+
+        Raises AverseError for values of another length.
+        """
+        values = self.episode_return if values is None else _column("values", values)
+        if values.shape != (len(self),):
+            raise AverseError(f"values must have the shape ({len(self)},), one per episode, not {values.shape}")
         return [values[self.training_seed == seed] for seed in np.unique(self.training_seed)]
 
     def write_parquet(self, path: str | os.PathLike) -> None:
-        """Write the file in one step: readers see the old file or the new one, never a part."""
+        """Write the file in one step: readers see the old file or the new one, never a part.
+
+        Raises AverseError for what is no path.
+        """
+        path = file_path("path", path)
         table = pa.table(dict(self.columns()))
         table = table.replace_schema_metadata({_SETTINGS_KEY: json.dumps(list(self.settings)).encode()})
         with written_whole(path) as temporary:
@@ -161,7 +185,7 @@ class Episodes:
 
         Raises AverseError for a file that is missing, cannot be read, or is no table of episodes.
         """
-        path = Path(path)
+        path = file_path("path", path)
         if not path.is_file():
             raise AverseError(f"no episodes at {path}: the file does not exist")
         try:
@@ -181,8 +205,9 @@ def concatenate(tables: Sequence[Episodes]) -> Episodes:
 
     Raises AverseError for no table, and for tables whose columns differ.
     """
+    members("tables", Episodes, "Episodes", tables)
     if not tables:
-        raise AverseError("no episodes to concatenate")
+        raise AverseError("tables is empty: no episodes to concatenate")
     names = [list(table.columns()) for table in tables]
     for other in names[1:]:
         if set(other) != set(names[0]):
@@ -196,13 +221,35 @@ def label_of(settings: Mapping[str, float]) -> str:
     return ", ".join(f"{name}={value:g}" for name, value in settings.items() if name != "seed")
 
 
-def _integers(name: str, column: ArrayLike) -> np.ndarray:
-    values = np.asarray(column)
-    if values.dtype.kind not in "iub" and not (values.dtype.kind == "f" and (values == np.round(values)).all()):
-        raise AverseError(f"episode column {name!r} must hold integers, not {values.dtype}")
-    return values.astype(np.int64)
+def _column(name: str, column: Any) -> np.ndarray:
+    """A column of whatever kind. Raises AverseError for lists of unequal lengths."""
+    try:
+        return np.asarray(column)
+    except ValueError:
+        raise AverseError(f"column {name!r} must be one value per episode, not {shown(column)}") from None
 
 
-def _setting(column: ArrayLike) -> np.ndarray:
-    values = np.asarray(column)
-    return values.astype(str).astype(object) if values.dtype.kind in "OUS" else values.astype(np.float64)
+def _flags(name: str, column: Any) -> np.ndarray:
+    """True and False, or 1 and 0; no texts, of which "False" would be true."""
+    values = numbers(name, column)
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise AverseError(f"{name} must hold true and false, not {shown(column)}")
+    return values.astype(bool)
+
+
+def _rows(rows: Any, count: int) -> np.ndarray:
+    """A mask bool [E] or row numbers, checked."""
+    array = _column("rows", rows)
+    if array.dtype.kind == "b":
+        if array.shape != (count,):
+            raise AverseError(f"rows is a mask of shape {array.shape} for {count} episodes")
+        return array
+    array = integers("rows", array)
+    if array.ndim != 1 or (array.size and (array.min() < -count or array.max() >= count)):
+        raise AverseError(f"rows must be a mask or row numbers below {count}, not {shown(rows)}")
+    return array
+
+
+def _setting(name: str, column: Any) -> np.ndarray:
+    values = _column(name, column)
+    return values.astype(str).astype(object) if values.dtype.kind in "OUS" else numbers(f"setting {name!r}", values)

@@ -1,8 +1,9 @@
 """From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,22 +13,25 @@ import numpy as np
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError
-from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
+from averse.evaluation.arguments import function, instance
+from averse.evaluation.basis import Basis, refuse_loss
+from averse.evaluation.calibration import Calibration
+from averse.evaluation.critic import calibrated
 from averse.evaluation.episodes import Episodes, concatenate, label_of
 from averse.evaluation.host_play import learned, play_host
-from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run
+from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run, steps_played
+from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED, Played, compiled_player
 from averse.evaluation.summary import Summary, summarise
 from averse.evaluation.tables import summary_table
 from averse.files import writable_folder, write_text
 from averse.learners.fixed import fixed
 from averse.progress import progress_bar
-from averse.risk import Categorical, Distribution
 from averse.settings import Count, NonNegative, Positive, Whole, check_value
+from averse.statistics.samples import shown
 from averse.training.run import Run, load
 
 EPISODES = 1000  # per policy, by default
-TRUNCATION_WEIGHT = 0.05  # discount left when a return was cut, from which on it is not used for calibration
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,27 +43,59 @@ class Evaluation:
     episodes: Episodes  # of all policies
     summaries: Mapping[str, Summary]  # "tau=1" and so on; one entry "" where nothing is swept
     calibrations: Mapping[str, Calibration]  # none for a setting where the time limit cut every return short
+    left_out: Mapping[str, float] = field(default_factory=dict)
+    """Of the returns that the critic was asked for, the fraction that the time limit cut short; calibration leaves them
+    out, which favours episodes that end early. Empty where the critic predicts no distribution."""
+    basis: Basis | None = None
+    """How far the policies were trained, and how they were played; `basis.finished`."""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{label and f'{label}: '}{summary.mean}" for label, summary in self.summaries.items())
-        return f"Evaluation(env={self.environment}, method={self.method}, episodes={len(self.episodes)}, mean={means})"
+        where = f"env={self.environment}, method={self.method}, episodes={len(self.episodes)}"
+        cut = "" if self.basis is None or self.basis.finished else f", unfinished run: {self.basis.progress}"
+        return f"Evaluation({where}, mean={means}{cut})"
 
     def __str__(self) -> str:
         table = summary_table({label or self.method: summary for label, summary in self.summaries.items()})
-        words = [
-            f"critic calibration{f' ({label})' if label else ''}: {calibration}"
-            for label, calibration in self.calibrations.items()
-        ]
-        return "\n".join([str(table), *words])
+        if self.basis is not None and not self.basis.finished:
+            table = replace(table, caption=f"{table.caption} {self.basis.warning}")
+        return "\n".join([str(table), *(self._calibration(label) for label in self.left_out)])
+
+    def _calibration(self, label: str) -> str:
+        """A line on the critic, with the returns that it was not compared with."""
+        whose, cut = f"critic calibration{f' ({label})' if label else ''}", self.left_out[label]
+        if label not in self.calibrations:
+            return f"{whose}: none; the time limit cut short every return that the critic was asked for"
+        words = f"; left out: {cut:.1%} of the returns, which the time limit cut short" if cut else ""
+        return f"{whose}: {self.calibrations[label]}{words}"
+
+    def write_parquet(self, path: str | os.PathLike) -> None:
+        """Write the table of episodes. Raises AverseError for what is no path."""
+        self.episodes.write_parquet(path)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. The summary's keys stand at the top where nothing is swept, else under `settings`."""
-        head = {"environment": self.environment, "method": self.method}
+        basis = {} if self.basis is None else self.basis.to_dict()
+        head = {"environment": self.environment, "method": self.method, **basis}
         entries = {}
         for label, summary in self.summaries.items():
             calibration = self.calibrations.get(label)
-            entries[label] = {**summary.to_dict(), "calibration": calibration.to_dict() if calibration else None}
+            entries[label] = {
+                **summary.to_dict(),
+                "calibration": calibration.to_dict() if calibration else None,
+                "calibration_left_out": self.left_out.get(label),
+            }
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
+
+
+class _Plan(NamedTuple):
+    """How the policies of a run are to be played, checked."""
+
+    greedy: bool
+    first_seed: int
+    num_envs: int | None
+    progress: bool
+    basis: Basis
 
 
 def evaluate(
@@ -74,15 +110,17 @@ def evaluate(
     num_envs: int | None = None,
     progress: bool = False,
     save: bool = True,
+    overwrite: bool = False,
 ) -> Evaluation | LongRunEvaluation:
     """Play fresh episodes (where an environment never ends: long runs) with each policy of a run and summarise them.
 
     The policies of the k-th training seed play the episode seeds from `first_seed + k * episodes` on, whatever the
     method and the swept settings: common random numbers where policies are compared, independent ones where seeds are
-    pooled.
+    pooled. What a run holds already is not lost: an evaluation takes the place of one of as many or fewer episodes that
+    was played in the same way, and is refused otherwise.
 
     Args:
-      run: a run, or its directory.
+      run: a run, or its directory. One that is not finished is evaluated as far as it came, and every figure says so.
       episodes: per policy, 1,000 where not given.
       environment: where to play instead of in the training environment, such as sumo-intersection for policies trained
         in its compiled twin; its name then also stands in the names of the files.
@@ -94,61 +132,83 @@ def evaluate(
       num_envs: worker processes of a host environment; as in training where not given.
       progress: show a bar on standard error.
       save: write episodes.parquet (long_run.parquet) and evaluation.json to the run's directory, if it has one.
+      overwrite: take the place of whatever evaluation is there.
 
-    Raises AverseError for bad input or a run that cannot be read.
+    Raises AverseError, before anything is played, for bad input, for a run that cannot be read, for an evaluation there
+    that would be lost, and for more episodes than fit in memory.
     """
-    for name, kind, value in (
-        ("episodes", Count, episodes),
-        ("steps", Positive, steps),
-        ("beta", NonNegative, beta),
-        ("num_envs", Count, num_envs),
-        ("first_seed", Whole, first_seed),
-    ):
-        if value is not None:
-            check_value(name, kind, value)
+    _check_arguments(locals())
     run = run if isinstance(run, Run) else load(run)
     suffix = ""
     if environment is not None and environment != run.config.environment:
         run, suffix = run.moved_to(environment), f"-{environment}"
-    folder = None if run.path is None or not save else writable_folder(run.path)
     greedy = greedy or run.learner.explores_by_noise
-    evaluation: Evaluation | LongRunEvaluation
-    if is_average_reward(run.environment):
+    endless = is_average_reward(run.environment)
+    if endless:
         if episodes is not None:
             raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
-        evaluation = evaluate_long_run(
-            run, STEPS if steps is None else steps, beta=beta, first_seed=first_seed, greedy=greedy, progress=progress
-        )
+        amount = steps_played(STEPS if steps is None else steps)
+        basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed)
     else:
         if steps is not None or beta is not None:
             where = run.config.environment
             raise AverseError(f"{where} has episodes: steps and beta are for environments that never end")
-        count = EPISODES if episodes is None else episodes
-        evaluation = _evaluate_episodes(run, count, first_seed, greedy, num_envs, progress)
+        amount = EPISODES if episodes is None else episodes
+        check_episodes(run.environment, run.learner, amount, len(run.trials), first_seed, len(run.config.seeds))
+        basis = Basis.of(run, amount, "episodes", greedy=greedy, first_seed=first_seed)
+    folder = None if run.path is None or not save else writable_folder(run.path)
     if folder is not None:
-        if isinstance(evaluation, Evaluation):
-            evaluation.episodes.write_parquet(folder / f"episodes{suffix}.parquet")
-        else:
-            evaluation.write_parquet(folder / f"long_run{suffix}.parquet")
-        write_text(folder / f"evaluation{suffix}.json", json.dumps(evaluation.to_dict(), indent=2) + "\n")
+        table = folder / f"{'long_run' if endless else 'episodes'}{suffix}.parquet"
+        figures = folder / f"evaluation{suffix}.json"
+        if not overwrite:
+            refuse_loss(figures, table, basis, len(run.trials))
+    evaluation: Evaluation | LongRunEvaluation
+    if endless:
+        evaluation = evaluate_long_run(
+            run, amount, beta=beta, first_seed=first_seed, greedy=greedy, progress=progress, basis=basis
+        )
+    else:
+        evaluation = _evaluate_episodes(run, _Plan(greedy, first_seed, num_envs, progress, basis))
+    if folder is not None:
+        evaluation.write_parquet(table)
+        write_text(figures, json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
 
 
-def _evaluate_episodes(
-    run: Run, episodes: int, first_seed: int, greedy: bool, num_envs: int | None, progress: bool
-) -> Evaluation:
+def _check_arguments(given: Mapping[str, Any]) -> None:
+    """Raises AverseError for the first argument of `evaluate` that is not of the kind that it must be."""
+    instance("run", Run | str | os.PathLike, "a run or the path of its directory", given["run"])
+    for name, kind in _ARGUMENTS.items():
+        check_value(name, kind, given[name])
+
+
+_ARGUMENTS: dict[str, Any] = {
+    "episodes": Count | None,
+    "environment": str | None,
+    "steps": Positive | None,
+    "beta": NonNegative | None,
+    "first_seed": Whole,
+    "greedy": bool,
+    "num_envs": Count | None,
+    "progress": bool,
+    "save": bool,
+    "overwrite": bool,
+}
+
+
+def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
     """Play so many episodes with each policy and summarise those of equal swept settings."""
-    trials, metrics = run.config.trials, run.environment.metrics
-    starts = [first_seed + run.config.seeds.index(int(settings["seed"])) * episodes for settings in trials]
-    with progress_bar(disable=not progress) as bar:
+    trials, metrics, episodes = run.config.trials, run.environment.metrics, plan.basis.amount
+    starts = [plan.first_seed + run.config.seeds.index(int(settings["seed"])) * episodes for settings in trials]
+    with progress_bar(disable=not plan.progress) as bar:
         task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(trials))
         seeds = [np.arange(start, start + episodes) for start in starts]
-        played = list(_play_all(run, seeds, greedy, num_envs, lambda n: bar.advance(task, n)))
+        played = list(_play_all(run, seeds, plan.greedy, plan.num_envs, lambda n: bar.advance(task, n)))
     tables = [each.table(metrics, settings) for each, settings in zip(played, trials)]
     by_label: dict[str, list[int]] = {}
     for index, settings in enumerate(trials):
         by_label.setdefault(label_of(settings), []).append(index)
-    calibrations = {label: _calibrated(run, {i: played[i] for i in group}) for label, group in by_label.items()}
+    compared = {label: calibrated(run, {i: played[i] for i in group}) for label, group in by_label.items()}
     return Evaluation(
         environment=run.config.environment,
         method=run.config.method,
@@ -156,7 +216,9 @@ def _evaluate_episodes(
         summaries={
             label: summarise(concatenate([tables[i] for i in group]), metrics) for label, group in by_label.items()
         },
-        calibrations={label: found for label, found in calibrations.items() if found is not None},
+        calibrations={label: found for label, (found, _) in compared.items() if found is not None},
+        left_out={label: cut for label, (_, cut) in compared.items() if cut is not None},
+        basis=plan.basis,
     )
 
 
@@ -189,41 +251,6 @@ def _play_all(
             )
 
 
-class _Predicted(NamedTuple):
-    """What a critic said of the probed moments of a trial's episodes, and what followed."""
-
-    distribution: Distribution  # [E, A]
-    known: np.ndarray  # bool [E, A]; the return was neither over nor cut short
-    realised: np.ndarray  # [E, A]
-
-
-def _calibrated(run: Run, played: Mapping[int, Played]) -> Calibration | None:
-    """Predicted against realised discounted returns at the probed moments of all agents of some trials.
-
-    None where the critic predicts no distribution, or the time limit cut every probed return short.
-    """
-    if run.learner.predict_returns is None:
-        return None
-    predict = jax.jit(run.learner.predict_returns)
-    parts = []
-    for index, each in played.items():
-        seen = each.probe
-        said = predict(run.state(index), seen.observations, seen.global_state, seen.available, memory=seen.memory)
-        # A return that a time limit cut short is not what the critic predicts.
-        complete = ~each.truncated | (seen.weight_left < TRUNCATION_WEIGHT)
-        known = np.asarray(seen.active) & complete[:, None]
-        parts.append(_Predicted(jax.device_get(said), known, seen.discounted_return))
-    known = np.concatenate([part.known for part in parts])
-    if not known.any():
-        return None
-    returns = np.concatenate([part.realised for part in parts])[known]
-    first = parts[0].distribution
-    if isinstance(first, Categorical):
-        probs = np.concatenate([part.distribution.probs for part in parts])[known]
-        return calibrate_categorical(np.asarray(first.atoms), probs, returns)
-    return calibrate_quantiles(np.concatenate([part.distribution.values for part in parts])[known], returns)
-
-
 def play_scripted(
     environment: Environment,
     policy: Callable[[jax.Array], jax.Array],
@@ -238,11 +265,15 @@ def play_scripted(
       episodes: how many.
       first_seed: of the episodes.
 
-    Raises AverseError for an environment that is not compiled, and for numbers out of range.
+    Raises AverseError for an environment that is not compiled, for what is no function, for numbers out of range, and
+    for more episodes than fit in memory.
     """
     if not isinstance(environment, Environment):
-        raise AverseError(f"{environment.name} is not compiled; drive its baselines with play_host")
+        what = getattr(environment, "name", None) or shown(environment)
+        raise AverseError(f"environment must be compiled, and {what} is not; play_host drives baselines of host ones")
+    function("policy", "from observations [B, A, O] to actions [B, A, ...]", policy)
     check_value("episodes", Count, episodes)
     check_value("first_seed", Whole, first_seed)
+    check_episodes(environment, None, episodes, 1, first_seed)
     play = compiled_player(environment, fixed(policy), greedy=True)
     return play((), np.arange(first_seed, first_seed + episodes)).table(environment.metrics)

@@ -14,8 +14,11 @@ import jax
 import numpy as np
 
 from averse.environments.protocol import HostVector, TimeStep
+from averse.errors import AverseError
+from averse.evaluation.arguments import episode_seeds, function, instance
 from averse.evaluation.play import SALT, Played, Probe, probe_times, single
 from averse.learners.contract import Learner
+from averse.settings import Count, Fraction, check_value
 
 
 class Actor(NamedTuple):
@@ -33,7 +36,11 @@ def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
 
     Args:
       greedy: the most likely actions instead of draws.
+
+    Raises AverseError for what is no learner, and for a `greedy` that is neither true nor false.
     """
+    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    check_value("greedy", bool, greedy)
 
     def one(policy, observations, available, seed, time, memory):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SALT), seed), time)
@@ -54,7 +61,11 @@ def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
 
 
 def scripted(script: Callable[[TimeStep], np.ndarray]) -> Actor:
-    """The actor that does what a function from a `TimeStep` to actions [B, A, ...] says."""
+    """The actor that does what a function from a `TimeStep` to actions [B, A, ...] says.
+
+    Raises AverseError for what is no function.
+    """
+    function("script", "from a TimeStep to actions [B, A, ...]", script)
     return Actor(lambda step, seeds, times, memory: (script(step), memory))
 
 
@@ -88,8 +99,18 @@ def play_host(
       gamma: discount of the returns that the probes tell.
       on_progress: called after every step with the number of episodes that ended in it.
       observer: called at the start and after every step, with all that happened.
+
+    Raises AverseError for other kinds of arguments, for seeds that are none or not in [0, 2^32), and for numbers out of
+    range.
     """
-    ledger = _Ledger(np.asarray(seeds, np.uint32), vector.num_envs, horizon, gamma)
+    if not all(hasattr(vector, name) for name in ("num_envs", "reset", "step")):
+        raise AverseError(f"vector must be a started batch of environments (environment.vector(8)), not {vector!r:.80}")
+    instance("actor", Actor, "an Actor (learned(...)(state), scripted(...))", actor)
+    check_value("horizon", Count, horizon)
+    check_value("gamma", Fraction, gamma)
+    function("on_progress", "of the number of episodes that ended", on_progress)
+    function("observer", "of a Moment", observer)
+    ledger = _Ledger(episode_seeds("seeds", seeds), vector.num_envs, horizon, gamma)
     step = vector.reset(ledger.schedule)
     blank = actor.initial_memory(vector.num_envs)
     ledger.open(step, blank)
@@ -182,6 +203,7 @@ class _Ledger:
             seeds=self.schedule[row, k],
             returns=self._returns[row].copy(),
             length=self.time[row],
+            terminated=np.array(step.terminated[row]),
             truncated=bool(step.truncated[row]),
             failed=info.get("worker_failed", 0.0) > 0.0,
             info=info,

@@ -3,6 +3,7 @@
 Axes: S states of the model, A agents, n actions, H steps of a Markov game.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from numpy.typing import ArrayLike
 
 from averse.environments.known_model import KnownModel
 from averse.errors import AverseError
+from averse.evaluation.arguments import instance
 from averse.games import MarkovGame, Score, score
 from averse.learners.contract import Learner
 from averse.planning import FactoredTeamGame, MeanVarianceValue, TeamGame, mean_variance
 from averse.planning.mdp import Floats
+from averse.settings import NonNegative, check_value
+from averse.statistics.samples import numbers, shown
 from averse.training.run import Run, load
 
 MOST_STATES = 5_000  # beyond which an exact evaluation takes longer than playing
@@ -67,8 +71,11 @@ def exact_mean_variance(
       state: the learner's state.
       game: the environment's model where it is at hand.
 
-    Raises AverseError if the policy is so deterministic that the chain falls apart (`averse.planning.mean_variance`).
+    Raises AverseError for what is no learner, for a negative or infinite beta, and if the policy is so deterministic
+    that the chain falls apart (`averse.planning.mean_variance`).
     """
+    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    check_value("beta", NonNegative, beta)
     game = solvable_game(environment) if game is None else game
     if game is None or learner.action_probabilities is None:
         return None
@@ -84,9 +91,14 @@ def exact_scores(run: Run | str | Path, tau: ArrayLike = np.inf, greedy: bool = 
 
     Returns one score per entry of `run.config.trials`.
 
-    Raises AverseError if the environment is not known as a Markov game, or the policy is not a function of the
-    current observation that tells its probabilities (recurrent and value-based ones with `greedy=False`).
+    Raises AverseError for other kinds of arguments, if the environment is not known as a Markov game, or the policy is
+    not a function of the current observation that tells its probabilities (recurrent and value-based ones with
+    `greedy=False`).
     """
+    instance("run", Run | str | os.PathLike, "a run or the path of its directory", run)
+    if not (numbers("tau", tau) > 0.0).all():
+        raise AverseError(f"tau must be above 0 (inf is risk-neutral), not {shown(tau)}")
+    check_value("greedy", bool, greedy)
     run = run if isinstance(run, Run) else load(run)
     environment = run.environment
     game = environment.model() if isinstance(environment, KnownModel) else None

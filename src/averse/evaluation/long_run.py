@@ -12,7 +12,7 @@ Axes: C chains, K batches kept of each, X = C K.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,25 +23,34 @@ import pyarrow.parquet as pq
 
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
+from averse.evaluation.arguments import file_path, instance, members
+from averse.evaluation.basis import Basis
 from averse.evaluation.episodes import label_of
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
 from averse.evaluation.play import FIRST_SEED, chain_player
 from averse.files import written_whole
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
+from averse.settings import Count, NonNegative, Whole, check_value
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
+from averse.statistics.samples import numbers
 from averse.tables import Table
 from averse.training.run import Run
 
 CHAINS = 250
 BATCHES = 5  # of each chain, the first of which is burn-in
 STEPS = 1_000_000  # per policy, by default
+LONGEST = 2**31 - 1  # steps of a batch, which are counted in 32 bits
 CORRELATED = 0.2  # correlation of neighbouring batches from which a warning is given
 
 
 @dataclass(frozen=True, repr=False)
 class Batches:
-    """The batches of one policy: what every figure can be computed from again."""
+    """The batches of one policy: what every figure can be computed from again. Lists are taken as arrays are.
+
+    Raises AverseError, when built, for means and squares of other shapes or that are not finite, and for other kinds of
+    values.
+    """
 
     training_seed: int  # of the policy
     settings: Mapping[str, float]  # what was swept
@@ -51,6 +60,23 @@ class Batches:
     square: np.ndarray  # float64 [C, K], mean of the squared reward
     metrics: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 [C], the environment's, at a chain's end
     exact: MeanVarianceValue | None = None  # by planning, where the model is known and small
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        for name, kind in (("training_seed", Whole), ("beta", NonNegative), ("steps", Count)):
+            put(name, check_value(name, kind, getattr(self, name)))
+        for name in ("settings", "metrics"):
+            instance(name, Mapping, "a mapping from names to values", getattr(self, name))
+        for name in ("mean", "square"):
+            put(name, numbers(name, getattr(self, name)))
+        if self.mean.ndim != 2 or self.mean.size == 0 or self.square.shape != self.mean.shape:
+            raise AverseError(
+                f"mean and square must have the same shape [chains, batches], not {self.mean.shape} and "
+                f"{self.square.shape}"
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.square).all()):
+            raise AverseError("mean and square of a policy's batches must be finite")
+        put("metrics", {name: numbers(f"metric {name!r}", values) for name, values in self.metrics.items()})
 
     def __repr__(self) -> str:
         chains, kept = self.mean.shape
@@ -151,13 +177,19 @@ class LongRunEvaluation:
     method: str  # that of the run
     batches: tuple[Batches, ...]  # one per policy
     summaries: Mapping[str, LongRunSummary]  # "beta=1" and so on; one entry "" where nothing is swept
+    basis: Basis | None = None  # how far the policies were trained, and how they were played; `basis.finished`
 
     def __repr__(self) -> str:
         values = ", ".join(f"{label and f'{label}: '}{found.objective}" for label, found in self.summaries.items())
-        return f"LongRunEvaluation(env={self.environment}, method={self.method}, J={values})"
+        cut = "" if self.basis is None or self.basis.finished else f", unfinished run: {self.basis.progress}"
+        return f"LongRunEvaluation(env={self.environment}, method={self.method}, J={values}{cut})"
 
     def write_parquet(self, path: str | os.PathLike) -> None:
-        """One row per batch: training_seed, swept settings, beta, chain, batch, steps, mean, square."""
+        """One row per batch: training_seed, swept settings, beta, chain, batch, steps, mean, square.
+
+        Raises AverseError for what is no path.
+        """
+        path = file_path("path", path)
         columns: dict[str, list[np.ndarray]] = {}
         for batches in self.batches:
             for name, values in batches.columns().items():
@@ -168,7 +200,8 @@ class LongRunEvaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. The summary's keys stand at the top where nothing is swept, else under `settings`."""
-        head = {"environment": self.environment, "method": self.method}
+        basis = {} if self.basis is None else self.basis.to_dict()
+        head = {"environment": self.environment, "method": self.method, **basis}
         entries = {label: summary.to_dict() for label, summary in self.summaries.items()}
         return {**head, **entries[""]} if set(entries) == {""} else {**head, "settings": entries}
 
@@ -194,10 +227,11 @@ class LongRunEvaluation:
             for label, summary in self.summaries.items()
             if summary.warning
         ]
+        unfinished = "" if self.basis is None or self.basis.finished else f" {self.basis.warning}"
         return (
             f"J = eta - beta zeta; 95% intervals in brackets (training seeds, then batches of steps); {first.steps:,} "
             f"steps of each of {len(first.by_seed)} policies per row, in {first.batches:,} batches after burn-in."
-            f"{''.join(warnings)}"
+            f"{''.join(warnings)}{unfinished}"
         )
 
 
@@ -209,6 +243,7 @@ def evaluate_long_run(
     first_seed: int = FIRST_SEED,
     greedy: bool = False,
     progress: bool = False,
+    basis: Basis | None = None,
 ) -> LongRunEvaluation:
     """Play about `steps` steps (burn-in not counted) with each policy of a run; `averse.evaluate` calls it.
 
@@ -221,15 +256,14 @@ def evaluate_long_run(
       first_seed: of the chains.
       greedy: the most likely action instead of a draw from the policy.
       progress: show a bar on standard error.
+      basis: what the evaluation says that it rests on.
 
     Raises AverseError for too few steps and for host environments.
     """
     environment = run.environment
     if not isinstance(environment, Environment):
         raise AverseError(f"{environment.name}: long runs of host environments are not implemented")
-    length = int(steps / (CHAINS * (BATCHES - 1)))
-    if length < 1:
-        raise AverseError(f"steps must be at least {CHAINS * (BATCHES - 1)}, not {steps:g}")
+    length = steps_played(steps) // (CHAINS * (BATCHES - 1))
     play = chain_player(environment, run.learner, greedy, batches=BATCHES, length=length)
     game = solvable_game(environment)
     found = []
@@ -261,8 +295,32 @@ def evaluate_long_run(
     return LongRunEvaluation(run.config.environment, run.config.method, tuple(found), summaries)
 
 
-def summarise_long_run(policies: list[Batches]) -> LongRunSummary:
-    """The figures of the policies of all training seeds of one setting, one `Batches` each; intervals at 95 %."""
+def steps_played(steps: float) -> int:
+    """How many of so many steps fill whole batches. Raises AverseError for too few and for too many."""
+    each = CHAINS * (BATCHES - 1)
+    if steps < each:
+        raise AverseError(f"steps must be at least {each}, not {steps:g}")
+    if steps > each * LONGEST:
+        raise AverseError(f"steps must be at most {each * LONGEST:.3g}, not {steps:g}")
+    return int(steps / each) * each
+
+
+def summarise_long_run(policies: Sequence[Batches]) -> LongRunSummary:
+    """The figures of the policies of all training seeds of one setting, one `Batches` each; intervals at 95 %.
+
+    The intervals are those of `averse.statistics.stratified_bootstrap_interval`: Student's below 8 training seeds.
+
+    Raises AverseError for no policy, for two of one training seed, and for policies with other metrics.
+    """
+    members("policies", Batches, "Batches", policies)
+    if not policies:
+        raise AverseError("policies is empty: no batches to summarise")
+    if len({batches.training_seed for batches in policies}) < len(policies):
+        raise AverseError("policies must be of different training seeds: one setting at a time")
+    for batches in policies:
+        if set(batches.metrics) != set(policies[0].metrics):
+            differing = sorted(set(batches.metrics) ^ set(policies[0].metrics))
+            raise AverseError(f"policies must have the same metrics; they differ in {', '.join(differing)}")
 
     def interval(values: Callable[[Batches], np.ndarray]) -> Estimate:
         return stratified_bootstrap_interval([values(batches).ravel() for batches in policies], mean)

@@ -17,8 +17,12 @@ import numpy as np
 
 from averse.compilation import jit
 from averse.environments.protocol import Environment, StepResult
+from averse.errors import AverseError
+from averse.evaluation.arguments import episode_seeds, instance
 from averse.evaluation.episodes import Episodes
 from averse.learners.contract import Learner
+from averse.settings import Count, check_value
+from averse.statistics.samples import shown
 
 SALT = 0x5EED  # evaluation keys never coincide with training keys
 FIRST_SEED = 1_000_000  # of evaluation episodes; tuning that looks at episodes should use others
@@ -44,7 +48,8 @@ class Played(NamedTuple):
     seeds: Any  # uint32 [E]
     returns: Any  # float32 [E, A], undiscounted
     length: Any  # int32 [E], steps
-    truncated: Any  # bool [E]
+    terminated: Any  # bool [E, A]; the agent's own episode had ended, also where the time limit then cut the others
+    truncated: Any  # bool [E]; the time limit cut the episode
     failed: Any  # bool [E]; a worker died, the figures mean nothing
     info: dict[str, Any]  # metric -> [E], at the episode's end
     probe: Probe  # one moment of each episode, for the critic's calibration
@@ -55,8 +60,15 @@ class Played(NamedTuple):
         Args:
           metrics: names of those to keep.
           settings: training seed (as `seed`) and swept settings of the policy; nothing where it has learnt nothing.
+
+        Raises AverseError for a metric that was not played, and for settings that are no mapping.
         """
-        settings, count = settings or {}, len(self.seeds)
+        settings = instance("settings", Mapping, "a mapping from names to numbers", settings or {})
+        metrics, count = check_value("metrics", tuple[str, ...], tuple(metrics)), len(self.seeds)
+        if absent := [name for name in metrics if name not in self.info]:
+            raise AverseError(
+                f"metrics names what was not played: {', '.join(absent)}; there are {', '.join(self.info)}"
+            )
         return Episodes(
             training_seed=np.full(count, int(settings.get("seed", 0))),
             seed=self.seeds,
@@ -178,7 +190,16 @@ def _play_one(
         probe=_probe(environment, walk, probe_time, agents > 0),
     )
     last = jax.lax.while_loop(lambda episode: ~episode.done, step, first)
-    return Played(seed, last.returns, last.time, last.truncated, jnp.bool_(False), last.info, last.probe)
+    return Played(
+        seeds=seed,
+        returns=last.returns,
+        length=last.time,
+        terminated=~last.active,
+        truncated=last.truncated,
+        failed=jnp.bool_(False),
+        info=last.info,
+        probe=last.probe,
+    )
 
 
 def compiled_player(environment: Environment, learner: Learner, greedy: bool) -> Callable[[Any, np.ndarray], Played]:
@@ -186,11 +207,15 @@ def compiled_player(environment: Environment, learner: Learner, greedy: bool) ->
 
     Args:
       greedy: the most likely actions instead of draws.
+
+    Raises AverseError for other kinds of arguments and, when it plays, for seeds that are none or not in [0, 2^32).
     """
+    _check_players(environment, learner, greedy)
     one = partial(_play_one, environment, learner, greedy)
     batch = jit(jax.vmap(one, in_axes=(None, 0, 0)))
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
+        seeds = episode_seeds("seeds", seeds)
         size = min(BATCH, len(seeds))
         padded = np.resize(seeds, -(-len(seeds) // size) * size).astype(np.uint32)
         times = probe_times(padded, environment.horizon)
@@ -215,7 +240,13 @@ def chain_player(
       greedy: the most likely actions instead of draws.
       batches: K, into which each chain is cut.
       length: of a batch, in steps.
+
+    Raises AverseError for other kinds of arguments and numbers below 1 and, when it plays, for seeds that are none or
+    not in [0, 2^32).
     """
+    _check_players(environment, learner, greedy)
+    check_value("batches", Count, batches)
+    check_value("length", Count, length)
 
     def step(policy: Any, carry: tuple[_Walk, dict[str, jax.Array]], _: None):
         walk, result = _step(environment, learner, greedy, policy, carry[0])
@@ -232,4 +263,15 @@ def chain_player(
         return Chains(means, squares, info)
 
     program = jax.jit(jax.vmap(chain, in_axes=(None, 0)))
-    return lambda policy, seeds: jax.tree.map(lambda x: np.asarray(x, np.float64), program(policy, seeds))
+
+    def play(policy: Any, seeds: np.ndarray) -> Chains:
+        return jax.tree.map(lambda x: np.asarray(x, np.float64), program(policy, episode_seeds("seeds", seeds)))
+
+    return play
+
+
+def _check_players(environment: Any, learner: Any, greedy: Any) -> None:
+    if not isinstance(environment, Environment):
+        raise AverseError(f"environment must be a compiled environment, not {shown(environment)}")
+    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    check_value("greedy", bool, greedy)

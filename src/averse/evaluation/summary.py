@@ -3,26 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from averse.errors import AverseError
+from averse.evaluation.arguments import instance, mapping
 from averse.evaluation.episodes import Episodes
-from averse.statistics import (
-    RESAMPLES,
-    Estimate,
-    cvar_curve_intervals,
-    mean,
-    percentile_interval,
-    proportion_interval,
-    resample_counts,
-    standard_deviation,
-)
+from averse.settings import check_value
+from averse.statistics import Estimate, cvar_curve_intervals, mean, proportion_interval, standard_deviation
+from averse.statistics.intervals import not_negative
+from averse.statistics.resampling import FEW_SEEDS, RESAMPLES, check_resampling, intervals
 
 ALPHAS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 TAIL = 0.05
 RELIABLE_EPISODES = 1_000
+LARGE_SPREAD = 0.5  # of training seeds, relative to that of episodes, from which on intervals of tails are too narrow
 COLLISION = "collision"
 
 
@@ -43,8 +39,9 @@ class MetricSummary:
 class Summary:
     """Figures of a policy (or of several training seeds of one method), in units of undiscounted reward.
 
-    Intervals are at `confidence` and say what training and evaluating anew would give; with one training seed they can
-    only say what evaluating this policy again would give, and `warning` says so.
+    Intervals are at `confidence` and say what training and evaluating anew would give (`averse.statistics`; Student's
+    where there are fewer than 20 training seeds); with one training seed they can only say what evaluating this policy
+    again would give, and `warning` says so, as it does where intervals are narrower than they claim.
     """
 
     mean: Estimate  # of the returns
@@ -103,7 +100,7 @@ class Summary:
                 confidence=fields["confidence"],
                 warning=fields.get("warning"),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, AverseError) as error:
             raise AverseError(f"not a summary of an evaluation: {error}") from None
 
 
@@ -132,8 +129,10 @@ def summarise(
 
     Raises AverseError for a metric that the table lacks, and where no episode was completed.
     """
-    if metrics is None:
-        metrics = dict.fromkeys(episodes.metrics, "")
+    instance("episodes", Episodes, "a table of episodes (Episodes)", episodes)
+    check_resampling(confidence, seed, resamples, "seeds+episodes")
+    check_value("learnt", bool, learnt)
+    metrics = dict.fromkeys(episodes.metrics, "") if metrics is None else mapping("metrics", str, "texts", metrics)
     missing = [name for name in metrics if name not in episodes.metrics]
     if missing:
         raise AverseError(f"the episodes lack the metric{'s' * (len(missing) > 1)} {', '.join(missing)}")
@@ -142,62 +141,50 @@ def summarise(
         raise AverseError(f"no completed episode to summarise ({len(episodes)} in the table, all failed)")
     done = done.select(np.argsort(done.training_seed, kind="stable"))
     returns, groups = done.episode_return, done.by_training_seed()
-    units = len(groups) if len(groups) > 1 else len(done)
     plain = [name for name in metrics if name != COLLISION]
     columns = [done.length.astype(float), *(done.metrics[name] for name in plain)]
     if COLLISION in metrics:
         collisions = done.metrics[COLLISION]
         columns.append(np.where(np.isnan(collisions), np.nan, collisions > 0))
-    found = _resampled(returns, np.stack(columns, axis=-1), [group.size for group in groups], seed, resamples)
-
-    def interval(replicates: np.ndarray, value: float) -> Estimate:
-        return percentile_interval(replicates, float(value), units, confidence)
-
-    averages = [interval(found.averages[:, k], value) for k, value in enumerate(found.average)]
+    sizes, others = [group.size for group in groups], np.stack(columns, axis=-1)
+    center, spread, *averages = _estimates(returns, others, sizes, confidence, seed, resamples)
     curve = cvar_curve_intervals(groups, ALPHAS, confidence, seed, resamples)
     return Summary(
-        mean=interval(found.means, mean(returns)),
-        std=interval(found.deviations, standard_deviation(returns)),
+        mean=center,
+        std=not_negative(spread),
         cvar_05=curve[TAIL],
         collision_rate=_rate(columns[-1], averages[-1], confidence) if COLLISION in metrics else None,
         length=averages[0],
         cvar_curve=curve,
         metrics={
-            name: MetricSummary(averages[1 + k], int(found.defined[1 + k]), metrics[name])
+            name: MetricSummary(averages[1 + k], int(np.isfinite(columns[1 + k]).sum()), metrics[name])
             for k, name in enumerate(plain)
         },
         episodes=len(done),
         failed_episodes=len(episodes) - len(done),
         training_seeds=len(groups) if learnt else 0,
         confidence=confidence,
-        warning=_warning(len(done), len(groups) if learnt else 0),
+        warning=_warning(groups, learnt),
     )
 
 
-class _Resampled(NamedTuple):
-    """Figures of R resamples of returns and of K other columns."""
-
-    means: np.ndarray  # [R], of the returns
-    deviations: np.ndarray  # [R], of the returns
-    averages: np.ndarray  # [R, K]
-    average: np.ndarray  # [K], of the sample itself; NaN where nothing is defined
-    defined: np.ndarray  # [K], how many values
-
-
-def _resampled(returns: np.ndarray, columns: np.ndarray, sizes: Sequence[int], seed: int, resamples: int) -> _Resampled:
-    """Returns [E] and other columns [E, K], NaN where undefined, on the same resamples.
+def _estimates(
+    returns: np.ndarray, columns: np.ndarray, sizes: Sequence[int], confidence: float, seed: int, resamples: int
+) -> list[Estimate]:
+    """Mean and standard deviation of returns [E] and the means of other columns [E, K], NaN where undefined.
 
     The mean over the defined is a ratio of two means, so that how often a metric is defined is resampled too.
     """
     defined = np.isfinite(columns)
     filled = np.where(defined, columns, 0.0)
-    parts = []
-    for counts in resample_counts(sizes, resamples, seed):
+
+    def figures(counts: np.ndarray) -> np.ndarray:
         weights = counts.astype(float)
-        averages = _ratio(weights @ filled, weights @ defined)
-        parts.append((mean.weighted(returns, weights), standard_deviation.weighted(returns, weights), averages))
-    means, deviations, again = (np.concatenate(part) for part in zip(*parts))
-    return _Resampled(means, deviations, again, _ratio(filled.sum(0), defined.sum(0)), defined.sum(0))
+        of_returns = (mean.weighted(returns, weights), standard_deviation.weighted(returns, weights))
+        return np.column_stack([*of_returns, _ratio(weights @ filled, weights @ defined)])
+
+    whole = [mean(returns), standard_deviation(returns), *_ratio(filled.sum(0), defined.sum(0))]
+    return intervals(figures, np.array(whole), sizes, confidence, seed, resamples)
 
 
 def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
@@ -212,16 +199,34 @@ def _rate(collisions: np.ndarray, two_level: Estimate, confidence: float) -> Est
     wilson = proportion_interval(int(defined.sum()), defined.size, confidence)
     if not two_level.has_interval:
         return wilson
-    return Estimate(wilson.value, min(wilson.low, two_level.low), max(wilson.high, two_level.high))
+    return Estimate(wilson.value, max(0.0, min(wilson.low, two_level.low)), min(1.0, max(wilson.high, two_level.high)))
 
 
-def _warning(episodes: int, training_seeds: int) -> str | None:
-    warnings = []
+def _warning(groups: Sequence[np.ndarray], learnt: bool) -> str | None:
+    """What the figures of returns [n] by training seed cannot tell."""
+    warnings, episodes = [], sum(map(len, groups))
     if episodes < RELIABLE_EPISODES:
         warnings.append(
             f"only {episodes} episodes: tails are unreliable below {RELIABLE_EPISODES:,} "
             f"(the worst 5% are {episodes * TAIL:.3g} episodes)"
         )
-    if training_seeds == 1:
+    if learnt and len(groups) == 1:
         warnings.append("one training seed: intervals cover the evaluation of this policy, not training it again")
+    if 1 < len(groups) < FEW_SEEDS and seed_spread(groups) > LARGE_SPREAD:
+        warnings.append(
+            f"the {len(groups)} training seeds differ about as much as episodes do: intervals of the worst 5% and of "
+            "the standard deviation are narrower than they claim"
+        )
     return "; ".join(warnings) or None
+
+
+def seed_spread(groups: Sequence[np.ndarray]) -> float:
+    """Standard deviation of the training seeds' true means over that of the episodes of one seed, estimated.
+
+    Of the seeds' means [S] the part that their episodes explain is taken off (analysis of variance); infinite where the
+    episodes of each seed are all the same.
+    """
+    within = sum(float(group.var()) * len(group) for group in groups) / sum(map(len, groups))
+    noise = float(np.mean([within / len(group) for group in groups]))
+    between = max(0.0, float(np.var([group.mean() for group in groups], ddof=1)) - noise)
+    return math.sqrt(between / within) if within > 0.0 else (math.inf if between > 0.0 else 0.0)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from averse.errors import AverseError, unknown_name
+from averse.evaluation.arguments import mapping
 from averse.evaluation.summary import Summary
+from averse.settings import check_value
 from averse.statistics import Estimate
 from averse.tables import Table
 
@@ -33,7 +35,7 @@ def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None =
     last comma or in parentheses, where it is a known one.
     """
     if not summaries:
-        raise AverseError("no summary to tabulate")
+        raise AverseError("summaries is empty: no summary to tabulate")
     known = {name: metric.unit for summary in summaries.values() for name, metric in summary.metrics.items()}
     for name in metrics or ():
         if name not in known and name != "length":
@@ -54,8 +56,16 @@ def summary_table(
       metrics: names of those to show; see `columns_of`.
       first: heads the column of the policies' names.
 
-    Raises AverseError without any summary, and for a metric that none has, with the nearest name.
+    Raises AverseError without any summary, for other kinds of arguments, and for a metric that none has, with the
+    nearest name.
     """
+    mapping("summaries", Summary, "summaries (Summary)", summaries)
+    for name, kind, value in (
+        ("metrics", tuple[str, ...] | None, metrics),
+        ("title", str, title),
+        ("first", str, first),
+    ):
+        check_value(name, kind, value)
     columns = columns_of(summaries, metrics)
     return Table(
         headings=[first, *(column.heading for column in columns)],

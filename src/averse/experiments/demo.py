@@ -21,10 +21,11 @@ from averse.environments.sumo.environment import SumoIntersection, require_simul
 from averse.evaluation import Episodes, Evaluation, summarise
 from averse.evaluation.evaluator import evaluate
 from averse.evaluation.host_play import learned
+from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import record
 from averse.evaluation.tables import summary_table
-from averse.experiments.drivers import drive, driver, episode_seeds
+from averse.experiments.drivers import drive, driver
 from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.animation import animate
@@ -70,14 +71,14 @@ def run(arguments: DemoArguments) -> None:
         method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given)
         for method, given in SETTINGS.items()
     }
-    seeds = episode_seeds(arguments.episodes, environment, len(configs) + len(BASELINES))
+    check_episodes(environment, None, arguments.episodes, len(configs) + len(BASELINES), FIRST_SEED)
     out = new_folder(arguments.out)
     console = Console()
     for config in configs.values():
         console.print(describe(config), highlight=False)
     # The compiled programs keep a core busy each; the simulator's processes keep all of them busy for one run.
     runs = train_all(configs, out, at_once=len(configs) if arguments.trained_in == "twin" else 1)
-    tables = drive_all(environment, runs, seeds, out)
+    tables = drive_all(environment, runs, arguments.episodes, out)
     summaries = {name: summarise(table, environment.metrics, learnt=name in runs) for name, table in tables.items()}
     table = summary_table(summaries, COLUMNS, title=f"{environment.name}, {environment.num_agents} agents")
     console.print(table)
@@ -106,16 +107,17 @@ def train_all(configs: dict[str, TrainingConfig], out: Path, at_once: int) -> di
             raise
 
 
-def drive_all(environment: SumoIntersection, runs: dict[str, Run], seeds: np.ndarray, out: Path) -> dict[str, Episodes]:
+def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int, out: Path) -> dict[str, Episodes]:
     """The episodes of the learned policies and of the simple drivers in SUMO, on the same seeds."""
+    seeds = np.arange(FIRST_SEED, FIRST_SEED + episodes)
     tables = {}
     for name, run in runs.items():
-        evaluation = evaluate(run, len(seeds), environment=SIMULATOR, progress=True)
+        evaluation = evaluate(run, episodes, environment=SIMULATOR, progress=True)
         assert isinstance(evaluation, Evaluation)
         tables[name] = evaluation.episodes
     with progress_bar(disable=False) as bar:
         for name in BASELINES:
-            task = bar.add_task(name, total=len(seeds))
+            task = bar.add_task(name, total=episodes)
             tables[name] = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))  # noqa: B023
             tables[name].write_parquet(out / f"{name}.parquet")
     return tables

@@ -11,20 +11,20 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from averse import machine
 from averse.commands import Command
 from averse.environments import HOST_ENVS
 from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
 from averse.environments.intersection.task import IntersectionTask
-from averse.environments.protocol import Description, Environment
+from averse.environments.protocol import Environment
 from averse.environments.registry import make
 from averse.environments.sumo.environment import require_simulator
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.episodes import label_of
 from averse.evaluation.host_play import play_host, scripted
+from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.tables import summary_table
 from averse.files import new_folder, write_text
@@ -77,8 +77,9 @@ def run(arguments: DriversArguments) -> None:
         require_simulator()
     chosen = {name: driver(name, environment) for name in arguments.drivers}
     learned = {name: table for path in arguments.beside for name, table in evaluated(path, environment).items()}
-    seeds = episode_seeds(arguments.episodes, environment, len(chosen))
+    check_episodes(environment, None, arguments.episodes, len(chosen), FIRST_SEED)
     out = None if arguments.out is None else new_folder(arguments.out)
+    seeds = np.arange(FIRST_SEED, FIRST_SEED + arguments.episodes)
     tables = {}
     with progress_bar(disable=arguments.json) as bar:
         task = bar.add_task("drive", total=arguments.episodes * len(chosen))
@@ -157,21 +158,6 @@ def _gap(name: str, number: str) -> float:
     if isnan(gap) or gap == inf:
         raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r}")
     return gap
-
-
-def episode_seeds(episodes: int, environment: Description, num_policies: int) -> np.ndarray:
-    """The seeds of the episodes that each of some policies plays.
-
-    Raises AverseError, with the size, if the results would not fit in this machine's memory.
-    """
-    columns = 4 + environment.num_agents + len(environment.metrics)
-    size, there = 8 * columns * episodes * num_policies, machine.memory()
-    if size > there or FIRST_SEED + episodes > 2**32:
-        raise AverseError(
-            f"episodes {episodes} are too many: their results would take at least {machine.in_words(size)} of memory, "
-            f"and this machine has {machine.in_words(there)}; and there are {2**32 - FIRST_SEED} seeds for them"
-        )
-    return np.arange(FIRST_SEED, FIRST_SEED + episodes)
 
 
 def drive(

@@ -1,6 +1,8 @@
 """The command `averse equilibrium`."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import tyro
 from numpy.typing import ArrayLike
 
 from averse.commands import Command
-from averse.errors import AverseError
-from averse.games.equilibrium import Equilibrium, Form
+from averse.errors import AverseError, NotConvergedError
+from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.fit import Model, compare_with_people
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
@@ -19,7 +21,7 @@ from averse.games.reading import SUFFIXES, read_game
 from averse.games.rqe import Method, rqe
 from averse.games.tractability import Tractability, tractability
 from averse.games.two_by_two import all_equilibria
-from averse.report.games import draw_map, draw_people, draw_regret
+from averse.report.games import check_place, draw_map, draw_people, draw_regret
 from averse.report.style import check_suffix
 from averse.settings import settings
 
@@ -28,7 +30,10 @@ _FIGURES = ("map", "people", "regret")
 
 @settings
 class EquilibriumArguments:
-    """Solve a game between risk-averse, boundedly rational players: strategies, residual, tractability margin."""
+    """Solve a game between risk-averse, boundedly rational players: strategies, residual, tractability margin.
+
+    The exit code is 1 where something is NOT CONVERGED; what was found is printed all the same.
+    """
 
     game: tyro.conf.Positional[str | None] = None
     """A published game (selten-chmura-2, goeree-holt-palfrey-4, ...) or a file .json, .nfg, .efg."""
@@ -56,7 +61,7 @@ class EquilibriumArguments:
     out: Path | None = None
     """Figure of --map, --people or --regret (.png, .svg, .pdf); equilibrium-map.png and the like if not given."""
     json: bool = False
-    """Print JSON for machines."""
+    """Print JSON for machines. Equal labels are told apart: "a", "a (2)"."""
 
     def __post_init__(self) -> None:
         chosen = [f"--{name}" for name in ("all", *_FIGURES) if getattr(self, name)]
@@ -90,7 +95,10 @@ class EquilibriumArguments:
 def run(arguments: EquilibriumArguments) -> None:
     """Do what the arguments say and print it.
 
-    Raises AverseError, before anything is solved, for a game that is none, and for settings that do not fit it.
+    Raises:
+      AverseError: before anything is solved, for a game that is none, for settings that do not fit it, and for a figure
+        that cannot be written.
+      NotConvergedError: after everything is printed, where a residual is too large.
     """
     if arguments.people:
         _people(arguments)
@@ -107,8 +115,10 @@ def _solve(arguments: EquilibriumArguments, game: NormalForm, known: PublishedGa
     tau = _given("tau", arguments.tau, None if known is None else known.tau)
     epsilon = _given("epsilon", arguments.epsilon, None if known is None else known.epsilon)
     pair = (arguments.penalty, arguments.regulariser)
+    Settings(tau, epsilon, *pair, arguments.form).per_player(game.num_players)
     # The theorems are about the aggregate form.
     stand = tractability(tau, epsilon, *pair, game.num_players) if arguments.form == "aggregate" else None
+    check_place(arguments.figure)
     if arguments.all:
         found = all_equilibria(game, tau, epsilon, *pair, arguments.form)
     else:
@@ -116,14 +126,26 @@ def _solve(arguments: EquilibriumArguments, game: NormalForm, known: PublishedGa
     if arguments.regret and arguments.figure:
         draw_regret({game.name or "game": found[0]}, arguments.figure)
     print(_json(game, found, stand, arguments) if arguments.json else _text(game, found, stand, arguments))
+    if not found:
+        raise NotConvergedError("NOT CONVERGED: bracketing found no equilibrium, but every game has one")
+    unsolved = [equilibrium for equilibrium in found if not equilibrium.converged]
+    if unsolved:
+        worst = max(float(equilibrium.residual) for equilibrium in unsolved)
+        which = f"{len(unsolved)} of {len(found)} equilibria" if arguments.all else "the equilibrium"
+        raise NotConvergedError(f"NOT CONVERGED: {which}, residual {worst:.1e}")
 
 
 def _json(
     game: NormalForm, found: list[Equilibrium], stand: Tractability | None, arguments: EquilibriumArguments
 ) -> str:
-    margin = {"margin": stand.margin, "unique": stand.unique, "theorem": stand.theorem} if stand else None
+    margin = {"margin": _number(stand.margin), "unique": stand.unique, "theorem": stand.theorem} if stand else None
     answer = {"game": game.name, "equilibria": [_as_json(one) for one in found], "tractability": margin}
     return json.dumps(answer | ({"figure": str(arguments.figure)} if arguments.figure else {}), indent=2)
+
+
+def _number(value: Any) -> float | None:
+    """A number of JSON, which has none that is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _text(
@@ -132,8 +154,9 @@ def _text(
     lines = [f"{game.name}: {arguments.penalty}, {arguments.regulariser}, {arguments.form} form"]
     for equilibrium in found:
         lines.append(str(equilibrium))
-        if equilibrium.method != "bracketing" and not equilibrium.converged:
-            lines.append(f"NOT CONVERGED after {int(equilibrium.iterations)} iterations")
+        if not equilibrium.converged:
+            after = "" if arguments.all else f" after {int(equilibrium.iterations)} iterations"
+            lines.append(f"NOT CONVERGED{after}")
     words = stand.words if stand else "no theorem covers the action-dependent form: several equilibria may exist"
     return "\n".join([*lines, words, *([str(arguments.figure)] if arguments.figure else [])])
 
@@ -141,16 +164,19 @@ def _text(
 def _map(arguments: EquilibriumArguments, game: NormalForm) -> None:
     assert arguments.figure is not None
     solved = draw_map(game, arguments.figure, arguments.penalty, arguments.regulariser, arguments.form)
-    unsolved = int((solved.residual > 1e-8).sum())
+    unsolved, number = int((~solved.converged).sum()), solved.residual.size
     if arguments.json:
         print(json.dumps({"figure": str(arguments.figure), "unsolved": unsolved}))
-        return
-    worst = f"largest residual {solved.residual.max():.1e}, {unsolved} unsolved"
-    print(f"{arguments.figure}: {solved.residual.size} equilibria, {worst}")
+    else:
+        worst = f"largest residual {solved.residual.max():.1e}, {unsolved} unsolved"
+        print(f"{arguments.figure}: {number} equilibria, {worst}")
+    if unsolved:
+        raise NotConvergedError(f"NOT CONVERGED: {unsolved} of the {number} equilibria of the map")
 
 
 def _people(arguments: EquilibriumArguments) -> None:
     assert arguments.figure is not None
+    check_place(arguments.figure)
     models = compare_with_people()
     draw_people(models, arguments.figure)
     if arguments.json:
@@ -176,7 +202,11 @@ def _short(name: str) -> str:
 
 def _game(name: str) -> tuple[NormalForm, PublishedGame | None]:
     path = Path(name)
-    if path.suffix in SUFFIXES or path.exists():
+    try:
+        file = path.suffix.lower() in SUFFIXES or path.exists()
+    except OSError:  # too long a name
+        file = False
+    if file:
         return read_game(path), None
     known = find(name)
     return known.game, known
@@ -200,17 +230,27 @@ def _numbers(name: str, text: str | None) -> ArrayLike | None:
 
 
 def _as_json(equilibrium: Equilibrium) -> dict[str, Any]:
+    game = equilibrium.game
     return {
         "strategies": {
-            player: dict(zip(actions, map(float, x)))
-            for player, actions, x in zip(equilibrium.game.players, equilibrium.game.actions, equilibrium.strategies)
+            player: dict(zip(_distinct(actions), map(_number, x), strict=True))
+            for player, actions, x in zip(_distinct(game.players), game.actions, equilibrium.strategies, strict=True)
         },
-        "values": equilibrium.values.tolist(),
-        "residual": float(equilibrium.residual),
-        "gap": float(equilibrium.gap),
+        "values": [_number(value) for value in equilibrium.values],
+        "residual": _number(equilibrium.residual),
+        "gap": _number(equilibrium.gap),
         "iterations": int(equilibrium.iterations),
         "converged": bool(equilibrium.converged),
     }
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """The labels as keys that nothing else has: of equal ones the first keeps its name, then come "a (2)", "a (3)"."""
+    result: list[str] = []
+    for label in labels:
+        names = (label if k == 1 else f"{label} ({k})" for k in itertools.count(1))
+        result.append(next(name for name in names if name not in result and (name == label or name not in labels)))
+    return result
 
 
 COMMAND = Command(EquilibriumArguments, run)

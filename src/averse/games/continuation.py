@@ -30,7 +30,8 @@ _LEAST_CARE = 1e-3  # five restarts, then the lane is given up
 _SHARPEST = 2.0  # 1 / cosine of the largest turn of the tangent in one step, 60 degrees ...
 _SMOOTH = 1e-3  # ... unless the step is shorter than this: kinks of nearly worst-case players are genuine
 
-Residual = Callable[[Any, Array, Array], tuple[Array, Array]]  # (parameters, z [D], t) -> (F [D], error)
+# (parameters, z [D], t) -> (F [D], error, about how much of the error is rounding)
+Residual = Callable[[Any, Array, Array], tuple[Array, Array, Array]]
 
 
 class Lane(NamedTuple):
@@ -63,10 +64,10 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     up = jnp.zeros(size + 1).at[-1].set(1.0)
 
     def equations(point):
-        value, error = residual(parameters, point[:-1], point[-1])
-        return value, (value, error)
+        value, *errors = residual(parameters, point[:-1], point[-1])
+        return value, (value, *errors)
 
-    jacobian, (value, error) = jax.jacfwd(equations, has_aux=True)(lane.point)
+    jacobian, (value, error, rounding) = jax.jacfwd(equations, has_aux=True)(lane.point)
     row = jnp.where(lane.last, up, lane.tangent)
     matrix = jnp.concatenate([jacobian, row[None]])
     solution, negative = _solve(matrix, jnp.stack([jnp.append(-value, 0.0), up], -1))
@@ -84,7 +85,9 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     coming = jnp.where(lane.corrections > 0, error * (length / lane.previous) ** 2, jnp.inf)
     sure = (error < 1e3 * tolerance) & (coming < 0.1 * tolerance)
     arrived = (length < 1e-3) & ((error <= tolerance) | sure)
-    finished = lane.last & finite & ~switched & (arrived | floor)
+    # Corrections that no longer shrink are rounding, if the error is no larger than that.
+    still = (lane.corrections > 0) & (length >= 0.5 * lane.previous) & (length < 1e-3) & (error <= tolerance + rounding)
+    finished = lane.last & finite & ~switched & (arrived | floor | still)
     shrinking = (lane.corrections == 0) | (length < _LARGE * lane.previous) | floor
     swung = ~lane.last & ~lane.polish & (jnp.linalg.norm(direction) > _SHARPEST) & (lane.step > _SMOOTH)
     astray = switched | swung
@@ -141,7 +144,7 @@ def follow_one(residual: Residual, parameters: Any, size: int, tolerance: float,
 
     def iterate(carry):
         lane, trace = carry
-        _, error = residual(parameters, lane.point[:-1], jnp.array(1.0))
+        _, error, _ = residual(parameters, lane.point[:-1], jnp.array(1.0))
         return advance(residual, parameters, lane, limit)[0], trace.at[lane.iterations].set(error)
 
     def going(carry):

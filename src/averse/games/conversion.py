@@ -8,7 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.errors import AverseError
+from averse.games.checks import Seed, shown
 from averse.games.markov import MarkovGame
+from averse.settings import Count, Fraction, check_value
+
+_NEEDED = ("num_agents", "action_space", "horizon", "reset", "step", "available_actions")
 
 
 def from_environment(
@@ -31,8 +35,13 @@ def from_environment(
       The game, with the environment's horizon, and the states in its numbering (without the absorbing one).
 
     Raises:
-      AverseError: for an environment that does not fit the above.
+      AverseError: for an environment that does not fit the above, and for numbers that are none.
     """
+    missing = [name for name in _NEEDED if not hasattr(environment, name)]
+    if missing:
+        raise AverseError(f"environment must be a compiled one, not {shown(environment)}: it has no {missing[0]}")
+    samples, most_states = check_value("samples", Count, samples), check_value("most_states", Count, most_states)
+    seed, gamma = check_value("seed", Seed, seed), check_value("gamma", Fraction, gamma)
     count = getattr(environment.action_space, "num_actions", None)
     agents = environment.num_agents
     if count is None or agents < 2:

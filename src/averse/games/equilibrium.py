@@ -17,7 +17,7 @@ Axes: n players, A_i actions of player i, S_i joint actions of the others; `...`
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,32 @@ from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
 from averse.games import penalties
-from averse.games.normal_form import NormalForm
+from averse.games.checks import numbers, per_player, sequence
+from averse.games.normal_form import NormalForm, checked_game
 from averse.games.penalties import Penalty, Regulariser
-from averse.planning.checks import distributions, numbers
+from averse.games.units import OwnUnits, in_own_units
+from averse.planning.checks import distributions
 from averse.settings import check_value
 
 Form = Literal["aggregate", "action-dependent"]
+MOST_ROUNDING = 1e-6  # a larger residual is never called converged, whatever float64 allows
+_PRECISION = 4 * 2.0**-53
+
+
+class Certificate(NamedTuple):
+    """How good a strategy profile is, in the payoffs' own units. `...` is nothing, or an axis of games.
+
+    Attributes:
+      values: [..., n].
+      residual: largest change of a probability if each player answered the others [...].
+      rounding: about how much of the residual is rounding [...].
+      gaps: bounds on what each player could gain [..., n].
+    """
+
+    values: Array
+    residual: Array
+    rounding: Array
+    gaps: Array
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,8 @@ class Settings:
     form: Form = "aggregate"
 
     def __post_init__(self):
+        per_player("tau", self.tau, None)
+        per_player("epsilon", self.epsilon, None)
         check_value("penalty", Penalty, self.penalty)
         check_value("regulariser", Regulariser, self.regulariser)
         check_value("form", Form, self.form)
@@ -82,8 +104,10 @@ class Equilibrium:
       values: what the game is worth to each player at its risk, -f_i [..., n], in units of reward.
       residual: largest change of any probability if each player answered the others (and its own adversary), [...].
       gap: an upper bound on what any player could gain by deviating, regulariser included, in units of reward [...].
+      rounding: about how much of the residual is float64's own rounding [...]: large where payoffs are large against
+        tau or epsilon.
       iterations: linear solves (direct) or rounds of play (no-regret) [...].
-      converged: whether the residual reached the tolerance [...].
+      converged: whether the residual reached the tolerance, or what rounding allows up to 1e-6 [...].
       method: "direct" or "no-regret", as it was asked for.
       history: for single games, "residual" by iteration; for no-regret play also "iteration" and "regret".
     """
@@ -94,6 +118,7 @@ class Equilibrium:
     values: np.ndarray
     residual: np.ndarray
     gap: np.ndarray
+    rounding: np.ndarray
     iterations: np.ndarray
     converged: np.ndarray
     method: str = "direct"
@@ -109,50 +134,18 @@ class Equilibrium:
         return "\n".join([*lines, f"residual {float(self.residual):.1e}, gap {float(self.gap):.1e}"])
 
 
-def per_player(name: str, given: ArrayLike, players: int, batches: bool = False, zero: bool = False) -> np.ndarray:
-    """tau or epsilon as float64, one per player [n].
-
-    Args:
-      given: one number, one per player [n], or with `batches` [..., n].
-      zero: whether epsilon may be 0.
-
-    Raises:
-      AverseError: for anything else, or a number out of range.
-    """
-    try:
-        array = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise AverseError(f"{name} must be a number or one per player ({players}), not {given!r}") from None
-    array = np.broadcast_to(array, (players,)) if array.ndim == 0 else array
-    if array.shape[-1] != players:
-        raise AverseError(f"{name} must be one number or one per player ({players}), not {array.shape[-1]} of them")
-    if array.ndim > 1 and not batches:
-        raise AverseError(f"{name} must be one number or one per player here, not a batch of shape {array.shape}")
-    if name == "tau":
-        allowed, words = array > 0, "tau, the risk tolerance, must be above 0 (inf is neutral)"
-    else:
-        allowed = ((array >= 0) if zero else (array > 0)) & (array < np.inf)
-        words = f"epsilon must be {'at least' if zero else 'above'} 0 and finite"
-    if not allowed.all():
-        wrong = float(array[~allowed][0])
-        hint = "" if name == "tau" or wrong else "; for epsilon = 0 see averse.games.nash and averse.games.security"
-        raise AverseError(f"{words}, not {wrong:g}{hint}")
-    return array
-
-
-def checked_strategies(game: NormalForm, strategies: Sequence[ArrayLike]) -> list[np.ndarray]:
+def checked_strategies(game: NormalForm, strategies: Sequence[ArrayLike], name: str = "strategies") -> list[np.ndarray]:
     """One float64 distribution per player of a single game; raises AverseError for anything else."""
-    if game.batched:
-        raise AverseError("give one game of the batch: game[i]")
-    if len(strategies) != game.num_players:
-        raise AverseError(f"a game of {game.num_players} players needs as many strategies, not {len(strategies)}")
+    game = checked_game(game)
+    given = sequence(name, "distributions, one per player", strategies)
+    if len(given) != game.num_players:
+        raise AverseError(f"{name} must be {game.num_players}, one distribution per player, not {len(given)}")
     arrays = []
-    for i, (given, size) in enumerate(zip(strategies, game.num_actions)):
-        name = f"strategy of player {i + 1}"
-        array = numbers(name, given)
+    for i, (one, size) in enumerate(zip(given, game.num_actions)):
+        array = numbers(f"{name}[{i}]", one)
         if array.shape != (size,):
-            raise AverseError(f"{name} must have the shape {[size]}, not {list(array.shape)}")
-        arrays.append(distributions(name, array))
+            raise AverseError(f"{name}[{i}] must have the shape {[size]}, not {list(array.shape)}")
+        arrays.append(distributions(f"{name}[{i}]", array))
     return arrays
 
 
@@ -161,33 +154,30 @@ def as_equilibrium(
 ) -> Equilibrium:
     """A strategy profile of a single game with its values, residual and gap: the certificate of any solver."""
     profile = checked_strategies(game, strategies)
+    own = flat_parameters(game, settings)
     with jax.enable_x64(True), np.errstate(divide="ignore"):
-        matrices, aversion, epsilon, _ = flat_parameters(game, settings)
-        log_x = [jnp.asarray(np.log(x)) for x in profile]
-        found = _certify(settings.static, [m[0] for m in matrices], aversion[0], epsilon[0], log_x)
-        values, residual, gap = map(np.asarray, found)
-    return Equilibrium(
-        game, settings, profile, values, residual, gap, np.array(0), np.asarray(residual <= tolerance), method
-    )
+        log_x = [np.log(x) for x in profile]
+        parameters = ([m[0] for m in own.matrices], own.aversion[0], own.epsilon[0])
+        found = _certify(settings.static, *parameters, log_x)
+    answers = in_reward(own, jax.tree.map(lambda leaf: np.asarray(leaf)[None], found), tolerance)
+    return Equilibrium(game, settings, profile, **answers, iterations=np.array(0), method=method)
 
 
-def flat_parameters(game: NormalForm, settings: Settings) -> tuple[tuple[Array, ...], Array, Array, tuple[int, ...]]:
-    """Payoff matrices [N, A_i, S_i], 1/tau [N, n], epsilon [N, n] with all batch axes in one, and the batch shape."""
-    tau, epsilon = settings.per_player(game.num_players, batches=True)
-    own = (game.num_games,) if game.batched else ()
-    try:
-        lead = np.broadcast_shapes(own, tau.shape[:-1], epsilon.shape[:-1])
-    except ValueError:
-        raise AverseError(
-            f"batch shapes of game {own}, tau {tau.shape[:-1]} and epsilon {epsilon.shape[:-1]} do not broadcast"
-        ) from None
+def flat_parameters(game: NormalForm, settings: Settings) -> OwnUnits:
+    """What is to be solved, in the payoffs' own units, with all batch axes in one."""
+    return in_own_units(game, *settings.per_player(game.num_players, batches=True))
 
-    def flat(array, axes):
-        tail = array.shape[array.ndim - axes :]
-        return jnp.asarray(np.broadcast_to(array, lead + tail).reshape(-1, *tail))
 
-    matrices = tuple(flat(matrix, 2) for matrix in game.matrices())
-    return matrices, flat(1 / tau, 1), flat(epsilon, 1), lead
+def in_reward(own: OwnUnits, found: Certificate, tolerance: float) -> dict[str, Any]:
+    """What a solver found out about N games, in units of reward, with the batch axes that the games have."""
+    values, residual, rounding, gaps = (np.asarray(part) for part in found)
+    return {
+        "values": (own.units.centre + own.units.scale * values).reshape(*own.lead, -1),
+        "residual": residual.reshape(own.lead),
+        "gap": (own.units.scale * gaps).max(-1).reshape(own.lead),
+        "rounding": rounding.reshape(own.lead),
+        "converged": (residual <= tolerance + np.minimum(rounding, MOST_ROUNDING)).reshape(own.lead),
+    }
 
 
 # --- equations of one game -------------------------------------------------------------------------------------------
@@ -202,37 +192,58 @@ def log_others(log_strategies: Sequence[Array], player: int) -> Array:
     return joint
 
 
-def gains(static: tuple[str, str, str], matrix: Array, log_x: Array, log_y: Array, aversion: Array) -> Array:
-    """-df/dx [A]: what each own action is worth at the margin, given own play and the others' joint play."""
+def gains(
+    static: tuple[str, str, str], matrix: Array, log_x: Array, log_y: Array, aversion: Array
+) -> tuple[Array, Array]:
+    """-df/dx [A]: what each own action is worth at the margin, given own play and the others' joint play.
+
+    Also about how far rounding may move each, in units of float64's precision [A]: the sum itself rounds, and so do the
+    logarithms of the belief and the costs in its exponent, which changes its probabilities.
+    """
     penalty, _, form = static
     if form == "action-dependent":
-        return -jax.vmap(lambda row: penalties.risk(penalty, -row, log_y, aversion))(matrix)
-    belief = penalties.log_worst_belief(penalty, -jnp.exp(log_x) @ matrix, log_y, aversion)
-    return matrix @ jnp.exp(belief)
+        worth = -jax.vmap(lambda row: penalties.risk(penalty, -row, log_y, aversion))(matrix)
+        return worth, 3 * jnp.max(jnp.abs(matrix), -1)
+    log_p = penalties.log_worst_belief(penalty, -jnp.exp(log_x) @ matrix, log_y, aversion)
+    belief, size = jnp.exp(log_p), jnp.abs(matrix)
+    gain = matrix @ belief
+    # Of 1/(gap + s), the reply under reverse KL, the relative error is that of the gap times p/y.
+    steep = jnp.exp(jnp.minimum(log_p - log_y, 100.0)) if penalty == "reverse-kl" else 1.0
+    weights = jnp.where(belief > 0, belief * (2 * aversion * steep * (jnp.exp(log_x) @ size) - log_y), 0.0)
+    return gain, size @ belief + jnp.abs(matrix - gain[:, None]) @ weights
+
+
+def response(regulariser: str, gain: Array, error: Array, epsilon: Array) -> tuple[Array, Array]:
+    """log x [A], the answer to gains with such an error (see `gains`), and about how much of x is rounding."""
+    answer = penalties.log_response(regulariser, gain, epsilon)
+    x = jnp.exp(answer)
+    return answer, _PRECISION * (1 + jnp.max(x * (1 - x)) * jnp.max(error) / epsilon)
 
 
 def value(static: tuple[str, str, str], matrix: Array, log_x: Array, log_y: Array, aversion: Array) -> Array:
     """-f: the certainty equivalent of own play against the others'."""
     if static[2] == "action-dependent":
-        return jnp.exp(log_x) @ gains(static, matrix, log_x, log_y, aversion)
+        return jnp.exp(log_x) @ gains(static, matrix, log_x, log_y, aversion)[0]
     return -penalties.risk(static[0], -jnp.exp(log_x) @ matrix, log_y, aversion)
 
 
-def certify(static, matrices, aversion, epsilon, log_x):
-    """Values [n], residual and gap of a strategy profile.
+def certify(static, matrices, aversion, epsilon, log_x) -> Certificate:
+    """How good a strategy profile is.
 
     By convexity, a player's gain from deviating is at most its gain against the adversary held at its present reply
     (weak duality), which is epsilon times a Bregman divergence: a bound that costs nothing and is never negative.
     """
-    values, errors, gaps = [], [], []
+    values, errors, gaps, roundings = [], [], [], []
     for i, matrix in enumerate(matrices):
         log_y = log_others(log_x, i)
-        gain = gains(static, matrix, log_x[i], log_y, aversion[i])
-        answer = penalties.log_response(static[1], gain, epsilon[i])
+        gain, error = gains(static, matrix, log_x[i], log_y, aversion[i])
+        answer, rounding = response(static[1], gain, error, epsilon[i])
         values.append(value(static, matrix, log_x[i], log_y, aversion[i]))
         errors.append(jnp.max(jnp.abs(jnp.exp(answer) - jnp.exp(log_x[i]))))
         gaps.append(epsilon[i] * penalties.bregman(static[1], log_x[i], answer))
-    return jnp.stack(values), jnp.max(jnp.stack(errors)), jnp.max(jnp.stack(gaps))
+        roundings.append(rounding)
+    worst = (jnp.max(jnp.stack(errors)), jnp.max(jnp.stack(roundings)))
+    return Certificate(jnp.stack(values), *worst, jnp.stack(gaps))
 
 
 _certify = partial(jax.jit, static_argnames=("static",))(certify)

@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.equilibrium import Equilibrium, Form, checked_strategies
+from averse.games.checks import Seed
+from averse.games.equilibrium import Equilibrium, Form, Settings, checked_strategies
 from averse.games.limits import nash, qre
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import PublishedGame, published
 from averse.games.rqe import rqe
 from averse.games.tractability import Tractability, tractability
+from averse.settings import check_value
 
 _CANDIDATES = 256
 _ROUNDS = 20
@@ -62,15 +64,16 @@ def fit(
       penalty, regulariser: a pair that the theory covers ("kl" with "log-barrier", "reverse-kl" with "entropy").
 
     Raises:
-      AverseError: a pair for which there is no tractable region, or a bad game or distribution.
+      AverseError: a pair for which there is no tractable region, or a bad game, distribution, name or seed.
     """
-    people = checked_strategies(game, observed)
+    people = checked_strategies(game, observed, "observed")
+    Settings(1.0, 1.0, penalty, regulariser, form)
+    generator = np.random.default_rng(check_value("seed", Seed, seed))
     n = game.num_players
     if not tractability(1.0, 100.0 * n, penalty, regulariser, n).covered:
         raise AverseError(
             f"no tractable region for {penalty}, {regulariser}: fit kl, log-barrier or reverse-kl, entropy"
         )
-    generator = np.random.default_rng(seed)
     spread = max(np.ptp(array) for array in game.arrays()) or 1.0
     centre: np.ndarray
     shape: np.ndarray

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.equilibrium import Form, Settings, per_player
+from averse.games.checks import Seed, instance, numbers, per_player, refuse_other_than_numbers, sequence, shown
+from averse.games.equilibrium import Form, Settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.rqe import rqe
-from averse.planning.checks import distributions, numbers
+from averse.planning.checks import distributions
 from averse.planning.numerics import entropic
-from averse.settings import Count, Fraction, Whole, check_value
+from averse.settings import Count, Fraction, NonNegative, Whole, check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +52,24 @@ class MarkovGame:
 
     def __post_init__(self):
         chance = numbers("probabilities", self.probabilities)
-        lead = np.asarray(self.next_states)
+        lead = _whole_numbers("next_states", self.next_states)
         rewards = numbers("rewards", self.rewards)
         if chance.ndim < 4:
             raise AverseError(f"probabilities must be [S, A_1, ..., A_n, K] with n >= 2, not shape {chance.shape}")
         players, states = chance.ndim - 2, chance.shape[0]
-        if lead.shape != chance.shape or not np.issubdtype(lead.dtype, np.integer):
-            raise AverseError(f"next_states must be integers of shape {chance.shape}, not {lead.dtype} {lead.shape}")
+        if chance.size == 0:
+            raise AverseError(f"probabilities need a state, an action each and an outcome, not shape {chance.shape}")
+        if lead.shape != chance.shape:
+            raise AverseError(f"next_states must have shape {chance.shape}, as probabilities, not {lead.shape}")
         allowed = [(players, *chance.shape[:-1], outcomes) for outcomes in (1, chance.shape[-1])]
         if rewards.shape not in allowed:
             raise AverseError(f"rewards must have shape {allowed[-1]} (or 1 for the last axis), not {rewards.shape}")
         if lead.min() < 0 or lead.max() >= states:
             raise AverseError(f"next_states must be 0 to {states - 1}, not {lead.min()} to {lead.max()}")
         chance = distributions("probabilities", chance)
-        check_value("horizon", Count, self.horizon)
-        check_value("gamma", Fraction, self.gamma)
-        if check_value("start", Whole, self.start) >= states:
+        for name, kind in (("horizon", Count), ("gamma", Fraction), ("start", Whole)):
+            object.__setattr__(self, name, check_value(name, kind, getattr(self, name)))
+        if self.start >= states:
             raise AverseError(f"start must be a state from 0 to {states - 1}, not {self.start}")
         for name, array in (("probabilities", chance), ("next_states", lead.astype(np.int32)), ("rewards", rewards)):
             object.__setattr__(self, name, array)
@@ -80,6 +83,8 @@ class MarkovGame:
         Raises AverseError as building one does.
         """
         chance = numbers("transitions", transitions)
+        if chance.ndim < 4 or chance.shape[0] != chance.shape[-1]:
+            raise AverseError(f"transitions must be [S, A_1, ..., A_n, S] with n >= 2, not shape {chance.shape}")
         states = np.broadcast_to(np.arange(chance.shape[-1]), chance.shape)
         return cls(chance, states, numbers("rewards", rewards)[..., None], horizon, gamma, start)
 
@@ -133,9 +138,10 @@ def solve_markov(
     Raises:
       AverseError: for bad settings, or a stage game that did not converge (it names the step).
     """
-    n = game.num_players
+    n = instance("game", MarkovGame, game).num_players
     Settings(tau, epsilon, penalty, regulariser, form).per_player(n)
-    chance_tau = per_player("tau", tau if transition_tau is None else transition_tau, n)
+    chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
+    check_value("tolerance", NonNegative, tolerance)
     values = [np.zeros((n, game.num_states))]
     strategies, residuals = [], []
     for step in reversed(range(game.horizon)):
@@ -159,13 +165,18 @@ def simulate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play episodes: discounted returns [episodes, n] and the states visited [episodes, H + 1].
 
-    `strategies` as in `MarkovSolution`. Raises AverseError for strategies of the wrong shape or that are none.
+    `strategies` as in `MarkovSolution`. Raises AverseError for strategies of the wrong shape or that are none, for
+    other wrong arguments, and for more episodes than memory holds.
     """
     profile = checked_profile(game, strategies)
-    generator = np.random.default_rng(seed)
+    check_value("episodes", Count, episodes)
+    generator = np.random.default_rng(check_value("seed", Seed, seed))
     chance, lead, rewards = (np.asarray(a) for a in (game.probabilities, game.next_states, game.rewards))
-    states = np.full((episodes, game.horizon + 1), game.start)
-    returns = np.zeros((episodes, game.num_players))
+    try:
+        states = np.full((episodes, game.horizon + 1), game.start)
+        returns = np.zeros((episodes, game.num_players))
+    except (MemoryError, OverflowError, ValueError):
+        raise AverseError(f"episodes = {shown(episodes)} of {game.horizon} steps are more than memory holds") from None
     for step in range(game.horizon):
         now = states[:, step]
         actions = tuple(_draw(generator, x[step, now]) for x in profile)
@@ -181,13 +192,24 @@ def checked_profile(game: MarkovGame, strategies: Sequence[ArrayLike]) -> list[n
 
     Raises AverseError for wrong shapes, or rows that are no distributions (within 1e-5: they may come from a network).
     """
-    profile = [numbers(f"strategies[{i}]", given) for i, given in enumerate(strategies)]
+    instance("game", MarkovGame, game)
+    members = sequence("strategies", "arrays, one per player", strategies)
+    profile = [numbers(f"strategies[{i}]", given) for i, given in enumerate(members)]
     shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
     if [x.shape for x in profile] != shapes:
         raise AverseError(f"strategies must have shapes {shapes}, not {[x.shape for x in profile]}")
     for i, x in enumerate(profile):
         distributions(f"strategies[{i}]", x, tolerance=1e-5)
     return profile
+
+
+def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """An array of integers. Raises AverseError for anything else, floats included."""
+    refuse_other_than_numbers(name, values)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise AverseError(f"{name} must be an array of integers, not of {array.dtype}")
+    return array
 
 
 def _look_ahead(game: MarkovGame, values: np.ndarray, tau: np.ndarray) -> list[np.ndarray]:

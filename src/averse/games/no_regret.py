@@ -20,7 +20,7 @@ from jax import lax
 
 from averse.errors import AverseError
 from averse.games import penalties
-from averse.games.equilibrium import Equilibrium, Settings, certify, flat_parameters, log_others
+from averse.games.equilibrium import Equilibrium, Settings, certify, flat_parameters, in_reward, log_others
 from averse.games.normal_form import NormalForm
 
 _BLOCK = 50
@@ -37,39 +37,33 @@ def play(game: NormalForm, settings: Settings, tolerance: float = 1e-12, rounds:
     """
     if settings.form != "aggregate":
         raise AverseError('no-regret play solves the form "aggregate", not "action-dependent": use method="direct"')
-    if rounds < 1:
-        raise AverseError(f"max_iterations must be at least 1, not {rounds}")
+    own = flat_parameters(game, settings)
+    parameters = (own.matrices, own.aversion, own.epsilon)
+    # A step of one over twice the spread of a player's payoffs: stable for the bilinear part.
+    rate = 2 * np.stack([np.maximum(np.ptp(m, axis=(1, 2)), 1e-12) for m in own.matrices], -1)
     with jax.enable_x64(True):
-        matrices, aversion, epsilon, lead = flat_parameters(game, settings)
-        parameters = (matrices, aversion, epsilon)
-        state = jax.vmap(_start)(matrices)
-        # A step of one over twice the spread of the payoffs: stable for the bilinear part.
-        spreads = [jnp.maximum(jnp.ptp(m, axis=(1, 2)), 1e-12) for m in matrices]
-        rate = 2 * jnp.max(jnp.stack(spreads), 0)
+        state = jax.vmap(_start)(own.matrices)
         iterations, history = 0, []
-        finished = np.full(aversion.shape[0], rounds)
+        finished = np.full(own.aversion.shape[0], rounds)
         while iterations < rounds:
             count = min(_BLOCK, rounds - iterations)
-            state, (residual, regret) = _block(settings.static, count, parameters, rate, state)
+            state, (certificate, regret) = _block(settings.static, count, parameters, rate, state)
             iterations += count
-            error = np.asarray(residual)
-            finished = np.where((error <= tolerance) & (finished == rounds), iterations, finished)
-            if not lead:
-                history.append((iterations, error[0], np.asarray(regret)[0]))
-            if (error <= tolerance).all():
+            answers = in_reward(own, certificate, tolerance)
+            converged = answers["converged"].ravel()
+            finished = np.where(converged & (finished == rounds), iterations, finished)
+            if not own.lead:
+                history.append((iterations, float(answers["residual"]), np.asarray(regret)[0] * own.units.scale[0]))
+            if converged.all():
                 break
         log_x = state[0]
-        values, residual, gap = map(np.asarray, _certify(settings.static, parameters, log_x))
     names = ("iteration", "residual", "regret")
     return Equilibrium(
         game=game,
         settings=settings,
-        strategies=[np.exp(np.asarray(x)).reshape(*lead, -1) for x in log_x],
-        values=values.reshape(*lead, -1),
-        residual=residual.reshape(lead),
-        gap=gap.reshape(lead),
-        iterations=np.minimum(finished, iterations).reshape(lead),
-        converged=(residual <= tolerance).reshape(lead),
+        strategies=[np.exp(np.asarray(x)).reshape(*own.lead, -1) for x in log_x],
+        **answers,
+        iterations=np.minimum(finished, iterations).reshape(own.lead),
         method="no-regret",
         history={name: np.array(column) for name, column in zip(names, zip(*history))},
     )
@@ -91,23 +85,14 @@ def _block(static, count, parameters, rate, state):
     def one(parameters, rate, state):
         matrices, aversion, epsilon = parameters
         state = lax.fori_loop(0, count, lambda _, s: _round(static, matrices, aversion, epsilon, rate, s), state)
-        _, residual, _ = certify(static, matrices, aversion, epsilon, state[0])
-        return state, (residual, _regret(static, aversion, epsilon, state[4]))
+        found = certify(static, matrices, aversion, epsilon, state[0])
+        return state, (found, _regret(static, aversion, epsilon, state[4]))
 
     return jax.vmap(one)(parameters, rate, state)
 
 
-@partial(jax.jit, static_argnames=("static",))
-def _certify(static, parameters, log_x):
-    def one(parameters, log_x):
-        matrices, aversion, epsilon = parameters
-        return certify(static, matrices, aversion, epsilon, log_x)
-
-    return jax.vmap(one)(parameters, log_x)
-
-
 def _round(static, matrices, aversion, epsilon, rate, state):
-    """Everybody plays, suffers, and updates at once. `rate` is one over the step size, in units of reward."""
+    """Everybody plays, suffers, and updates at once. `rate` is one over the step size [n], in units of payoffs."""
     penalty, regulariser, _ = static
     log_x, log_p, last_gains, last_costs, sums = state
     sum_gains, sum_costs, sum_beliefs, player_loss, adversary_loss, rounds = sums
@@ -124,9 +109,9 @@ def _round(static, matrices, aversion, epsilon, rate, state):
         adversaries.append(-aversion[i] * p @ cost + paid)
 
         slope = log_x[i] if regulariser == "entropy" else -jnp.exp(-log_x[i])
-        hopeful = 2 * gain - last_gains[i] + rate * slope
-        new_x.append(penalties.log_response(regulariser, hopeful, epsilon[i] + rate))
-        new_p.append(_adversary(penalty, 2 * cost - last_costs[i], log_y, log_p[i], aversion[i], rate))
+        hopeful = 2 * gain - last_gains[i] + rate[i] * slope
+        new_x.append(penalties.log_response(regulariser, hopeful, epsilon[i] + rate[i]))
+        new_p.append(_adversary(penalty, 2 * cost - last_costs[i], log_y, log_p[i], aversion[i], rate[i]))
     add = partial(jax.tree.map, jnp.add)
     sums = (
         add(sum_gains, gains),

@@ -14,6 +14,7 @@ import numpy as np
 
 from averse.errors import unknown_name
 from averse.games.normal_form import NormalForm
+from averse.settings import check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def published() -> dict[str, PublishedGame]:
 
 def find(name: str) -> PublishedGame:
     """A published game by name, or by the short form SC2 or GHP4; raises AverseError with the nearest names."""
-    wanted = name.lower().replace("_", "-").replace(" ", "-")
+    wanted = check_value("game", str, name).lower().replace("_", "-").replace(" ", "-")
     for short, long in (("sc", "selten-chmura-"), ("ghp", "goeree-holt-palfrey-")):
         if wanted.startswith(short) and wanted[len(short) :].isdigit():
             wanted = long + wanted[len(short) :]

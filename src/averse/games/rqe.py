@@ -8,18 +8,21 @@ Elsewhere the path ends at the principal branch, as Gambit's logit solver does; 
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from jax import Array
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
 from averse.games import no_regret, penalties
+from averse.games.checks import instance
 from averse.games.continuation import follow, follow_one
 from averse.games.equilibrium import (
+    MOST_ROUNDING,
     Equilibrium,
     Form,
     Settings,
@@ -27,14 +30,17 @@ from averse.games.equilibrium import (
     checked_strategies,
     flat_parameters,
     gains,
+    in_reward,
     log_others,
+    response,
     value,
 )
-from averse.games.normal_form import NormalForm
+from averse.games.normal_form import NormalForm, checked_game
 from averse.games.penalties import Penalty, Regulariser
-from averse.settings import check_value
+from averse.settings import NonNegative, Whole, check_value
 
 Method = Literal["direct", "no-regret"]
+Most = Annotated[int, Ge(1), Le(10_000_000)]
 
 
 def rqe(
@@ -57,16 +63,21 @@ def rqe(
       penalty, regulariser, form: see `averse.games.penalties` and this module.
       method: "direct" follows the principal branch; "no-regret" lets the players and their adversaries learn
         (`averse.games.no_regret`), the algorithm of the theory.
-      tolerance: residual at which to stop.
-      max_iterations: 5,000 linear solves for the direct method, 200,000 rounds of no-regret play, if not given.
+      tolerance: residual at which to stop, or at what rounding allows if that is more.
+      max_iterations: 5,000 linear solves for the direct method, 200,000 rounds of no-regret play, if not given; at most
+        10 million.
 
     Raises:
-      AverseError: for bad settings. A game that did not converge is no error: look at `converged` and `residual`.
+      AverseError: for a game or settings that are none. A game that did not converge is no error: look at `converged`
+        and `residual`.
     """
+    instance("game", NormalForm, game)
     settings = Settings(tau, epsilon, penalty, regulariser, form)
+    tolerance = check_value("tolerance", NonNegative, tolerance)
+    most = check_value("max_iterations", Most | None, max_iterations)
     if check_value("method", Method, method) == "no-regret":
-        return no_regret.play(game, settings, tolerance, max_iterations or 200_000)
-    return _direct(game, settings, tolerance, max_iterations or 5000)
+        return no_regret.play(game, settings, tolerance, most or 200_000)
+    return _direct(game, settings, tolerance, most or 5000)
 
 
 def best_response(
@@ -84,8 +95,9 @@ def best_response(
     A convex problem with one solution, found to rounding error. The entry of `strategies` for the player itself is not
     used. Raises AverseError for bad settings, strategies or player.
     """
+    checked_game(game)
     settings = Settings(tau, epsilon, penalty, regulariser, form)
-    if not 0 <= player < game.num_players:
+    if check_value("player", Whole, player) >= game.num_players:
         raise AverseError(f"player must be 0 to {game.num_players - 1}, not {player}")
     return _responses(game, checked_strategies(game, strategies), settings)[player][0]
 
@@ -104,6 +116,7 @@ def regret(
     Infinite under the log barrier for a strategy on the boundary. Zero for all players exactly at an RQE.
     Raises AverseError for bad settings or strategies.
     """
+    checked_game(game)
     settings = Settings(tau, epsilon, penalty, regulariser, form)
     return np.array([gain for _, gain in _responses(game, checked_strategies(game, strategies), settings)])
 
@@ -121,7 +134,7 @@ def _log_strategies(z: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 def _game_residual(static, sizes):
-    """The fixed-point equations of all players at payoffs scaled by t, and the largest change of a probability."""
+    """The fixed-point equations of all players at payoffs scaled by t, with the largest change of a probability."""
 
     def residual(parameters, z, t):
         matrices, aversion, epsilon = parameters
@@ -129,7 +142,7 @@ def _game_residual(static, sizes):
         answers = []
         for i, matrix in enumerate(matrices):
             gain = gains(static, t * matrix, log_x[i], log_others(log_x, i), aversion[i])
-            answers.append(penalties.log_response(static[1], gain, epsilon[i]))
+            answers.append(response(static[1], *gain, epsilon[i]))
         return _difference(z, log_x, answers)
 
     return residual
@@ -142,15 +155,16 @@ def _response_residual(static, size):
         matrix, log_y, aversion, epsilon = parameters
         (log_x,) = _log_strategies(z, [size])
         gain = gains(static, t * matrix, log_x, log_y, aversion)
-        return _difference(z, [log_x], [penalties.log_response(static[1], gain, epsilon)])
+        return _difference(z, [log_x], [response(static[1], *gain, epsilon)])
 
     return residual
 
 
-def _difference(z, log_x, answers):
+def _difference(z, log_x, responses):
+    answers, roundings = zip(*responses)
     logits = jnp.concatenate([answer[:-1] - answer[-1] for answer in answers])
     error = jnp.max(jnp.array([jnp.max(jnp.abs(jnp.exp(a) - jnp.exp(b))) for a, b in zip(log_x, answers)]))
-    return z - logits, error
+    return z - logits, error, jnp.minimum(jnp.max(jnp.stack(roundings)), MOST_ROUNDING)
 
 
 # --- solvers --------------------------------------------------------------------------------------------------------
@@ -158,21 +172,19 @@ def _difference(z, log_x, answers):
 
 def _direct(game: NormalForm, settings: Settings, tolerance: float, most: int) -> Equilibrium:
     """The equilibrium at the end of the path, with its certificate."""
+    own = flat_parameters(game, settings)
+    static = settings.static if own.aversion.any() else (penalties.NEUTRAL, *settings.static[1:])
+    parameters = (own.matrices, own.aversion, own.epsilon)
     with jax.enable_x64(True):
-        matrices, aversion, weights, lead = flat_parameters(game, settings)
-        static = settings.static if aversion.any() else (penalties.NEUTRAL, *settings.static[1:])
-        found = _solve(static, game.num_actions, matrices, aversion, weights, tolerance, most, not lead)
-        log_strategies, values, residual, gap, iterations, trace = jax.tree.map(np.asarray, found)
+        found = _solve(static, game.num_actions, *parameters, tolerance, most, not own.lead)
+        log_strategies, certificate, iterations, trace = jax.tree.map(np.asarray, found)
     return Equilibrium(
         game=game,
         settings=settings,
-        strategies=[np.exp(log_x).reshape(*lead, -1) for log_x in log_strategies],
-        values=values.reshape(*lead, -1),
-        residual=residual.reshape(lead),
-        gap=gap.reshape(lead),
-        iterations=iterations.reshape(lead),
-        converged=(residual <= tolerance).reshape(lead),
-        history={} if lead else {"residual": trace[: int(iterations[0])]},
+        strategies=[np.exp(log_x).reshape(*own.lead, -1) for log_x in log_strategies],
+        **in_reward(own, certificate, tolerance),
+        iterations=iterations.reshape(own.lead),
+        history={} if own.lead else {"residual": trace[: int(iterations[0])]},
     )
 
 
@@ -190,10 +202,10 @@ def _solve(static, sizes, matrices, aversion, epsilon, tolerance, most, record):
     def certificate(parameters, z):
         matrices, aversion, epsilon = parameters
         log_x = _log_strategies(z, sizes)
-        return *certify(static, matrices, aversion, epsilon, log_x), log_x
+        return certify(static, matrices, aversion, epsilon, log_x), log_x
 
-    values, error, gap, log_x = jax.vmap(certificate)(parameters, lanes.point[:, :-1])
-    return log_x, values, error, gap, lanes.iterations, trace
+    found, log_x = jax.vmap(certificate)(parameters, lanes.point[:, :-1])
+    return log_x, found, lanes.iterations, trace
 
 
 @partial(jax.jit, static_argnames=("static",))
@@ -206,23 +218,26 @@ def _respond(static, matrix, log_y, aversion, epsilon):
 
 
 def _responses(game: NormalForm, strategies: list[np.ndarray], settings: Settings) -> list[tuple[np.ndarray, float]]:
-    """Each player's best response and what it gains over the present strategy."""
-    tau, epsilon = settings.per_player(game.num_players)
+    """Each player's best response and what it gains over the present strategy, in units of reward."""
+    settings.per_player(game.num_players)  # no batch
+    own = flat_parameters(game, settings)
     result = []
     with jax.enable_x64(True), np.errstate(divide="ignore"):
         log_x = [jnp.asarray(np.log(x)) for x in strategies]
-        for i, matrix in enumerate(game.matrices()):
-            log_y, aversion = log_others(log_x, i), 1 / tau[i]
-            answer = _respond(settings.static, matrix, log_y, aversion, epsilon[i])
+        for i, matrices in enumerate(own.matrices):
+            matrix, aversion, epsilon = matrices[0], own.aversion[0, i], own.epsilon[0, i]
+            log_y = log_others(log_x, i)
+            answer = _respond(settings.static, matrix, log_y, aversion, epsilon)
 
-            def total(log_own, i=i, matrix=matrix, log_y=log_y, aversion=aversion):
+            def total(log_own, matrix=matrix, log_y=log_y, aversion=aversion, epsilon=epsilon):
                 worth = value(settings.static, jnp.asarray(matrix), log_own, log_y, aversion)
                 weights = jnp.exp(log_own)
                 if settings.regulariser == "entropy":
                     nu = jnp.sum(jnp.where(weights > 0, weights * log_own, 0.0))
                 else:
                     nu = penalties.irregularity("log-barrier", log_own)
-                return float(worth - epsilon[i] * nu)
+                return float(worth - epsilon * nu)
 
-            result.append((np.exp(np.asarray(answer)), max(total(answer) - total(log_x[i]), 0.0)))
+            gain = max(total(answer) - total(log_x[i]), 0.0) * float(own.units.scale[0, i])
+            result.append((np.exp(np.asarray(answer)), gain))
     return result

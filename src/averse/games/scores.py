@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.games.equilibrium import per_player
+from averse.games.checks import per_player
 from averse.games.markov import MarkovGame, checked_profile
 from averse.planning.numerics import entropic
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.equilibrium import per_player
+from averse.games.checks import per_player
 from averse.games.penalties import Penalty, Regulariser
 from averse.settings import check_value
 
@@ -77,10 +77,10 @@ def tractability(
     check_value("penalty", Penalty, penalty)
     check_value("regulariser", Regulariser, regulariser)
     tolerance, weight = _checked(tau, epsilon, players)
-    margin = _margin(tolerance, weight)
+    margin, inside = _margin(tolerance, weight)
     covered = (penalty, regulariser) in _COVERED
     factor = players - 1 if penalty == "kl" else 1
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         matrix = factor * tolerance[None, :] / (4 * weight[:, None])
     np.fill_diagonal(matrix, 0.0)
     radius = float(np.abs(np.linalg.eigvals(matrix)).max()) if np.isfinite(matrix).all() else float("inf")
@@ -91,7 +91,7 @@ def tractability(
             f"outside the theory: no theorem covers {penalty} with {regulariser} (it covers kl with log-barrier and "
             f"reverse-kl with entropy), so that several equilibria may exist (margin {margin:g})"
         )
-    elif players == 2 and margin >= 0:
+    elif players == 2 and inside:
         theorem = "Mazumdar, Panaganti, Shi 2025: eps1 eps2 >= tau1 tau2"
         words = f"inside the tractable region (margin {margin:g}): one equilibrium, and no-regret play finds it"
     elif unique and players == 2:
@@ -99,7 +99,7 @@ def tractability(
         words = f"outside eps1 eps2 >= tau1 tau2 (margin {margin:g}), but 16 eps1 eps2 > tau1 tau2: one equilibrium"
     elif unique:
         theorem = "derived, n players: weighted monotonicity of the augmented game"
-        side = "inside" if margin >= 0 else "outside"
+        side = "inside" if inside else "outside"
         condition = f"{side} eps_i >= sum of the others' tau (margin {margin:g})"
         words = f"{condition}; spectral radius {radius:.3g} < 1: one equilibrium"
     else:
@@ -114,19 +114,28 @@ def tractability_margin(tau: float, epsilon: float, players: int) -> float:
     For two players epsilon^2 - tau^2, for more epsilon - (players - 1) tau. The theorems are about matrix games with
     the regularisers named there; for a learning run the margin is a number to know, not a guarantee.
 
-    Raises AverseError for fewer than two players.
+    Raises AverseError for fewer than two players, and values out of range or of the wrong number.
     """
-    return _margin(*_checked(tau, epsilon, players))
+    return _margin(*_checked(tau, epsilon, players))[0]
 
 
-def _margin(tau: np.ndarray, epsilon: np.ndarray) -> float:
-    if tau.size == 2:
-        return float(epsilon.prod() - tau.prod())
-    others = np.array([np.delete(tau, i).sum() for i in range(tau.size)])
-    return float((epsilon - others).min())
+def _margin(tau: np.ndarray, epsilon: np.ndarray) -> tuple[float, bool]:
+    """The margin, and whether it is at least 0: its sign is right even where products of tau and epsilon overflow."""
+    if not np.isfinite(tau).all():
+        return -np.inf, False
+    scale = max(tau.max(), epsilon.max())
+    tau, epsilon = tau / scale, epsilon / scale
+    with np.errstate(over="ignore", under="ignore"):
+        if tau.size == 2:
+            logs = np.log(tau).sum(), np.log(np.maximum(epsilon, 1e-320)).sum()
+            margin = float((epsilon.prod() - tau.prod()) * scale * scale)
+            return margin, bool(logs[1] >= logs[0]) if margin == 0 else margin > 0
+        others = np.array([np.delete(tau, i).sum() for i in range(tau.size)])
+        margin = float((epsilon - others).min() * scale)
+    return margin, margin >= 0
 
 
 def _checked(tau: ArrayLike, epsilon: ArrayLike, players: int) -> tuple[np.ndarray, np.ndarray]:
-    if players < 2:
-        raise AverseError(f"a game needs at least two players, not {players}")
+    if check_value("players", int, players) < 2:
+        raise AverseError(f"a game needs at least two players, not players = {players}")
     return per_player("tau", tau, players), per_player("epsilon", epsilon, players, zero=True)

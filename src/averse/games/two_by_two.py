@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.equilibrium import Equilibrium, Form, Settings, as_equilibrium
-from averse.games.normal_form import NormalForm
+from averse.games.equilibrium import Equilibrium, Form, Settings, as_equilibrium, flat_parameters
+from averse.games.normal_form import NormalForm, checked_game
 from averse.games.penalties import Penalty, Regulariser
+from averse.settings import NonNegative, Positive, check_value
 
 _GRID = 1501
 _MOST_STEPS = 120
@@ -34,16 +35,20 @@ def all_equilibria(
 
     Raises AverseError for a game that is not 2x2, or bad settings.
     """
-    if game.batched or game.num_actions != (2, 2):
-        raise AverseError(f"bracketing needs one game of two players with two actions each, not {game.num_actions}")
+    needed = "game must be one game of two players with two actions each"
+    checked_game(game, f"{needed}, not a batch: game[i]")
+    if game.num_actions != (2, 2):
+        raise AverseError(f"{needed}, not {' x '.join(map(str, game.num_actions))}")
     settings = Settings(tau, epsilon, penalty, regulariser, form)
-    tolerance, weight = settings.per_player(2)
-    row, column = (_answer(matrix, 1 / tolerance[i], weight[i], settings) for i, matrix in enumerate(game.matrices()))
+    settings.per_player(2)  # no batch
+    own = flat_parameters(game, settings)
+    matrices, aversion, weight = [matrix[0] for matrix in own.matrices], own.aversion[0], own.epsilon[0]
+    row, column = (_answer(matrix, aversion[i], weight[i], settings) for i, matrix in enumerate(matrices))
 
     def change(u):
         return row(column(u)) - u
 
-    reach = _reach(game.matrices()[0], weight[0], regulariser)
+    reach = _reach(matrices[0], weight[0], regulariser)
     middle = np.linspace(1e-4, 1 - 1e-4, _GRID)
     grid = np.unique(np.concatenate([np.linspace(-reach, reach, _GRID), np.log(middle / (1 - middle))]))
     values = change(grid)
@@ -74,24 +79,26 @@ def bifurcation(
     Args:
       epsilon: a number, or one per player [2].
       averse, neutral: values of 1/tau on both sides of the change, averse the larger, neutral >= 0.
-      precision: width of the final bracket.
+      precision: width of the final bracket, relative to that of the first.
 
     Raises:
       AverseError: if the numbers of equilibria at both ends are equal, or the arguments are bad.
     """
 
+    checked_game(game)
+
     def count(aversion: float) -> int:
-        tau = 1 / aversion if aversion > 0 else np.inf
+        tau = 1 / aversion if aversion > 1e-300 else np.inf
         return len(all_equilibria(game, tau, epsilon, penalty, regulariser, form))
 
-    low, high = neutral, averse
-    if not 0 <= low < high:
-        raise AverseError(f"need 0 <= neutral < averse, not {neutral} and {averse}")
+    low, high = check_value("neutral", NonNegative, neutral), check_value("averse", Positive, averse)
+    width = check_value("precision", Positive, precision) * (high - low)
+    if low >= high:
+        raise AverseError(f"averse must be above neutral = {neutral:g}, not {averse:g}")
     below, above = count(low), count(high)
     if below == above:
         raise AverseError(f"{below} equilibria at 1/tau = {low:g} and at {high:g}: no change to look for")
-    while high - low > precision:
-        middle = (low + high) / 2
+    while high - low > width and low < (middle := (low + high) / 2) < high:
         if count(middle) == below:
             low = middle
         else:

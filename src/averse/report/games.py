@@ -1,10 +1,15 @@
 """Figures of games: equilibria over (tau, epsilon), models against people, regret against rounds."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from averse.errors import AverseError
+from averse.files import written_whole
+from averse.games.checks import shown
 from averse.games.equilibrium import Equilibrium, Form
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm
@@ -27,6 +32,27 @@ from averse.report.style import (
 _POINTS = 61
 
 
+class _Tried(Exception):
+    """Ends the writing of a file that is not wanted yet."""
+
+
+def check_place(path: str | os.PathLike | None) -> None:
+    """Raises AverseError for a figure's path that cannot be written; makes the folder. None is no figure."""
+    if path is None:
+        return
+    check_suffix(path)
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with written_whole(path):
+            raise _Tried
+    except _Tried:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AverseError(f"the figure {shown(str(path))} cannot be written: {reason}") from None
+
+
 def draw_map(
     game: NormalForm,
     path: str | os.PathLike,
@@ -39,9 +65,9 @@ def draw_map(
     Where the theory proves one equilibrium, the map is hatched above the dashed line. One compiled call solves the
     whole grid; the result is that batch [epsilon, tau].
 
-    Raises AverseError for a path that is no figure's, before anything is solved.
+    Raises AverseError for a path that is no figure's or cannot be written, before anything is solved.
     """
-    check_suffix(path)
+    check_place(path)
     spread = max(np.ptp(array) for array in game.arrays()) or 1.0
     tau, epsilon = spread * np.logspace(-2.5, 1, _POINTS), spread * np.logspace(-2, 0.5, _POINTS)
     grid = np.meshgrid(tau, epsilon)

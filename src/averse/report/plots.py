@@ -33,11 +33,10 @@ from averse.report.style import (
 )
 from averse.statistics import (
     Estimate,
+    bootstrap_interval,
     cvar_curve_intervals,
-    integrated_quantile,
+    interquartile_mean,
     mean,
-    percentile_interval,
-    resample_counts,
     sample,
     stratified_bootstrap_interval,
     worst,
@@ -135,7 +134,7 @@ def plot_learning_curves(
 ) -> None:
     """Learning curves: name -> (steps [P], values [S, P]); each seed thin, the interquartile mean over seeds thick.
 
-    The band is its pointwise 95% bootstrap interval over seeds (none for a single seed). NaN marks points a seed has
+    The band is its pointwise 95% interval over seeds (none for a single seed). NaN marks points a seed has
     not reached. `lines` are levels to compare with, such as a known optimum: name -> value.
 
     Raises AverseError for no curve at all, and for values that do not belong to the steps.
@@ -237,23 +236,17 @@ def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.Pat
 
 
 def interquartile_band(values: np.ndarray, resamples: int = 1_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Interquartile mean over seeds at every point, with its 95% bootstrap interval: values [S, P] -> three [P].
+    """Interquartile mean over seeds at every point, with its 95% interval: values [S, P] -> three [P].
 
-    NaN values are left out; a point that fewer than two seeds have reached has no interval (NaN).
+    The interval is that of `averse.statistics.bootstrap_interval`: Student's where fewer than 8 seeds have reached the
+    point. NaN values are left out; a point that fewer than two seeds have reached has no interval (NaN).
     """
     result = np.full((3, values.shape[1]), np.nan)
-    counts_of: dict[int, np.ndarray] = {}
     for p, column in enumerate(values.T):
         reached = column[np.isfinite(column)]
-        if reached.size == 0:
-            continue
-        if reached.size not in counts_of:
-            counts_of[reached.size] = np.concatenate(list(resample_counts([reached.size], resamples)))
-        weights = np.concatenate([np.ones((1, reached.size)), counts_of[reached.size]])
-        low, high = integrated_quantile(reached, weights, [0.25, 0.75]).T
-        replicates = (high - low) / 0.5
-        estimate = percentile_interval(replicates[1:], replicates[0], reached.size)
-        result[:, p] = estimate.value, estimate.low, estimate.high
+        if reached.size > 0:
+            estimate = bootstrap_interval(reached, interquartile_mean, resamples=resamples)
+            result[:, p] = estimate.value, estimate.low, estimate.high
     return result[0], result[1], result[2]
 
 
@@ -266,15 +259,16 @@ def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
         raise AverseError("no returns to plot")
     groups = {}
     for name, data in returns.items():
+        parts: Sequence[ArrayLike]
         if isinstance(data, Episodes):
             parts = data.completed().by_training_seed()
         elif isinstance(data, (list, tuple)) and len(data) and np.ndim(data[0]) > 0:
-            parts = [np.asarray(part, float) for part in data]
+            parts = list(data)
         else:
-            parts = [np.asarray(data, float)]
+            parts = [data]  # type: ignore[list-item]
         if not parts:
             raise AverseError(f"{name!r} has no completed episode to plot")
-        groups[name] = [sample(part) for part in parts]
+        groups[name] = [sample(part, f"returns of {name!r}") for part in parts]
     return groups
 
 

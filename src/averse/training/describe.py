@@ -4,7 +4,7 @@ import jax
 
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
-from averse.games import tractability_margin
+from averse.games import tractability
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
 from averse.learners.parts.measure import measure_fields, risk_measure
 from averse.learners.parts.replay import size_in_bytes
@@ -73,15 +73,22 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
         low, high = settings.support or environment.return_bounds(settings.gamma)
         lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms")
     if isinstance(measure, Entropic | Expectation) and environment.num_agents > 1:
-        taus = config.sweep.get("tau", (getattr(measure, "tau", float("inf")),))
-        margins = [tractability_margin(float(tau), settings.epsilon, environment.num_agents) for tau in taus]
-        formula = "eps1 eps2 - tau1 tau2" if environment.num_agents == 2 else "eps - (agents - 1) tau"
-        inside = "inside" if min(margins) >= 0 else "outside"
-        lines.append(
-            f"  tractability margin {formula} = {', '.join(f'{margin:g}' for margin in margins)}: {inside} the region "
-            "where the equilibrium of a matrix game is sure to be computable"
-        )
+        lines += _describe_game(config, settings, measure, environment.num_agents)
     return lines
+
+
+def _describe_game(
+    config: TrainingConfig, settings: MAPPOConfig, measure: Entropic | Expectation, agents: int
+) -> list[str]:
+    """What is known of a game between players with these settings: entropic risk is KL's, the bonus is the entropy."""
+    taus = config.sweep.get("tau", (getattr(measure, "tau", float("inf")),))
+    epsilons = config.sweep.get("epsilon", (settings.epsilon,))
+    stands = [tractability(float(tau), float(epsilon), "kl", "entropy", agents) for tau in taus for epsilon in epsilons]
+    number = "one equilibrium" if all(stand.unique for stand in stands) else "several equilibria may exist"
+    theorems = ", ".join(sorted({stand.theorem for stand in stands}))
+    formula = "eps1 eps2 - tau1 tau2" if agents == 2 else "eps - (agents - 1) tau"
+    margins = ", ".join(f"{stand.margin:g}" for stand in stands)
+    return [f"  as a matrix game: {number} ({theorems} for kl with entropy); margin {formula} = {margins}"]
 
 
 def _measure_text(config: TrainingConfig, settings) -> str:

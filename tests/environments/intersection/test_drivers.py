@@ -18,7 +18,7 @@ from averse.training import configure
 
 pytestmark = pytest.mark.optimised
 
-SEEDS = np.arange(1000)
+SEEDS = np.arange(500)
 
 
 @pytest.fixture(scope="module")

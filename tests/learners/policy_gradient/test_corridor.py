@@ -19,7 +19,7 @@ SEEDS = 4
 def risky_probability(**settings) -> np.ndarray:
     """Probability of the risky action, mean over the corridor's steps, [tau, seed]."""
     run = averse.train(
-        "corridor", "rqe-mappo", steps=4e5, seeds=SEEDS, tau=TAUS,
+        "corridor", "rqe-mappo", steps=2e5, seeds=SEEDS, tau=TAUS,
         num_envs=64, rollout_steps=40, segment_length=10, **settings,
     )  # fmt: skip
     observations = jnp.eye(10)[:, None]

@@ -1,0 +1,116 @@
+"""What an evaluation rests on: how far its policies were trained, how long and how they were played.
+
+It is written beside the figures, so that a lesser evaluation does not take the place of a better one unasked.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from averse.errors import AverseError
+from averse.training.run import Run
+
+ADVICE = "--overwrite (overwrite=True) replaces it, --no-save (save=False) only looks"
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How far the policies were trained, and how they were played."""
+
+    amount: int  # episodes (steps, where an environment never ends) of each policy
+    unit: Literal["episodes", "steps"]  # of the amount
+    greedy: bool  # the most likely actions instead of draws
+    first_seed: int  # of the episodes
+    updates: tuple[int, ...]  # how far each trial of the run had come
+    total_updates: int  # that each trial was to do
+
+    @classmethod
+    def of(cls, run: Run, amount: int, unit: Literal["episodes", "steps"], **played: Any) -> "Basis":
+        """The basis of an evaluation of a run."""
+        return cls(amount, unit, updates=run.updates, total_updates=run.config.total_updates, **played)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every policy had done all of its training."""
+        return min(self.updates) >= self.total_updates
+
+    @property
+    def progress(self) -> str:
+        """How far the policies were trained, in words: "30 of 100 updates"."""
+        low, high = min(self.updates), max(self.updates)
+        return f"{low if low == high else f'{low} to {high}'} of {self.total_updates} updates"
+
+    @property
+    def warning(self) -> str:
+        """What a table says of policies that are not trained to their end; nothing of finished ones."""
+        if self.finished:
+            return ""
+        return f"Warning: the run is unfinished: its policies are those after {self.progress}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            f"{self.unit}_per_policy": self.amount,
+            "greedy": self.greedy,
+            "first_seed": self.first_seed,
+            "finished": self.finished,
+            "updates": list(self.updates),
+            "total_updates": self.total_updates,
+        }
+
+
+def refuse_loss(figures: Path, table: Path, basis: Basis, trials: int) -> None:
+    """Make sure that a new evaluation loses nothing.
+
+    It may take the place of one that was played in the same way, with as many or fewer episodes. (Another price of
+    variance plays the same: the table of batches has what every price needs.)
+
+    Args:
+      figures: where evaluation.json is, or is to be.
+      table: where the table of episodes (of a long run's batches) is.
+      basis: of the new evaluation.
+      trials: how many policies the run has.
+
+    Raises AverseError for an evaluation of more episodes or steps, for one that was played otherwise, and where what is
+    there cannot be read.
+    """
+    old = _stored(figures, table, basis.unit, trials)
+    if old is None:
+        return
+    amount = old.get(f"{basis.unit}_per_policy")
+    if isinstance(amount, int) and amount > basis.amount:
+        raise AverseError(
+            f"{figures.parent} holds an evaluation of {amount:,} {basis.unit} per policy ({figures.name}), more than "
+            f"{basis.amount:,}: {ADVICE}"
+        )
+    new = basis.to_dict()
+    for name in ("greedy", "first_seed"):
+        if name in old and name in new and old[name] != new[name]:
+            raise AverseError(
+                f"{figures.parent} holds an evaluation with {name} {_word(old[name])} "
+                f"({figures.name}), not {_word(new[name])}: {ADVICE}"
+            )
+
+
+def _stored(figures: Path, table: Path, unit: str, trials: int) -> Mapping[str, Any] | None:
+    """What is known of the evaluation in a directory; None where there is none."""
+    if not figures.is_file() and not table.is_file():
+        return None
+    try:
+        known = json.loads(figures.read_text()) if figures.is_file() else {}
+        if f"{unit}_per_policy" not in known and table.is_file():  # of an older version, or interrupted
+            rows = pq.read_table(table, columns=["steps"] if unit == "steps" else ["length"])
+            amount = rows.num_rows if unit == "episodes" else sum(rows.column("steps").to_pylist())
+            known = {**known, f"{unit}_per_policy": amount // trials}
+        return dict(known)
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
+        raise AverseError(f"the evaluation in {figures.parent} ({figures.name}) cannot be read: {ADVICE}") from None
+
+
+def _word(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
