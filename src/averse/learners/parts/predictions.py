@@ -11,14 +11,14 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from averse import risk
 from averse.errors import AverseError
 from averse.settings import Number
 
 PredictionName = Literal["scalar", "dual", "categorical", "quantile"]
-NumAtoms = Annotated[int, Ge(2)]
+NumAtoms = Annotated[int, Ge(2), Le(10_000)]
 """How many atoms or quantiles a prediction has."""
 Support = tuple[Number, Number] | None
 """The lowest and the highest atom, in reward units."""
