@@ -151,11 +151,10 @@ class Dual(NamedTuple):
 
     def targets(self, predicted: jax.Array, following: jax.Array, transitions: Transitions, lam: float) -> jax.Array:
         next_mean, next_moment = self.mean(following), self.second_moment(following)
-        moments = self.second_moment(predicted)
         return jnp.stack(
             [
                 risk.lambda_returns(next_mean, *transitions, lam),
-                risk.second_moment_targets(moments, next_mean, next_moment, *transitions, lam),
+                risk.second_moment_targets(next_mean, next_moment, *transitions, lam),
             ],
             axis=-1,
         )
