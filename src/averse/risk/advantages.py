@@ -276,8 +276,8 @@ def second_moment_targets(
     Z^lam_t is r_t + discount_t times a draw from Z(s_{t+1}) with probability 1 - lam_t, from Z^lam_{t+1} with lam_t
     (`categorical_lambda_returns`). Its first two moments obey, for lam_t = lam continues_t,
 
-        G_t = r_t + discount_t g_{t+1},                                         g = (1 - lam_t) V(s_{t+1}) + lam_t G_{t+1}
-        S_t = r_t^2 + 2 r_t discount_t g_{t+1} + discount_t^2 s_{t+1},           s = (1 - lam_t) M(s_{t+1}) + lam_t S_{t+1}
+        G_t = r_t + discount_t g_t,                                   g_t = (1 - lam_t) V(s_{t+1}) + lam_t G_{t+1}
+        S_t = r_t^2 + 2 r_t discount_t g_t + discount_t^2 m_t,        m_t = (1 - lam_t) M(s_{t+1}) + lam_t S_{t+1}
 
     so that the product with the reward sees the same mixture of critic and rewards as the rest: V(s_{t+1}) alone in its
     place would leave a bias at lam = 1 wherever V is wrong. At lam = 1, S_t is the square of the observed return.

@@ -4,6 +4,7 @@ from typing import Literal
 
 from averse.environments.protocol import Description, Discrete
 from averse.errors import AverseError
+from averse.learners.parts.entropy import EpsilonUnits
 from averse.learners.parts.measure import risk_measure
 from averse.learners.parts.predictions import NumAtoms, PredictionName, Support, require_ascending
 from averse.risk import Entropic, MeanVariance, VaR, WorstCase
@@ -27,7 +28,10 @@ class MAPPOConfig:
     shaping: NonNegative = 0.0
     """Reward shaping: this many reward units are taken off per unit of the environment's cost."""
     epsilon: NonNegative = 0.01
-    """Entropy weight (bounded rationality), fixed throughout training."""
+    """Entropy weight (bounded rationality), fixed throughout training, in the units that `epsilon_units` names."""
+    epsilon_units: EpsilonUnits = "advantage"
+    """What epsilon is measured in. advantage: standard deviations of the batch's advantages, where these are
+    normalised, so that what it is worth in rewards changes as the policy learns. reward: reward units, as tau."""
 
     risk_warmup: Fraction = 0.6
     """Fraction of training over which the measure moves from neutral to its target; 0 is risk-averse from the start."""

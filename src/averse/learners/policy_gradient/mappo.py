@@ -23,6 +23,7 @@ from averse.learners.parts.action_distributions import (
     head_size,
     probabilities,
 )
+from averse.learners.parts.entropy import entropy_weight
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import (
     MLP,
@@ -44,6 +45,7 @@ from averse.learners.parts.updates import (
     descend,
     linear_schedule,
     normalise,
+    standard_deviation,
     weighted_mean,
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
@@ -206,9 +208,9 @@ class MAPPO:
         risk_fraction = linear_schedule(progress, 0.0, 1.0, config.risk_warmup)
         estimates = self.estimates(state, trajectory, state.measure.relaxed(risk_fraction))
         active = trajectory.active.astype(jnp.float32)
-        advantages = estimates.advantages
+        advantages, epsilon, std = estimates.advantages, state.epsilon, standard_deviation(estimates.advantages, active)
         if config.normalise_advantages:
-            advantages = normalise(advantages, active)
+            advantages, epsilon = normalise(advantages, active), entropy_weight(epsilon, config.epsilon_units, std)
         samples = Samples(
             memory=trajectory.memory,
             first=trajectory.first,
@@ -223,7 +225,7 @@ class MAPPO:
         )
         key, shuffle_key = jax.random.split(state.key)
         networks, optimiser, metrics = descend(
-            partial(self.loss, state.epsilon),
+            partial(self.loss, epsilon),
             self.optimiser,
             state.networks,
             state.optimiser,
@@ -235,6 +237,7 @@ class MAPPO:
         )
         metrics |= {name: weighted_mean(values, active) for name, values in estimates.metrics.items()}
         metrics["risk_fraction"] = risk_fraction
+        metrics["advantage_std"] = std
         return state._replace(networks=networks, optimiser=optimiser, updates=state.updates + 1, key=key), metrics
 
     def estimates(self, state: MAPPOState, trajectory: Trajectory, measure: RiskMeasure) -> Estimates:
