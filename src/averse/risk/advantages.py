@@ -106,6 +106,29 @@ def entropic(
     return jnp.where(finite, -t * jnp.expm1(-bounded / t), equivalents), clipped
 
 
+def exponential_errors(
+    values: ArrayLike,
+    next_values: ArrayLike,
+    rewards: ArrayLike,
+    discounts: ArrayLike,
+    tau: ArrayLike,
+    exponent_clip: ArrayLike = 10.0,
+) -> Array:
+    """exp(-delta_t/tau) of each step [T, ...]: of an exact critic V = Entropic(tau)(Z) its mean over steps is 1.
+
+    That is the entropic Bellman equation, E[exp(-(r + V(s') - V(s))/tau)] = 1 at discount 1; with a discount the mean
+    is a little more, as Entropic(tau)(gamma Z) is more than gamma Entropic(tau)(Z). A mean above 1 says that
+    things turn out worse than the critic's risk-adjusted values promised, or that they scatter by errors of its own,
+    which `entropic` at lam < 1 then charges as risk. Its logarithm, times -tau, is the mean error in units of reward.
+
+    Args:
+      values, next_values, rewards, discounts, tau: as in `entropic`.
+      exponent_clip: bound of |delta_t/tau|.
+    """
+    deltas = jnp.asarray(rewards) + jnp.asarray(discounts) * jnp.asarray(next_values) - jnp.asarray(values)
+    return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -exponent_clip, exponent_clip))
+
+
 def entropic_weights(
     values: ArrayLike,
     next_values: ArrayLike,

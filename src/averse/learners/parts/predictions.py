@@ -212,6 +212,21 @@ class Categorical(NamedTuple):
         """The probability [T, ...] of one-step targets beyond the support, which tells of one that is too narrow."""
         return risk.clamped_mass(jax.nn.softmax(following), transitions.rewards, transitions.discounts, self.support)
 
+    def support_variance(self, following: jax.Array, transitions: Transitions, std: float) -> jax.Array:
+        """The variance [T, ...] that projection onto the support adds to the return of each step.
+
+        It is what projection adds at this step and, discounted, at all later ones of the episode. Beyond the end of the
+        batch, or of an episode that is cut, it is taken to go on as in this batch on average.
+
+        Args:
+          std: `risk.projection_std` of a return far from its end, which takes returns to fall anywhere between atoms.
+        """
+        probs = jax.nn.softmax(following)
+        added = risk.projection_variance(probs, transitions.rewards, transitions.discounts, self.support)
+        spacing = (self.support[-1] - self.support[0]) / (self.support.shape[0] - 1)
+        beyond = jnp.full_like(added, std**2 * added.mean() / (spacing**2 / 6))
+        return risk.lambda_returns(beyond, added, jnp.square(transitions.discounts), transitions.continues, 1.0)
+
 
 class Quantile(NamedTuple):
     """QR (Dabney et al. 2018) with quantiles that cannot cross: raw outputs are the mean and N - 1 gaps.

@@ -3,6 +3,7 @@
 from typing import NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 
 from averse import risk
 from averse.learners.contract import Metrics
@@ -27,6 +28,7 @@ def estimate_advantages(
     lam: float,
     *,
     exponent_clip: float,
+    support_std: float,
     actions: jax.Array,
     mixtures: tuple[jax.Array, jax.Array] | None,
 ) -> Estimates:
@@ -36,6 +38,7 @@ def estimate_advantages(
       name: gae, risk-value, entropic, action-value, influence or mean-variance.
       raw, next_raw: critic outputs at the states and at the true next states, [T, B, A, K]; with `action-value`
         [T, B, A, n, K].
+      support_std: what projection onto a fixed support adds to a return far from its end, in reward units.
       mixtures: with `action-value`, the policy's probabilities at both, [T, B, A, n] each.
     """
     predicted, following = prediction.decode(raw), prediction.decode(next_raw)
@@ -43,7 +46,7 @@ def estimate_advantages(
         assert mixtures is not None
         predicted, following = (prediction.mixture(*pair) for pair in zip(mixtures, (predicted, following)))
     targets = prediction.targets(predicted, following, transitions, lam)
-    metrics = _support_metrics(prediction, following, transitions)
+    metrics = _support_metrics(prediction, measure, following, transitions, support_std)
     if name == "action-value":
         # Risk over the world and the others, not over one's own mixing.
         assert mixtures is not None
@@ -66,7 +69,16 @@ def estimate_advantages(
         advantages, clipped = risk.entropic(
             values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip
         )
-        return Estimates(advantages, targets, metrics | {"exponent_clip_fraction": clipped})
+        metrics["exponent_clip_fraction"] = clipped
+        metrics["exponential_error"] = risk.exponential_errors(
+            values,
+            next_values,
+            transitions.rewards,
+            transitions.discounts,
+            cast(risk.Entropic, measure).tau,
+            exponent_clip,
+        )
+        return Estimates(advantages, targets, metrics)
     return Estimates(risk.gae(values, next_values, *transitions, lam), targets, metrics)
 
 
@@ -89,8 +101,21 @@ def _mean_variance(
     )
 
 
-def _support_metrics(prediction: Prediction, following: jax.Array, transitions: Transitions) -> Metrics:
-    """The probability that the projection clamps, which tells of a support that is too narrow."""
+def _support_metrics(
+    prediction: Prediction,
+    measure: risk.RiskMeasure,
+    following: jax.Array,
+    transitions: Transitions,
+    support_std: float,
+) -> Metrics:
+    """What a fixed support does to the returns: the probability that it clamps, and the width that it adds.
+
+    `support_std` and `support_premium`, what an entropic measure charges for that width, are in reward units.
+    """
     if not isinstance(prediction, Categorical):
         return {}
-    return {"clamped_mass": prediction.clamped_mass(following, transitions)}
+    variance = prediction.support_variance(following, transitions, support_std)
+    metrics = {"clamped_mass": prediction.clamped_mass(following, transitions), "support_std": jnp.sqrt(variance)}
+    if isinstance(measure, risk.Entropic):
+        metrics["support_premium"] = variance / (2 * measure.tau)
+    return metrics

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from averse.environments.protocol import ActionSpace, Description, Discrete
+from averse.environments.protocol import ActionSpace, Description, Discrete, reward_steps
 from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.action_distributions import (
     ActionDistribution,
@@ -50,7 +50,7 @@ from averse.learners.parts.updates import (
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
 from averse.learners.policy_gradient.config import MAPPOConfig, validate
-from averse.risk import RiskMeasure
+from averse.risk import RiskMeasure, projection_std
 
 
 class MAPPOState(NamedTuple):
@@ -120,6 +120,7 @@ class MAPPO:
     prediction: Prediction  # of the return, by the critic
     measure: RiskMeasure
     optimiser: optax.GradientTransformation
+    support_std: float  # what projection adds to a return far from its end, reward units; 0 without a support
     total_updates: int
 
     @classmethod
@@ -147,6 +148,7 @@ class MAPPO:
             prediction=kind,
             measure=risk_measure(config),
             optimiser=apart(adam(config.max_gradient_norm), "actor", "critic"),
+            support_std=support_std(config, environment),
             total_updates=total_updates,
         )
 
@@ -260,6 +262,7 @@ class MAPPO:
             transitions_of(trajectory, self.config.gamma, self.config.shaping),
             self.config.lam,
             exponent_clip=self.config.exponent_clip,
+            support_std=self.support_std,
             actions=trajectory.actions,
             mixtures=mixtures,
         )
@@ -288,11 +291,27 @@ class MAPPO:
 
 def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction:
     """What the critic predicts; its support comes from the environment's return bounds where not given."""
+    return prediction(
+        config.critic, support_of(config, environment), num_atoms=config.num_atoms, value_scale=config.value_scale
+    )
+
+
+def support_of(config: MAPPOConfig, environment: Description) -> tuple[float, float]:
+    """The lowest and the highest return of the critic's support, in reward units."""
     low, high = config.support or environment.return_bounds(config.gamma)
     if config.shaping and config.support is None:
         # A cost is paid once per unsafe event; events that cost for many steps need a support of their own.
         low -= config.shaping
-    return prediction(config.critic, (low, high), num_atoms=config.num_atoms, value_scale=config.value_scale)
+    return low, high
+
+
+def support_std(config: MAPPOConfig, environment: Description) -> float:
+    """The standard deviation that a categorical critic's atoms add to a return far from its end, in reward units."""
+    if config.critic != "categorical":
+        return 0.0
+    low, high = support_of(config, environment)
+    steps = reward_steps(environment, config.gamma)
+    return float(projection_std((high - low) / (config.num_atoms - 1), config.gamma, steps))
 
 
 def transitions_of(trajectory: Trajectory, gamma: float, shaping: float) -> Transitions:
