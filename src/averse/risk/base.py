@@ -17,7 +17,7 @@ from averse.errors import AverseError
 from averse.risk.distributions import Distribution, Returns, Samples, as_distribution, floating
 from averse.risk.pytrees import pytree
 from averse.risk.registry import OURS, REGISTRY
-from averse.settings import Fraction, check_value, hints_of
+from averse.settings import Fraction, check_value, hints_of, words
 
 
 @dataclass_transform(frozen_default=True)
@@ -265,7 +265,11 @@ def _check_numbers(measure: RiskMeasure) -> None:
         except ValueError:  # ragged
             array = np.asarray(None)
         numeric = array.size and (array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating))
-        for number in np.unique(array.astype(np.float64)).tolist() if numeric else [given]:
+        if not numeric:
+            raise AverseError(
+                f"{name} of {measure.kind} must be {words(hint)}, not {' '.join(repr(given).split())[:80]}"
+            )
+        for number in np.unique(array.astype(np.float64)).tolist():
             check_value(f"{name} of {measure.kind}", hint, number)
 
 

@@ -79,7 +79,7 @@ class Distribution:
 
 
 def floating(name: str, x: Any) -> Array:
-    """Numbers of any type as an array of floating-point ones.
+    """Numbers of any type as an array of floating-point ones, of single precision at least.
 
     Raises:
       AverseError: for what are no numbers.
@@ -93,7 +93,10 @@ def floating(name: str, x: Any) -> Array:
     if not (array.dtype.kind in "fiub" or jnp.issubdtype(array.dtype, jnp.floating)):
         raise AverseError(f"{name} must be numbers, neither ragged nor of anything else, not {type(x).__name__}")
     x = jnp.asarray(array)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(jnp.result_type(float))
+    # Half precision cannot even add up ten probabilities.
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
 def _at_hand(x: Array) -> Any:

@@ -334,6 +334,38 @@ def prediction(
             return Quantile(num_atoms, value_scale, huber)
 
 
+def support_metrics(
+    prediction: Prediction,
+    measure: risk.RiskMeasure,
+    following: jax.Array,
+    transitions: Transitions,
+    support_std: float,
+) -> dict[str, jax.Array]:
+    """What a fixed support does to the returns, each [T, ...]; nothing where there is none.
+
+    `clamped_mass` is the probability that it clamps, `support_std` the width that it adds, and `support_premium` what
+    an entropic measure charges for that width, both in reward units.
+
+    Args:
+      following: predictions [T, ..., N] at the true next states.
+      support_std: what projection adds to a return far from its end, in reward units.
+    """
+    if not isinstance(prediction, Categorical):
+        return {}
+    variance = prediction.support_variance(following, transitions, support_std)
+    metrics = {"clamped_mass": prediction.clamped_mass(following, transitions), "support_std": jnp.sqrt(variance)}
+    if isinstance(measure, risk.Entropic):
+        metrics["support_premium"] = variance / (2 * measure.tau)
+    return metrics
+
+
+def support_std(bounds: tuple[float, float], num_atoms: int, gamma: float, steps: float) -> float:
+    """The standard deviation that atoms from bound to bound add to a return `steps` before its end, in reward units."""
+    low, high = bounds
+    with jax.ensure_compile_time_eval():  # a number, whatever is being traced
+        return float(risk.projection_std((high - low) / (num_atoms - 1), gamma, steps))
+
+
 def select(raw: jax.Array, actions: jax.Array) -> jax.Array:
     """raw [..., n, K] at actions int [...], as [..., K].
 

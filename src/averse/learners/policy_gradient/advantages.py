@@ -3,11 +3,10 @@
 from typing import NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 
 from averse import risk
 from averse.learners.contract import Metrics
-from averse.learners.parts.predictions import Categorical, Dual, Prediction, Transitions
+from averse.learners.parts.predictions import Dual, Prediction, Transitions, support_metrics
 
 
 class Estimates(NamedTuple):
@@ -46,7 +45,7 @@ def estimate_advantages(
         assert mixtures is not None
         predicted, following = (prediction.mixture(*pair) for pair in zip(mixtures, (predicted, following)))
     targets = prediction.targets(predicted, following, transitions, lam)
-    metrics = _support_metrics(prediction, measure, following, transitions, support_std)
+    metrics = support_metrics(prediction, measure, following, transitions, support_std)
     if name == "action-value":
         # Risk over the world and the others, not over one's own mixing.
         assert mixtures is not None
@@ -99,23 +98,3 @@ def _mean_variance(
         lam,
         cast(risk.MeanVariance, measure).weight,
     )
-
-
-def _support_metrics(
-    prediction: Prediction,
-    measure: risk.RiskMeasure,
-    following: jax.Array,
-    transitions: Transitions,
-    support_std: float,
-) -> Metrics:
-    """What a fixed support does to the returns: the probability that it clamps, and the width that it adds.
-
-    `support_std` and `support_premium`, what an entropic measure charges for that width, are in reward units.
-    """
-    if not isinstance(prediction, Categorical):
-        return {}
-    variance = prediction.support_variance(following, transitions, support_std)
-    metrics = {"clamped_mass": prediction.clamped_mass(following, transitions), "support_std": jnp.sqrt(variance)}
-    if isinstance(measure, risk.Entropic):
-        metrics["support_premium"] = variance / (2 * measure.tau)
-    return metrics

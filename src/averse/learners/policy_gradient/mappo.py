@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from averse.environments.protocol import ActionSpace, Description, Discrete, reward_steps
+from averse.environments.protocol import ActionSpace, Description, Discrete
 from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.action_distributions import (
     ActionDistribution,
@@ -49,8 +49,8 @@ from averse.learners.parts.updates import (
     weighted_mean,
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
-from averse.learners.policy_gradient.config import MAPPOConfig, validate
-from averse.risk import RiskMeasure, projection_std
+from averse.learners.policy_gradient.config import MAPPOConfig, added_std, support_of, validate
+from averse.risk import RiskMeasure
 
 
 class MAPPOState(NamedTuple):
@@ -148,7 +148,7 @@ class MAPPO:
             prediction=kind,
             measure=risk_measure(config),
             optimiser=apart(adam(config.max_gradient_norm), "actor", "critic"),
-            support_std=support_std(config, environment),
+            support_std=added_std(config, environment),
             total_updates=total_updates,
         )
 
@@ -294,24 +294,6 @@ def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction
     return prediction(
         config.critic, support_of(config, environment), num_atoms=config.num_atoms, value_scale=config.value_scale
     )
-
-
-def support_of(config: MAPPOConfig, environment: Description) -> tuple[float, float]:
-    """The lowest and the highest return of the critic's support, in reward units."""
-    low, high = config.support or environment.return_bounds(config.gamma)
-    if config.shaping and config.support is None:
-        # A cost is paid once per unsafe event; events that cost for many steps need a support of their own.
-        low -= config.shaping
-    return low, high
-
-
-def support_std(config: MAPPOConfig, environment: Description) -> float:
-    """The standard deviation that a categorical critic's atoms add to a return far from its end, in reward units."""
-    if config.critic != "categorical":
-        return 0.0
-    low, high = support_of(config, environment)
-    steps = reward_steps(environment, config.gamma)
-    return float(projection_std((high - low) / (config.num_atoms - 1), config.gamma, steps))
 
 
 def transitions_of(trajectory: Trajectory, gamma: float, shaping: float) -> Transitions:
