@@ -319,8 +319,8 @@ def uniform_support(low: float, high: float, num_atoms: int) -> Array:
     Raises:
       AverseError: unless low < high, both finite, and there are at least two atoms.
     """
-    low, high = check_value("low", Number, low), check_value("high", Number, high)
-    num_atoms = check_value("num_atoms", Annotated[int, Ge(2)], num_atoms)
+    low, high = check_value("low of a support", Number, low), check_value("high of a support", Number, high)
+    num_atoms = check_value("num_atoms of a support", Annotated[int, Ge(2)], num_atoms)
     if not low < high:
         raise AverseError(f"a support needs low < high, not {low:g} and {high:g}")
     return jnp.linspace(low, high, num_atoms)
