@@ -126,7 +126,8 @@ def exponential_errors(
       exponent_clip: bound of |delta_t/tau|.
     """
     deltas = jnp.asarray(rewards) + jnp.asarray(discounts) * jnp.asarray(next_values) - jnp.asarray(values)
-    return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -exponent_clip, exponent_clip))
+    bound = jnp.asarray(exponent_clip)
+    return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -bound, bound))
 
 
 def entropic_weights(
