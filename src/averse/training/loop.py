@@ -206,6 +206,17 @@ def _advance(
             "widen it with --support LOW HIGH",
             100 * clamped,
         )
+    # A measure of tolerance tau is all but neutral to widths well below tau. From a width of tau on it charges more
+    # than half of that width, tau/2, for what the world has no part in: premium = width^2/(2 tau) > width/2.
+    premium, width = max((row.get("support_premium", 0.0), row.get("support_std", 0.0)) for row in figures)
+    if 2 * premium > width:
+        logger.warning(
+            "the critic's atoms are too far apart for this tau: projecting returns onto them adds a standard deviation "
+            "of %.3g, more than tau, for which the entropic measure takes off %.3g reward units at the end of "
+            "training; raise --num-atoms, or narrow --support LOW HIGH",
+            width,
+            premium,
+        )
 
 
 def _stop_if_diverged(trainee: Trainee, metrics: list[dict[str, float]], done: int, store: Checkpoints | None) -> None:
