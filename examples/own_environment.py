@@ -36,6 +36,7 @@ class Ferry(CompiledEnvironment):
     action_space: ClassVar[Discrete] = Discrete(3)
     observation_size: ClassVar[int] = 1
     reward_bounds: ClassVar[tuple[float, float]] = (-6.0, 3.0)
+    ends_at_horizon: ClassVar[bool] = True  # there the task is over; else learners would look beyond it
     metrics: ClassVar[dict[str, str]] = {"sunk": "boats lost"}
 
     @property

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from averse.cli import COMMANDS, main
+from averse.cli import COMMANDS, EXIT_CODES, main
 
 SMALL = ("--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8")
 SMALL += ("--steps", "128", "--quiet")
@@ -85,7 +85,8 @@ def test_training_help_has_the_settings_of_environment_and_method(capsys):
 
 def test_overview(capsys):
     assert main(["--help"]) == 0
-    overview = capsys.readouterr().out
+    overview = " ".join(capsys.readouterr().out.split())
+    assert all(f"{code} {words}" in overview for code, words in EXIT_CODES.items())
     assert all(command in overview for command in COMMANDS.names())
 
 
@@ -108,6 +109,49 @@ def test_overview(capsys):
         (["nowhere:COMMAND"], "cannot be imported"),
         (["averse.errors:AverseError"], "is no command"),
         (["train", "--resume", "nowhere"], "no such folder"),
+        (["train", "--resume", "x" * 300], "no run at"),
+        (["train", "--steps", "nan"], "steps must be a finite number > 0, not nan"),
+        (["train", "--steps", "inf"], "steps must be a finite number > 0, not inf"),
+        (["train", "--steps", "1e300"], "steps must be a finite number > 0 (of a size between"),
+        (["train", "--steps", "1e20"], "and at most 2147483647 can be counted"),
+        (["train", "--num-envs", "0"], "num_envs must be a whole number >= 1, not 0"),
+        (["train", "--num-envs", "100000000"], "of memory, and this machine has"),
+        (["train", "--num-envs", "10000000000000000000000"], "num_envs must be at most 2147483647"),
+        (["train", "--epochs", "3000000000"], "epochs must be at most 2147483647"),
+        (["train", "--rollout-steps", "0"], "rollout_steps must be a whole number >= 1, not 0"),
+        (["train", "--hidden", "0"], "hidden must be a sequence, each of it a whole number >= 1"),
+        (["train", "--hidden", "-3"], "hidden must be a sequence, each of it a whole number >= 1"),
+        (["train", "--hidden", "8", "99999999999"], "hidden must be at most 2147483647"),
+        (["train", "--num-atoms", "1000000"], "num_atoms must be a whole number in [2, 10000]"),
+        (["train", "--max-gradient-norm", "0"], "max_gradient_norm must be a finite number > 0, not 0.0"),
+        (["train", "--critic-weight", "-1"], "critic_weight must be a finite number >= 0, not -1.0"),
+        (["train", "--tau", "1e-300"], "tau must be a number > 0 or nothing (of a size between 1e-30 and 1e+30)"),
+        (["train", "--measure", "entropic:1e-300"], "the tau of the measure 'entropic:1e-300' must be a number"),
+        (["train", "--sweep", "tau=1,1e-300"], "tau must be a number > 0"),
+        (["train", "--sweep", "tau=1,nan"], "tau must be a number > 0"),
+        (["train", "--learning-rate", "nan"], "learning_rate must be a finite number > 0, not nan"),
+        (["train", "--value-scale", "inf"], "value_scale must be a finite number > 0, not inf"),
+        (["train", "--epsilon", "1e300"], "epsilon must be a finite number >= 0 (of a size between"),
+        (["train", "--support", "-1e300", "1"], "support must be 2 values"),
+        (["train", "--sweep", "epsilon=.1,.1"], "a sweep over epsilon needs one or more different numbers"),
+        (["train", "--env"], "--env"),
+        (["train", "--steps", "64", "--method"], "--method"),
+        (["train", "--resume"], "--resume"),
+        (["train", "--sweep"], "--sweep takes SETTING=NUMBER"),
+        (["train", "--sweep", ""], "--sweep takes SETTING=NUMBER"),
+        (["train", "--sweep", "=1"], "--sweep takes SETTING=NUMBER"),
+        (["train", "--sweep", "tau=1,2", "tau=3"], "--sweep has tau twice"),
+        (["train", "--sweep", "tau=1,2", "--sweep", "epsilon=.1,.2"], "--sweep is given twice"),
+        (["train", "--seed", "1", "--seed", "2"], "--seed is given twice"),
+        (["train", "--hidden", "8", "--hidden=4"], "--hidden is given twice"),
+        (["train", "--seed"], "seeds must be one or more different whole numbers"),
+        (["train", "--seed", "-1"], "seed must be a sequence, each of it a whole number >= 0"),
+        (["train", "--seed", "4294967296"], "(below 2^32)"),
+        (["train", "--seed", "3", "--seeds", "2"], "give one of the two"),
+        (["train", "--seeds", "100000000"], "seeds must be at most 100,000"),
+        (["train", "--horizon", "1.5"], "--horizon"),
+        (["train", "--checkpoint-minutes", "0"], "checkpoint_minutes must be a finite number > 0"),
+        (["evaluate", "nowhere", "--workers", "0"], "workers must be a whole number >= 1"),
         (["evaluate", "nowhere"], "no such folder"),
     ],
 )

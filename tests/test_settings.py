@@ -16,6 +16,7 @@ from averse.settings import (
     NonNegative,
     Number,
     Positive,
+    Seed,
     Share,
     Whole,
     check_value,
@@ -42,6 +43,7 @@ class Example:
     hidden: tuple[Count, ...] = (64,)
     support: tuple[Number, Number] | None = None
     flag: bool = False
+    seed: Seed = 0
     path: Path | None = None
     text: str = ""
     name: ClassVar[str] = "example"
@@ -96,6 +98,18 @@ def test_it_is_a_frozen_dataclass():
         ({"flag": 1}, "flag must be true or false, not 1"),
         ({"text": b"x"}, "text must be a text, not b'x'"),
         ({"count": 7}, "count must not be 7"),
+        (
+            {"scale": 1e-300},
+            "scale must be a finite number > 0 or nothing (of a size between 1e-30 and 1e+30), not 1e-300",
+        ),
+        ({"price": 1e300}, "price must be a finite number >= 0 (of a size between 1e-30 and 1e+30), not 1e+300"),
+        ({"offset": -1e31}, "offset must be a finite number (of a size between 1e-30 and 1e+30), not -1e+31"),
+        (
+            {"support": (0.0, 1e-40)},
+            "support must be 2 values (a finite number, a finite number) or nothing "
+            "(of a size between 1e-30 and 1e+30), not (0.0, 1e-40)",
+        ),
+        ({"seed": 2**32}, "seed must be a whole number >= 0 (below 2^32), not 4294967296"),
     ],
 )
 @pytest.mark.parametrize("cls", [Example, Derived])

@@ -10,7 +10,7 @@ actions = run.policy(tau=10.0, seed=0)(observations)
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from averse.errors import AverseError, DivergenceError
+from averse.errors import AverseError, DivergenceError, WritingError
 from averse.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ __all__ = [
     "Policy",
     "Run",
     "TrainingConfig",
+    "WritingError",
     "__version__",
     "check_environment",
     "configure",

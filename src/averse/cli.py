@@ -1,21 +1,24 @@
 """The command `averse`: one sub-command per verb, each a dataclass that becomes flags and help."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from averse.commands import Command, folded, hanging, parse
-from averse.errors import AverseError, DivergenceError, NotConvergedError, unknown_name
+from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
-from averse.settings import Count, NonNegative, Positive, Whole, field_names, settings
+from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
 
 
 @settings
@@ -30,20 +33,22 @@ class TrainArguments:
     """Environment steps per trial."""
     seeds: Count = 1
     """How many training seeds (0, 1, ...)."""
-    seed: tuple[Whole, ...] = ()
+    seed: tuple[Seed, ...] | None = None
     """Which training seeds, in place of --seeds."""
-    sweep: tuple[str, ...] = ()
+    sweep: tuple[str, ...] | None = None
     """Settings to sweep over, each with every seed: tau=0.3,1,10. One program in a compiled environment."""
     out: Path | None = None
     """Run directory to create; runs/ENV-METHOD where not given."""
     resume: Path | None = None
-    """Finish the interrupted run in this directory instead; all other settings come from there."""
+    """Finish the interrupted run in this directory instead, with its settings; more --steps extend it."""
     overwrite: bool = False
     """Throw away the run that --out holds, if any."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
     checkpoints: Count = 10
     """How many checkpoints to write."""
+    checkpoint_minutes: Positive | None = None
+    """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
     """Compiled environments: train all trials side by side in one program, or one after another."""
     tensorboard: bool = False
@@ -82,35 +87,36 @@ class EvaluateArguments:
     """Print JSON for machines."""
 
 
-def train(arguments: TrainArguments) -> None:
-    """The command `averse train`."""
+def train(arguments: Any) -> None:
+    """The command `averse train`, with arguments of the class that `_with_own_settings` makes."""
     from averse import training
 
+    if {"seeds", "seed"} <= arguments.flags:
+        raise AverseError("--seeds says how many training seeds and --seed which; give one of the two")
+    options: dict[str, Any] = {
+        "progress": not arguments.quiet,
+        "tensorboard": arguments.tensorboard,
+        "checkpoint_minutes": arguments.checkpoint_minutes,
+    }
     if arguments.resume is not None:
-        run = training.resume(arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
+        run = training.resume(arguments.resume, **options, **_said(arguments))
     else:
         config = training.configure(
             arguments.env,
             arguments.method,
             arguments.steps,
-            arguments.seed or arguments.seeds,
+            arguments.seeds if arguments.seed is None else arguments.seed,
             environment_parameters=_environment_parameters(arguments),
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
             fine_tune=arguments.fine_tune,
             **_learner_settings(arguments),
-            **dict(_sweep(text) for text in arguments.sweep),
+            **_sweeps(arguments.sweep),
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
             print(folded(training.describe(config)))
-        run = training.run_training(
-            config,
-            out,
-            overwrite=arguments.overwrite,
-            progress=not arguments.quiet,
-            tensorboard=arguments.tensorboard,
-        )
+        run = training.run_training(config, out, overwrite=arguments.overwrite, **options)
     if not arguments.quiet:
         print(f"run directory: {run.path}")
         print(f"next: averse evaluate {run.path}")
@@ -135,6 +141,15 @@ def evaluate(arguments: EvaluateArguments) -> None:
     print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else folded(str(evaluation)))
 
 
+EXIT_CODES = {
+    0: "done",
+    1: "training diverged, or a solver did not converge",
+    2: "bad input",
+    74: "results could not be written, as on a full disk",
+    130: "interrupted from the keyboard",
+    143: "terminated (SIGTERM)",
+}
+
 COMMANDS = Registry(
     "command",
     "averse.commands",
@@ -150,20 +165,45 @@ COMMANDS = Registry(
 )
 
 
+class _Terminated(BaseException):
+    """SIGTERM, such as a cluster sends when a job's time is over."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block by an exception, so that files are closed and locks are released."""
+
+    def end(*_: Any) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # the only one that may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 1 diverged or not converged, 2 bad input, 130 interrupted."""
+    """Entry point; returns one of EXIT_CODES."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(arguments)
+        with _terminable():
+            return _dispatch(arguments)
     except AverseError as error:
-        print(f"averse: {error}", file=sys.stderr)
-        return 2
+        code, words = 2, str(error)
     except (DivergenceError, NotConvergedError) as error:
-        print(f"averse: {error}", file=sys.stderr)
-        return 1
+        code, words = 1, str(error)
+    except WritingError as error:
+        code, words = 74, str(error)
     except KeyboardInterrupt:
-        print("averse: interrupted; a run goes on with averse train --resume", file=sys.stderr)
-        return 130
+        code, words = 130, "interrupted; a run goes on with averse train --resume"
+    except _Terminated:
+        code, words = 143, "terminated; a run goes on from its last checkpoint with averse train --resume"
+    print(f"averse: {words}", file=sys.stderr)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -199,6 +239,7 @@ def _overview() -> str:
         words = (COMMANDS.find(name).arguments.__doc__ or "").partition("\n")[0]
         lines.append(hanging(f"  {name:12} ", words))
     lines += ["", "A command of your own: averse my_module:COMMAND (averse.commands.Command)."]
+    lines += ["exit codes: " + "; ".join(f"{code} {words}" for code, words in EXIT_CODES.items())]
     return "\n".join(lines)
 
 
@@ -209,14 +250,21 @@ def _find_own_modules() -> None:
 
 
 def _with_own_settings(arguments: list[str]) -> type:
-    """The train command's dataclass with the flags of the chosen environment and method."""
+    """The train command's dataclass with the flags of the chosen environment and method, or of those of a run."""
     from averse import environments, learners
     from averse.learners.parts.measure import MeasureNumbers
+    from averse.training.run import read_config
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    peek.add_argument("--env", default=TrainArguments.env)
-    peek.add_argument("--method", default=TrainArguments.method)
+    # A flag without its value is told of when all are parsed.
+    peek.add_argument("--env", nargs="?", default=TrainArguments.env, const=TrainArguments.env)
+    peek.add_argument("--method", nargs="?", default=TrainArguments.method, const=TrainArguments.method)
+    peek.add_argument("--resume", nargs="?", type=Path)
     chosen, _ = peek.parse_known_args(arguments)
+    if chosen.resume is not None and os.path.isdir(chosen.resume):  # where there is none, `resume` says so
+        config = read_config(chosen.resume)
+        peek.set_defaults(env=config.environment, method=config.method)
+        chosen, _ = peek.parse_known_args(arguments)
     parameters = environments.parameters_class(chosen.env)
     try:
         defaults = parameters()
@@ -240,7 +288,7 @@ def _with_own_settings(arguments: list[str]) -> type:
         [field(name, default) for name, default in groups.items()],
         bases=(TrainArguments,),
         frozen=True,
-        namespace={"__doc__": TrainArguments.__doc__, "defaults": groups},
+        namespace={"__doc__": TrainArguments.__doc__, "defaults": groups, "flags": _flags(arguments)},
     )
 
 
@@ -263,13 +311,44 @@ def _changed(given: Any, default: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if default is None or value != getattr(default, name)}
 
 
+def _flags(arguments: Sequence[str]) -> set[str]:
+    """The names of the settings for which there are flags."""
+    names = {text.partition("=")[0].removeprefix("--").replace("-", "_") for text in arguments if text.startswith("--")}
+    return names | {name.removeprefix("no_") for name in names}
+
+
+def _said(arguments: Any) -> dict[str, Any]:
+    """What is said beside --resume, as keywords of `averse.resume`, whether or not it is the default."""
+    parts = [arguments, *(getattr(arguments, name) for name in arguments.defaults)]
+    said = {name: getattr(part, name) for part in parts for name in field_names(part) if name in arguments.flags}
+    for name in ("out", "overwrite"):
+        if said.pop(name, None):
+            raise AverseError(f"--{name} goes with a new run; --resume {arguments.resume} goes on in its own directory")
+    for name in ("resume", "quiet", "tensorboard", "checkpoint_minutes"):
+        said.pop(name, None)
+    sweeps = _sweeps(said.pop("sweep", None))
+    renamed = {"env": "environment", "seed": "seeds"}
+    return {**{renamed.get(name, name): value for name, value in said.items()}, **sweeps}
+
+
+def _sweeps(texts: tuple[str, ...] | None) -> dict[str, list[float]]:
+    """The swept settings. Raises AverseError for what is no sweep, and for a setting that is swept twice."""
+    sweeps: dict[str, list[float]] = {}
+    for text in ("",) if texts == () else texts or ():
+        name, values = _sweep(text)
+        if name in sweeps:
+            raise AverseError(f"--sweep has {name} twice; give all of its values at once: {name}=0.3,1,10")
+        sweeps[name] = values
+    return sweeps
+
+
 def _sweep(text: str) -> tuple[str, list[float]]:
     name, equals, values = text.partition("=")
     try:
         numbers = [float(value) for value in values.split(",")]
     except ValueError:
         numbers = []
-    if not equals or not numbers:
+    if not name or not equals or not numbers:
         raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r}")
     return name.replace("-", "_"), numbers
 

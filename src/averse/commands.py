@@ -9,12 +9,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import tyro
 
 from averse.errors import AverseError
-from averse.settings import hints_of, words
+from averse.settings import hints_of, is_sequence, words
 
 T = TypeVar("T")
 
@@ -32,9 +32,17 @@ class Command(NamedTuple):
 
 
 def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
-    """Arguments from the texts of a command line. Raises AverseError for what does not fit, in one line."""
+    """Arguments from the texts of a command line.
+
+    Raises AverseError for what does not fit, in one line, and for a flag with several values that is there twice: its
+    first values would be lost.
+    """
     told = io.StringIO()
     shown = io.TextIOWrapper(io.BytesIO(), getattr(sys.stdout, "encoding", None) or "utf-8")  # boxes need an encoding
+    flags = [text.partition("=")[0] for text in given if text.startswith("--")]
+    for flag in sorted({flag for flag in flags if flags.count(flag) > 1}):
+        if flag.removeprefix("--").replace("-", "_") in _sequences(arguments):
+            raise AverseError(f"{flag} is given twice; give all of its values behind one {flag}")
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(shown):
             return tyro.cli(arguments, prog=program, args=list(given))
@@ -75,6 +83,18 @@ def hanging(label: str, words: str, width: int | None = None) -> str:
         subsequent_indent=" " * len(label),
         break_on_hyphens=False,
     )
+
+
+def _sequences(arguments: type) -> set[str]:
+    """The names of those settings that take several values, also within settings that are settings themselves."""
+    found: set[str] = set()
+    for name, hint in hints_of(arguments).items():
+        inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if is_sequence(hint):
+            found.add(name)
+        elif dataclasses.is_dataclass(inner) and isinstance(inner, type):
+            found |= _sequences(inner)
+    return found
 
 
 def _in_one_line(box: str, arguments: type, given: Sequence[str]) -> str:

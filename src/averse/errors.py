@@ -1,15 +1,23 @@
-"""What goes wrong: bad input (one exception type, one line, the nearest name), and training that diverges."""
+"""What goes wrong: bad input (one exception type, one line, the nearest name), divergence, and a disk that is full."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class AverseError(ValueError):
     """Bad input, told in one line that says what was wrong and what is allowed. The command line exits with code 2."""
 
+    def __init__(self, message: object = ""):
+        super().__init__(re.sub(r"\s*\n\s*", " ", str(message)))  # what was given may have lines, such as an array
+
 
 class DivergenceError(RuntimeError):
     """Training produced numbers that are not finite; the last good checkpoint is kept. The exit code is 1."""
+
+
+class WritingError(RuntimeError):
+    """Results could not be written, as on a full disk; what had been written before is kept. The exit code is 74."""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:

@@ -1,12 +1,34 @@
-"""Files that appear whole or not at all, and folders that are there before long work begins."""
+"""Paths that users give, files that appear whole or not at all, and folders that are there before long work begins."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from averse.errors import AverseError
+from averse.errors import AverseError, WritingError
+
+
+def as_path(name: str, given: Any) -> Path:
+    """A path that somebody gave as the argument `name`. Raises AverseError for what is none."""
+    if not isinstance(given, str | os.PathLike) or not (text := os.fspath(given)) or "\0" in os.fsdecode(text):
+        raise AverseError(f"{name} must be a path, not {given!r:.60}")
+    return Path(os.fsdecode(text))
+
+
+@contextmanager
+def told_if_not_written(what: object, advice: str) -> Iterator[None]:
+    """Raises WritingError in place of an OSError in the block: a full disk, a quota, a folder that is gone.
+
+    Args:
+      what: was to be written.
+      advice: what is kept, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WritingError(f"{what} could not be written: {error.strerror or error}; {advice}") from error
 
 
 @contextmanager

@@ -48,7 +48,8 @@ class Registry:
     def find(self, name: str) -> Any:
         """What a name stands for.
 
-        Raises AverseError for a name that nobody knows, with the nearest one, and for what cannot be imported.
+        Raises AverseError for a name that nobody knows, with the nearest one, for what is no text, and for what cannot
+        be imported.
         """
         if not isinstance(name, str):
             raise AverseError(f"a name of {self.kind}s must be a text, not {name!r:.80}")

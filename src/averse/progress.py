@@ -1,5 +1,7 @@
 """The display of long work: one bar per task, with its figures and the time left."""
 
+from typing import Any
+
 import numpy as np
 from rich.console import Console
 from rich.progress import (
@@ -24,10 +26,21 @@ class _Figures(ProgressColumn):
         return Text(task.fields.get("figures", ""))
 
 
+class _Bars(Progress):
+    """Bars that end at 100 % where the work does, though there was less of it than could be known."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is None:
+            for task in self.tasks:
+                self.update(task.id, completed=task.total)
+        super().__exit__(kind, error, trace)
+
+
 def progress_bar(disable: bool) -> Progress:
     """A bar per task, on standard error, with the task's figures (`update(task, figures=...)`) and the time left.
 
     Where the terminal is narrow, the bar is short and the time passed left out, so that figures stay on one line.
+    As a context, whose end without an error is 100 % of every task.
     """
     console = Console(stderr=True)
     narrow = console.width < WIDE
@@ -39,7 +52,7 @@ def progress_bar(disable: bool) -> Progress:
         *([] if narrow else [TimeElapsedColumn()]),
         TimeRemainingColumn(),
     ]
-    return Progress(*columns, console=console, disable=disable)
+    return _Bars(*columns, console=console, disable=disable)
 
 
 def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:

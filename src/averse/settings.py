@@ -7,6 +7,7 @@ numbers that are allowed. The ranges are part of the types: `gamma: Fraction = 0
 import dataclasses
 import functools
 import inspect
+import math
 import types
 from collections.abc import Hashable, Mapping
 from typing import (
@@ -33,12 +34,31 @@ Count = Annotated[int, Ge(1)]
 """A whole number from 1 on."""
 Whole = Annotated[int, Ge(0)]
 """A whole number from 0 on."""
-Number = Annotated[float, pydantic.AllowInfNan(False)]
-"""A finite number."""
-Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
-"""A finite number above 0."""
-NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
-"""A finite number from 0 on."""
+TINY, HUGE = 1e-30, 1e30  # sizes of a setting's number: what is computed with it is computed in single precision
+
+
+def _of_usable_size(number: float) -> float:
+    if number and math.isfinite(number) and not TINY <= abs(number) <= HUGE:
+        raise ValueError(f"of a size between {TINY:g} and {HUGE:g}")
+    return number
+
+
+def _of_32_bits(number: int) -> int:
+    if number >= 2**32:
+        raise ValueError("below 2^32")
+    return number
+
+
+UsableSize = pydantic.AfterValidator(_of_usable_size)
+"""Of a type: not so small or large that single precision makes 0 or infinity of it."""
+Number = Annotated[float, pydantic.AllowInfNan(False), UsableSize]
+"""A finite number of a usable size."""
+Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False), UsableSize]
+"""A finite number above 0, of a usable size."""
+NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False), UsableSize]
+"""A finite number from 0 on, of a usable size."""
+Seed = Annotated[int, Ge(0), pydantic.AfterValidator(_of_32_bits)]
+"""What random numbers begin with: a whole number of 32 bits."""
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A number in [0, 1]."""
 Share = Annotated[float, Gt(0), Le(1)]
@@ -133,11 +153,13 @@ def _checked(name: str, hint: Any, adapter: pydantic.TypeAdapter, value: Any) ->
     try:
         if not alike:
             return adapter.validate_python(plain)
-    except pydantic.ValidationError:
-        pass
+        further = []
+    except pydantic.ValidationError as caught:
+        further = [str(error["ctx"]["error"]) for error in caught.errors() if error["type"] == "value_error"]
     if isinstance(plain, str) and choices and all(isinstance(choice, str) for choice in choices):
         raise unknown_name(name, plain, choices)
-    raise AverseError(f"{name} must be {words(hint)}, not {_shown(value)}")
+    also = f" ({further[0]})" if further else ""
+    raise AverseError(f"{name} must be {words(hint)}{also}, not {_shown(value)}")
 
 
 def _plain(value: Any) -> Any:

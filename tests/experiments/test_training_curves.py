@@ -36,7 +36,7 @@ def test_curves_come_from_the_moments_in_the_log(tmp_path):
         for run in (4, 1):
             rewards = rng.normal(run, 2.0, 1000)
             rows.append(
-                {"run": run, "steps": 10 * point, "batch_mean": rewards.mean(), "batch_square": (rewards**2).mean()}
+                {"trial": run, "steps": 10 * point, "batch_mean": rewards.mean(), "batch_square": (rewards**2).mean()}
             )
             wanted[int(run == 4), point] = rewards.mean() - 0.3 * rewards.var()
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

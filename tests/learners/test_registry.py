@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from random_trajectory import World
 
+import averse
 from averse import AverseError, learners
 from averse.learners import MAPPOConfig, Method, RMIXConfig, ValueBasedConfig, fixed
 from averse.learners.registry import _METHODS
@@ -140,3 +141,28 @@ def test_bad_input_gets_one_clear_line(act, words):
     with pytest.raises(AverseError, match=words) as caught:
         act()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [None, 3, [], {}, b"ppo", object()])
+def test_a_name_that_is_no_text(name):
+    with pytest.raises(AverseError, match="the method must be given by its name, a text, not"):
+        averse.learners.preset(name)
+    with pytest.raises(AverseError, match="the environment must be given by its name, a text, not"):
+        averse.make(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ppo", "corridor"), "str is no environment"),
+        (("ppo", None), "NoneType is no environment"),
+        ((3, averse.make("corridor")), "no method has settings of the class int"),
+        (("ppo", averse.make("corridor"), 0), "total_updates must be a whole number >= 1, not 0"),
+        (("ppo", averse.make("corridor"), "many"), "total_updates must be a whole number >= 1, not 'many'"),
+        (("ppo", averse.make("corridor"), True), "total_updates must be a whole number >= 1, not True"),
+        (("ppo", averse.make("corridor"), 2**31), "total_updates must be at most 2147483647"),
+    ],
+)
+def test_a_learner_of_wrong_arguments(arguments, words):
+    with pytest.raises(AverseError, match=words):
+        averse.learner(*arguments)

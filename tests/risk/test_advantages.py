@@ -187,9 +187,65 @@ def test_mean_variance_without_weight_is_gae_and_targets_are_second_moments():
     arrays = (rewards, discounts, continues)
     found = mean_variance_advantage(values, next_values, moments, next_moments, *arrays, 0.9, 0.0)
     np.testing.assert_allclose(found, gae(values, next_values, *arrays, 0.9), atol=1e-6)
-    targets = second_moment_targets(moments, next_values, next_moments, *arrays, 0.0)
+    targets = second_moment_targets(next_values, next_moments, *arrays, 0.0)
     expected = rewards**2 + 2 * rewards * discounts * next_values + discounts**2 * next_moments
     np.testing.assert_allclose(targets, expected, atol=1e-5)
+
+
+def observed_moments(next_values, next_moments, rewards, discounts, continues, t, b):
+    """The first two moments of the return from step t on: rewards up to the break, then what the critic says there."""
+    earned, scale = 0.0, 1.0
+    for k in range(t, len(rewards)):
+        earned += scale * rewards[k, b]
+        scale *= discounts[k, b]
+        if not continues[k, b]:
+            break
+    mean, moment = next_values[k, b], next_moments[k, b]
+    return earned + scale * mean, earned**2 + 2 * earned * scale * mean + scale**2 * moment
+
+
+@modest
+@given(seed=seeds)
+def test_mean_variance_at_full_credit_is_monte_carlo(precision, seed):
+    """However wrong the critic is: the influence of the observed return, at terminal steps, truncations and cuts."""
+    values, next_values, rewards, discounts, continues = rollout(seed)
+    rng = np.random.default_rng(seed)
+    moments, next_moments = values**2 + rng.exponential(size=values.shape), next_values**2 + rng.exponential(3.0)
+    rest = (rewards, discounts, continues)
+    targets = second_moment_targets(next_values, next_moments, *rest, 1.0)
+    found = mean_variance_advantage(values, next_values, moments, next_moments, *rest, 1.0, 0.7)
+    for t, b in np.ndindex(rewards.shape):
+        mean, moment = observed_moments(next_values, next_moments, *rest, t, b)
+        np.testing.assert_allclose(targets[t, b], moment, rtol=20 * precision, atol=20 * precision)
+        surprise = moment - 2 * values[t, b] * mean + values[t, b] ** 2  # E[(G - V)^2]
+        advantage = mean - values[t, b] - 0.7 * (surprise - (moments[t, b] - values[t, b] ** 2))
+        np.testing.assert_allclose(found[t, b], advantage, rtol=50 * precision, atol=50 * precision)
+
+
+def test_second_moments_at_full_credit_do_not_look_at_the_critic():
+    """Two episodes that end: the critic may say anything of the states in between."""
+    rewards = np.array([[1.0, -2.0], [3.0, 4.0], [-5.0, 0.5]])
+    discounts, continues = np.full((3, 2), 0.9), np.ones((3, 2))
+    discounts[-1] = continues[-1] = 0
+    expected = np.array([[(1 + 2.7 - 4.05) ** 2, (-2 + 3.6 + 0.405) ** 2], [1.5**2, 4.45**2], [25.0, 0.25]])
+    for values, moments in ((0.0, 0.0), (7.0, 49.0), (-100.0, 12345.0)):
+        arrays = np.full((3, 2), values), np.full((3, 2), moments)
+        found = second_moment_targets(*arrays, rewards, discounts, continues, 1.0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@modest
+@given(seed=seeds, lam=lams)
+def test_second_moment_targets_are_those_of_the_distributional_lambda_return(precision, seed, lam):
+    """On atoms so wide and fine that projection adds next to nothing: the same mixture of critic and rewards."""
+    _, _, rewards, discounts, continues = rollout(seed, steps=5, batch=3)
+    atoms = jnp.linspace(-12.0, 12.0, 4801)
+    offsets = np.random.default_rng(seed).normal(size=(5, 3, 1))
+    probs = np.exp(-np.square(np.asarray(atoms) - offsets))
+    probs /= probs.sum(-1, keepdims=True)
+    target = categorical_lambda_returns(probs, rewards, discounts, continues, lam, atoms)
+    found = second_moment_targets(probs @ atoms, probs @ jnp.square(atoms), rewards, discounts, continues, lam)
+    np.testing.assert_allclose(found, target @ jnp.square(atoms), rtol=1e-3, atol=1e-3)
 
 
 def test_mean_variance_of_one_step_is_the_influence():

@@ -97,10 +97,18 @@ def test_it_reads_what_it_writes():
         ({"checkpoints": 0}, "checkpoints must be a whole number >= 1, not 0"),
         ({"seeds_as": "vmpa"}, "did you mean vmap"),
         ({"lenth": 3}, "unknown setting of rqe-mappo or parameter of corridor 'lenth'; did you mean length"),
-        ({"length": 0}, "length must be a whole number >= 1, not 0"),
+        ({"length": 0}, "length must be a whole number in [1, 10000], not 0"),
         ({"length": 5, "environment_parameters": {"length": 5}}, "given twice"),
         ({"alpha": 0.1}, "alpha does not belong to the measure"),
         ({"measure": 3}, "a risk measure is a text such as cvar:0.1"),
+        ({"steps": True}, "steps must be a whole number >= 1, not True"),
+        ({"num_envs": True}, "num_envs must be a whole number >= 1, not True"),
+        ({"length": 1.5}, "length must be a whole number in [1, 10000], not 1.5"),
+        ({"seeds": [True, False]}, "seeds must be a sequence, each of it a whole number >= 0"),
+        ({"max_gradient_norm": 0}, "max_gradient_norm must be a finite number > 0, not 0"),
+        ({"critic_weight": -1}, "critic_weight must be a finite number >= 0, not -1"),
+        ({"bad_reward": float("nan")}, "bad_reward must be a number in"),
+        ({"clip": float("inf")}, "clip must be a finite number > 0, not inf"),
         ({"hidden": [8, 0]}, "hidden must be a sequence, each of it a whole number >= 1"),
     ],
 )
@@ -124,3 +132,77 @@ def test_bad_configurations_are_one_line(arguments, words):
 def test_what_is_no_environment_or_method(environment, method, words):
     with pytest.raises(AverseError, match=words):
         configure(environment, method)
+
+
+WRONG = (None, 3.5, -1, True, "x", b"x", [], {}, object(), float("nan"), np.zeros((2, 2)), [None], lambda: 0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "allowed"),
+    [
+        ("environment", ()),
+        ("method", ()),
+        ("steps", ()),
+        ("seeds", ()),
+        ("environment_parameters", (None, {})),
+        ("checkpoints", ()),
+        ("seeds_as", ()),
+        ("fine_tune", (None, "x", b"x")),
+        ("overwrite", (True,)),
+        ("progress", (True,)),
+        ("tensorboard", (True,)),
+        ("checkpoint_minutes", (None, 3.5)),
+        ("gamma", ()),
+        ("tau", (None, 3.5)),
+        ("length", ()),
+        ("hidden", ([],)),
+        ("measure", (None,)),
+        ("support", (None,)),
+        ("centralised", (True,)),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(argument, allowed, monkeypatch):
+    """Whatever it is, it is refused before any work, in one line that names the argument."""
+    monkeypatch.setattr("averse.training.loop._advance", lambda *_: pytest.fail("trained"))
+    for value in WRONG:
+        if any(value is each or (type(value) is type(each) and value == each) for each in allowed):
+            continue
+        given = {"environment": "corridor", "method": "rqe-mappo", "steps": 64, argument: value}
+        with pytest.raises(AverseError) as caught:
+            averse.train(**given)
+        assert argument in str(caught.value), value
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [value for value in WRONG if not isinstance(value, str | bytes)])
+def test_a_path_that_is_none_is_named(value):
+    for function in (averse.load, averse.resume):
+        with pytest.raises(AverseError, match="path must be a path, not"):
+            function(value)
+    if value is not None:
+        with pytest.raises(AverseError, match="out must be a path, not"):
+            averse.train("corridor", "ppo", steps=64, out=value)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", b"a\0b"])
+def test_a_path_that_no_file_can_have(path):
+    with pytest.raises(AverseError, match="path must be a path, not"):
+        averse.load(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"steps": 1e300}, "updates, and at most 2147483647 can be counted"),
+        ({"seeds": 100_001}, "seeds must be at most 100,000"),
+        ({"seeds": [2**32]}, "below 2^32"),
+        ({"tau": np.linspace(1, 2, 100), "seeds": 10_000}, "make 1,000,000 trials; a run has at most 100,000"),
+        ({"learning_rate": 1e-300}, r"(of a size between 1e-30 and 1e+30), not 1e-300"),
+        ({"epsilon": [0.1, 1e300]}, "epsilon must be a finite number >= 0 (of a size"),
+        ({"bad_reward": -1e300}, "bad_reward must be a number in"),
+    ],
+)
+def test_what_is_too_much_or_too_little(given, words):
+    with pytest.raises(AverseError) as caught:
+        configure("corridor", "rqe-mappo", **{"steps": 64, **given})
+    assert words in str(caught.value)

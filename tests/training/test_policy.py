@@ -128,3 +128,43 @@ def test_what_a_method_does_not_tell():
     with pytest.raises(AverseError, match="predicts no distribution"):
         run.policy().value(np.zeros(4), np.zeros(4))
     assert run.policy()(np.zeros(4)).shape == (1,)
+
+
+@pytest.mark.parametrize("observations", [None, object(), {}, ["1", "2", "3", "4"], [1j] * 4, [[1], [1, 2]], b"abc"])
+def test_what_are_no_numbers(alone, observations):
+    with pytest.raises(AverseError, match=r"observations must (be numbers|have the shape)"):
+        alone.policy(0)(observations)
+    with pytest.raises(AverseError, match=r"global_state must (be numbers|have the shape)"):
+        alone.policy(0).value(np.zeros(4), observations)
+
+
+def test_a_global_state_that_is_not_finite(alone):
+    with pytest.raises(AverseError, match="global_state must be finite"):
+        alone.policy(0).value(np.zeros(4), np.array([0.0, np.nan, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("available", ["yes", 3, [[True], [True, False]], {}])
+def test_what_are_no_masks(alone, available):
+    with pytest.raises(AverseError, match="available must be a bool array"):
+        alone.policy(0)(np.zeros(4), available)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"random_seed": "x"}, "random_seed must be a whole number >= 0, not 'x'"),
+        ({"random_seed": -1}, "random_seed must be a whole number >= 0, not -1"),
+        ({"random_seed": 2**32}, "random_seed must be a whole number >= 0 .below 2.32."),
+        ({"random_seed": None}, "random_seed must be"),
+        ({"greedy": "yes"}, "greedy must be true or false, not 'yes'"),
+        ({"greedy": 1}, "greedy must be true or false, not 1"),
+        ({"index": "first"}, "there is no 'first'"),
+        ({"index": 0.0}, "there is no 0.0"),
+        ({"tau": "x"}, "tau must be a number, not 'x'"),
+        ({"tau": None, "seed": 0}, "tau must be a number, not None"),
+        ({"seed": np.arange(2)}, "seed must be a number, not array"),
+    ],
+)
+def test_arguments_of_a_policy(alone, given, words):
+    with pytest.raises(AverseError, match=words):
+        alone.policy(**({} if "index" in given or "tau" in given or "seed" in given else {"index": 0}) | given)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from filelock import FileLock
 
 import averse
 from averse import AverseError, DivergenceError
+from averse.cli import main
 from averse.training.compiled import CompiledGroup
 
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (16,)}
@@ -150,6 +152,49 @@ def damaged(finished, tmp_path, damage):
     return path
 
 
+def as_file(path):
+    shutil.rmtree(path)
+    path.touch()
+
+
+def as_folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def edited(**content):
+    def edit(path):
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({**config, **content}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: as_folder(path / "metrics.jsonl"), "metrics.jsonl cannot be read .*Is a directory"),
+        (lambda path: (path / "metrics.jsonl").write_bytes(b"\xff\xfe\n\n"), "metrics.jsonl cannot be read"),
+        (lambda path: (path / "metrics.jsonl").write_text("[]\n[]\n"), "line 1 of .*metrics.jsonl is damaged"),
+        (lambda path: (path / "metrics.jsonl").write_text('{"trial": "x", "update": 1}\n{}\n'), "line 1 of .*damaged"),
+        (lambda path: as_file(path / "checkpoints"), "checkpoints/group-0 cannot be a folder for checkpoints"),
+        (lambda path: as_file(path / "checkpoints" / "group-0"), "group-0 cannot be a folder for checkpoints"),
+        (edited(learner=None), "cannot be read: learner must be"),
+        (edited(learner={"gamma": "x"}), "cannot be read: gamma must be"),
+        (lambda path: as_folder(path / "lock"), "lock cannot be locked: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "damage",
+)
+def test_a_damaged_run_that_is_resumed_gets_one_clear_line(finished, tmp_path, capsys, damage, words):
+    path = damaged(finished, tmp_path, damage)
+    before = {each for each in path.rglob("*") if each.name != "lock"}
+    assert main(["train", "--resume", str(path), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(words, error)
+    assert error.count("\n") == 1
+    assert before <= set(path.rglob("*"))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -163,8 +208,32 @@ def damaged(finished, tmp_path, damage):
         ),
         (lambda path: shutil.rmtree(path / "checkpoints"), "incomplete"),
         (lambda path: [p.unlink() for p in path.rglob("manifest.ocdbt")], "damaged"),
+        (lambda path: (path / "config.json").write_bytes(b"\xff\xfe\x00"), "config.json is damaged"),
+        (lambda path: (path / "config.json").write_text("[" * 100_000), "damaged"),
+        (lambda path: (path / "config.json").write_text("[2]"), "damaged"),
+        (lambda path: as_folder(path / "config.json"), "no config.json"),
+        (lambda path: as_file(path / "checkpoints"), "incomplete"),
+        (lambda path: as_file(path / "checkpoints" / "group-0"), "incomplete"),
+        (lambda path: as_file(path), "no such folder"),
+        (edited(learner=None), "cannot be read: learner must be .*, not None"),
+        (edited(learner={"gamma": "x"}), "cannot be read: gamma must be a number in .0, 1., not 'x'"),
+        (edited(learner={"gama": 0.9}), "cannot be read: .*did you mean gamma"),
+        (edited(learner={"learning_rate": "inf"}), "cannot be read: learning_rate must be a finite number > 0"),
+        (edited(method=None), "cannot be read: method must be a text, not None"),
+        (edited(method="mapo"), "cannot be read: .*did you mean mappo"),
+        (edited(environment="nowhere:Nothing"), "cannot be read: .*cannot be imported"),
+        (edited(environment_parameters={"length": 0}), "cannot be read: length must be a whole number >= 1, not 0"),
+        (edited(environment_parameters=[1]), "cannot be read: environment_parameters must be"),
+        (edited(steps=0), "cannot be read: steps must be"),
+        (edited(steps=10**30), "cannot be read: steps 1e.30 are .* updates"),
+        (edited(seeds=[]), "cannot be read: seeds must be"),
+        (edited(seeds=[0, 2**40]), "cannot be read: seeds must be"),
+        (edited(sweep=None), "damaged"),
+        (edited(sweep={"tau": ["a"]}), "cannot be read: sweep must be"),
+        (edited(sweep={"tau": [1, -5]}), "cannot be read: tau must be"),
+        (edited(seeds=[0]), "damaged or of another version"),  # checkpoints of more trials
     ],
-    ids=["missing", "no-config", "cut-config", "empty-config", "other-version", "no-checkpoint", "cut-checkpoint"],
+    ids=lambda value: value if isinstance(value, str) else "damage",
 )
 def test_a_bad_run_directory_gets_one_clear_line(finished, tmp_path, damage, words):
     path = damaged(finished, tmp_path, damage)

@@ -5,7 +5,8 @@
 | `name` | the class's name, in small letters with hyphens |
 | `metrics` | none |
 | `parameters()` | the fields of the dataclass |
-| `return_bounds(gamma)` | what `reward_bounds`, the lowest and the highest reward of a step, allow in `horizon` steps |
+| `return_bounds(gamma)` | what `reward_bounds`, the lowest and the highest reward of a step, allow for ever |
+| `ends_at_horizon` | False: there an episode is only cut, and learners bootstrap; True: bounds are of `horizon` steps |
 | `average_reward` | False: episodes end, and what counts is the return |
 | `suggested_settings(method)` | none but those for its kind (`environments.suggested_settings`) |
 | `global_state(state)`, `global_state_size` | the observations of all agents, one after another (compiled ones) |
@@ -29,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from averse.environments.actions import guarded
-from averse.environments.protocol import Description, StepResult, all_available, discounted_bounds
+from averse.environments.protocol import Description, StepResult, all_available, discounted_bounds, reward_steps
 from averse.errors import AverseError
 
 
@@ -46,9 +47,10 @@ class Described:
     name: ClassVar[str] = _ClassName()  # type: ignore[assignment]
     metrics: ClassVar[Mapping[str, str]] = {}
     average_reward: ClassVar[bool] = False
+    ends_at_horizon: ClassVar[bool] = False
 
     def return_bounds(self: Description, gamma: float) -> tuple[float, float]:
-        """Lowest and highest discounted return that an agent can collect from any state.
+        """Lowest and highest discounted return that an agent can collect from any state, as learners mean it.
 
         Raises AverseError where the class has no `reward_bounds`.
         """
@@ -59,7 +61,7 @@ class Described:
                 "return_bounds(gamma)"
             )
         low, high = bounds
-        return discounted_bounds(low, high, self.horizon, gamma)
+        return discounted_bounds(low, high, reward_steps(self, gamma), gamma)
 
     def parameters(self) -> dict[str, Any]:
         """The keyword arguments that build this environment again: the fields of its dataclass."""

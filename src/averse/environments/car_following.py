@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from averse.environments.base import CompiledEnvironment
-from averse.environments.protocol import Discrete, StepResult, discounted_bounds
+from averse.environments.protocol import Discrete, StepResult, discounted_bounds, reward_steps
 from averse.environments.ranges import Cost, Magnitude, PositiveMagnitude, Steps
 from averse.errors import AverseError
 from averse.settings import settings
@@ -85,10 +85,10 @@ class CarFollowing(CompiledEnvironment):
     }
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
-        """The worst is to crash at an end of the road for the whole horizon, the best to arrive at once."""
+        """The worst is to crash at an end of the road for ever, the best to arrive at once."""
         low = -1.0 - 2.0 * self.target - 2.0 * self.crash_penalty
         high = 2.0 * ARRIVAL_REWARD + ALL_ARRIVED_REWARD + TOGETHER_REWARD - 1.0
-        return discounted_bounds(low, 0.0, self.horizon, gamma)[0], high
+        return discounted_bounds(low, 0.0, reward_steps(self, gamma), gamma)[0], high
 
     def reset(self, key: jax.Array) -> tuple[CarFollowingState, jax.Array]:
         """Both cars at the start, at rest: (state, observations [2, 5])."""

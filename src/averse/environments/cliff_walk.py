@@ -78,6 +78,7 @@ class CliffWalk(CompiledEnvironment):
 
     name: ClassVar[str] = "cliff-walk"
     num_agents: ClassVar[int] = 2
+    ends_at_horizon: ClassVar[bool] = True
     action_space: ClassVar[Discrete] = Discrete(len(MOVES))
     observation_size: ClassVar[int] = 2 * CELLS + 1
     global_state_size: ClassVar[int] = 2 * CELLS + 1

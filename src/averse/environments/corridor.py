@@ -42,6 +42,7 @@ class Corridor(CompiledEnvironment):
 
     name: ClassVar[str] = "corridor"
     num_agents: ClassVar[int] = 1
+    ends_at_horizon: ClassVar[bool] = True
     action_space: ClassVar[Discrete] = Discrete(2)
     metrics: ClassVar[dict[str, str]] = {"risky": "fraction of the steps so far that were risky"}
 

@@ -11,6 +11,7 @@ step pays every agent NaN. `environments.actions` states this contract and has f
 Axes: B environments, A agents, O observation, G global state, n actions.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -141,7 +142,10 @@ class Description(Protocol):
         ...
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
-        """Lowest and highest discounted return an agent can collect from any state; the critic's support."""
+        """Lowest and highest discounted return an agent can collect from any state; the critic's support.
+
+        As learners mean it, who bootstrap where an episode is only cut: beyond the horizon (`reward_steps`).
+        """
         ...
 
 
@@ -176,6 +180,18 @@ def is_average_reward(environment: Description) -> bool:
     player of episodes would cut; nothing ends there, and learners bootstrap.
     """
     return bool(getattr(environment, "average_reward", False))
+
+
+def reward_steps(environment: Description, gamma: float) -> float:
+    """Over how many steps a learner adds up rewards: math.inf, but where episodes end at their horizon.
+
+    A learner bootstraps where an episode is cut, as if it went on for ever. Waiting for ever at a cost of .1 per step
+    is worth -100 at gamma .999, however early episodes are cut. It is the horizon where the environment says by a class
+    attribute `ends_at_horizon = True` that nothing is left to collect there (it terminates). It is so too at gamma 1,
+    where a return without end has no bounds: a critic whose predictions run out of those of one episode clamps them.
+    """
+    ends = bool(getattr(environment, "ends_at_horizon", False))
+    return environment.horizon if ends or gamma == 1.0 else math.inf
 
 
 class HostVector(Protocol):
@@ -219,8 +235,11 @@ class HostEnvironment(Description, Protocol):
         ...
 
 
-def discounted_bounds(low: float, high: float, horizon: int, gamma: float) -> tuple[float, float]:
-    """Bounds of the discounted return of 1..horizon rewards in [low, high], when an episode may end at any step."""
+def discounted_bounds(low: float, high: float, horizon: float, gamma: float) -> tuple[float, float]:
+    """Bounds of the discounted return of 1..horizon rewards in [low, high], when an episode may end at any step.
+
+    The horizon may be math.inf where gamma is below 1.
+    """
     steps = horizon if gamma == 1.0 else (1.0 - gamma**horizon) / (1.0 - gamma)
     return (min(low, low * steps), max(high, high * steps))
 

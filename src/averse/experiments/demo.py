@@ -23,6 +23,7 @@ from averse.environments.sumo.environment import SumoIntersection, require_simul
 from averse.evaluation import Episodes, Evaluation, summarise
 from averse.evaluation.evaluator import evaluate
 from averse.evaluation.host_play import learned
+from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import record
 from averse.evaluation.tables import summary_table
@@ -64,7 +65,10 @@ class DemoArguments:
 
 
 def run(arguments: DemoArguments) -> None:
-    """The command. Raises AverseError, before any work, for an `out` that cannot be made, and if SUMO is missing."""
+    """The command.
+
+    Raises AverseError, before any work, for an `out` that cannot be made, too many episodes, and if SUMO is missing.
+    """
     environment = make(SIMULATOR)
     assert isinstance(environment, SumoIntersection)
     require_simulator()
@@ -73,6 +77,7 @@ def run(arguments: DemoArguments) -> None:
         method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given)
         for method, given in SETTINGS.items()
     }
+    check_episodes(environment, None, arguments.episodes, len(configs) + len(BASELINES), FIRST_SEED)
     out = new_folder(arguments.out)
     console, clock = Console(), Clock()
     console.print(expectation(arguments), highlight=False)

@@ -24,6 +24,7 @@ from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
 from averse.evaluation.episodes import label_of
 from averse.evaluation.host_play import play_host, scripted
+from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.tables import summary_table
 from averse.files import new_folder, write_text
@@ -76,6 +77,7 @@ def run(arguments: DriversArguments) -> None:
         require_simulator()
     chosen = {name: driver(name, environment) for name in arguments.drivers}
     learned = {name: table for path in arguments.beside for name, table in evaluated(path, environment).items()}
+    check_episodes(environment, None, arguments.episodes, len(chosen), FIRST_SEED)
     out = None if arguments.out is None else new_folder(arguments.out)
     seeds = np.arange(FIRST_SEED, FIRST_SEED + arguments.episodes)
     tables = {}

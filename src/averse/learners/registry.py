@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from averse.compilation import single_precision
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
 from averse.learners.contract import Learner, Method
@@ -11,6 +12,9 @@ from averse.learners.parts.measure import NUMBERS, measure_fields, risk_measure,
 from averse.learners.presets import METHODS
 from averse.plugins import Registry
 from averse.settings import Count, check_value, field_names
+
+_SIZES = ("num_agents", "action_space", "observation_size", "global_state_size")  # what all learners ask for
+COUNTABLE = 2**31 - 1  # what compiled programs count to, in an int32
 
 _METHODS = Registry("method", "averse.methods", METHODS)
 
@@ -96,20 +100,31 @@ def named_configuration(config: Any) -> tuple[str, Any]:
     return min(nearest, key=nearest.__getitem__), config
 
 
+@single_precision
 def build(name: str, config: Any, environment: Description, total_updates: int) -> Learner:
     """The learner of a method with complete settings, for an environment's sizes.
 
     Args:
       total_updates: how many updates the schedules (risk, learning rate) are stretched over.
 
-    Raises AverseError for settings of another method, or that do not fit the environment.
+    Raises AverseError for settings of another method, numbers that JAX cannot count to, and settings that do not fit
+    the environment.
     """
     found = method(name)
     if type(config) is not type(found.preset):
         raise AverseError(
             f"the settings of {name} are of the class {type(found.preset).__name__}, not {type(config).__name__}"
         )
-    return found.build(config, environment, check_value("total_updates", Count, total_updates))
+    for field in field_names(config):
+        value = getattr(config, field)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > COUNTABLE:
+                raise AverseError(f"{field} must be at most {COUNTABLE}, not {number}")
+    if check_value("total_updates", Count, total_updates) > COUNTABLE:
+        raise AverseError(f"total_updates must be at most {COUNTABLE}, not {total_updates}")
+    if lacks := [name for name in _SIZES if not hasattr(environment, name)]:
+        raise AverseError(f"{type(environment).__name__} is no environment: it lacks {', '.join(lacks)}")
+    return found.build(config, environment, int(total_updates))
 
 
 def learner(method: Any, environment: Description, total_updates: int = 100, **overrides: Any) -> Learner:
@@ -117,6 +132,7 @@ def learner(method: Any, environment: Description, total_updates: int = 100, **o
 
     Args:
       method: a name, or settings of a method.
+      environment: whose sizes the learner is to have.
       total_updates: how many updates the schedules (risk, learning rate) are stretched over.
       overrides: settings in place of the method's.
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers
+from averse.planning.checks import Floats, Integers, instance_of
 from averse.planning.mdp import FiniteMDP
 from averse.planning.numerics import merge
 from averse.planning.returns import ReturnDistribution
-from averse.settings import Share, check_value
+from averse.settings import Count, Number, Share, Whole, check_value
 
 _ENTRIES = 4_000_000  # of the largest array at a time
 
@@ -52,7 +52,9 @@ class CVaRPlan:
         Raises:
           AverseError: if this pair cannot occur.
         """
-        if not 0 <= step < len(self.actions):
+        step, state = check_value("step", Whole, step), check_value("state", Whole, state)
+        accumulated = check_value("accumulated", Number, accumulated)
+        if step >= len(self.actions):
             raise AverseError(f"step must be from 0 to {len(self.actions) - 1}, not {step}")
         here = np.flatnonzero(self.states[step] == state)
         distance = np.abs(self.accumulated[step][here] - accumulated)
@@ -83,7 +85,9 @@ def cvar_value_iteration(mdp: FiniteMDP, alpha: float, max_pairs: int = 20_000) 
     Raises:
       AverseError: for an infinite horizon, alpha out of range, or more pairs than `max_pairs`.
     """
+    instance_of("mdp", FiniteMDP, mdp)
     alpha = check_value("alpha", Share, alpha)
+    max_pairs = check_value("max_pairs", Count, max_pairs)
     steps, last = _reachable(mdp, max_pairs)
     thresholds = merge(np.zeros(len(last), np.int64), last)[2]
     objective = np.concatenate(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.planning import shortest_path
-from averse.planning.checks import Floats, Integers, Tolerance
+from averse.planning.checks import Floats, Integers, Tolerance, checked_limits, instance_of
 from averse.planning.mdp import FiniteMDP, deterministic, policy_table
 from averse.planning.numerics import entropic, fixed_point, policy_iteration
 from averse.settings import check_value
@@ -96,7 +96,8 @@ def entropic_value_iteration(
         horizon, if there is no absorbing state, some state cannot reach one, a policy can avoid them without losing
         reward at every step, or no policy was found whose value is finite at this tau.
     """
-    tau = _checked(tau, kind)
+    tau = _checked(mdp, tau, kind)
+    tolerance, max_iterations = checked_limits(tolerance, max_iterations)
     if mdp.horizon is not None:
         rows, actions = _backwards(mdp, tau, kind, np.zeros(mdp.num_states), mdp.horizon, None)
         return EntropicPlan(rows, _at_start(mdp, rows, tau), 0.0, actions, mdp.num_actions)
@@ -133,7 +134,8 @@ def entropic_evaluation(
     Raises:
       AverseError: as `entropic_value_iteration`, and for a bad policy.
     """
-    tau = _checked(tau, kind)
+    tau = _checked(mdp, tau, kind)
+    tolerance, max_iterations = checked_limits(tolerance, max_iterations)
     table = policy_table(mdp, policy)
     if mdp.horizon is not None:
         rows, _ = _backwards(mdp, tau, kind, np.zeros(mdp.num_states), mdp.horizon, table)
@@ -213,6 +215,7 @@ def _at_start(mdp: FiniteMDP, rows: Floats, tau: float) -> float:
     return float(entropic(rows[0], mdp.initial, tau))
 
 
-def _checked(tau: float, kind: str) -> float:
+def _checked(mdp: FiniteMDP, tau: float, kind: str) -> float:
+    instance_of("mdp", FiniteMDP, mdp)
     check_value("kind", Kind, kind)
     return check_value("tau", Tolerance, tau)

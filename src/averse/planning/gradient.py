@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Tolerance, numbers
+from averse.planning.checks import Floats, Tolerance, instance_of, numbers
 from averse.planning.entropic import action_values, tolerance_at
 from averse.planning.mdp import FiniteMDP
 from averse.planning.numerics import entropic, tilted
@@ -56,6 +56,7 @@ def policy_gradient(mdp: FiniteMDP, logits: ArrayLike, tau: float) -> PolicyGrad
     Raises:
       AverseError: for an infinite horizon, wrong shapes, or a bad tau.
     """
+    instance_of("mdp", FiniteMDP, mdp)
     horizon = mdp.finite_horizon("the exact policy gradient")
     tau = check_value("tau", Tolerance, tau)
     theta = numbers("logits", logits)

@@ -26,7 +26,7 @@ from scipy.spatial.distance import pdist
 
 from averse.planning.checks import Floats
 from averse.planning.team_games.evaluation import poisson
-from averse.planning.team_games.game import Game, joint_policy
+from averse.planning.team_games.game import Game, checked_policy, joint_policy
 
 
 class ImprovementBound(NamedTuple):
@@ -55,7 +55,8 @@ def improvement_bound(game: Game, old: Sequence[ArrayLike], new: Sequence[ArrayL
     Raises:
       AverseError: as `poisson`.
     """
-    solution, target = poisson(game, old, beta), poisson(game, new, beta)
+    solution = poisson(game, checked_policy(game, old, "old"), beta)
+    target = poisson(game, checked_policy(game, new, "new"), beta)
     before, after = joint_policy(solution.policy), joint_policy(target.policy)
     values = solution.action_values.reshape(after.shape) - solution.values[:, None]
     # Where the new policy never goes, an advantage may be -inf (an unavailable action).

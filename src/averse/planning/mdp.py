@@ -19,8 +19,9 @@ class FiniteMDP:
     """A finite Markov decision process; larger rewards are better.
 
     Args:
-      transition: [S, A, S'] probabilities of the next state; rows that sum to one within 1e-8 are normalised. An
-        action that does not exist in a state may repeat one that does.
+      transition: [S, A, S'] probabilities of the next state. Rounding is made good, single precision's too: rows that
+        sum to one within 1e-6 are normalised, and what is within 1e-12 below zero is zero. An action that does not
+        exist in a state may repeat one that does.
       reward: [S, A], or [S, A, S'] where it depends on the next state.
       gamma: discount in [0, 1].
       horizon: number of decisions, or None for an infinite horizon.
@@ -93,8 +94,17 @@ class FiniteMDP:
 
 
 def deterministic(actions: ArrayLike, num_actions: int) -> Floats:
-    """The policy [..., S, A] that takes the given actions [..., S] for sure."""
-    return np.eye(num_actions)[np.asarray(actions)]
+    """The policy [..., S, A] that takes the given actions [..., S] for sure.
+
+    Raises:
+      AverseError: for actions that are not whole numbers from 0 to num_actions - 1.
+    """
+    num_actions = check_value("num_actions", Count, num_actions)
+    chosen = numbers("actions", actions)
+    wrong = (chosen != np.floor(chosen)) | (chosen < 0) | (chosen >= num_actions)
+    if wrong.any():
+        raise AverseError(f"actions must be whole numbers from 0 to {num_actions - 1}, not {chosen[wrong][0]:g}")
+    return np.eye(num_actions)[chosen.astype(np.int64)]
 
 
 def policy_table(mdp: FiniteMDP, policy: ArrayLike) -> Floats:

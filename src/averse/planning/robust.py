@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, Tolerance, numbers
+from averse.planning.checks import Floats, Integers, Tolerance, checked_limits, instance_of, numbers
 from averse.planning.entropic import Kind, tolerance_at
 from averse.planning.mdp import FiniteMDP, deterministic, policy_table
 from averse.planning.numerics import fixed_point, tilted
@@ -82,6 +82,7 @@ def robust_value_iteration(
       AverseError: for a bad radius or policy, an unknown ball, gamma = 1 without horizon, or if value iteration does
         not reach the tolerance.
     """
+    instance_of("mdp", FiniteMDP, mdp)
     check_value("ball", Ball, ball)
     radii = numbers("radius", radius)
     shape = (mdp.num_states, mdp.num_actions)
@@ -125,6 +126,7 @@ def kl_penalised_value_iteration(
       AverseError: for a bad tau, kind or policy; for an infinite horizon with "static" or gamma = 1; if value
         iteration does not reach the tolerance.
     """
+    instance_of("mdp", FiniteMDP, mdp)
     tau = check_value("tau", Tolerance, tau)
     check_value("kind", Kind, kind)
     if kind == "static" and mdp.gamma < 1:
@@ -149,6 +151,7 @@ def _plan(
     tolerance: float,
     max_iterations: int,
 ) -> RobustPlan:
+    tolerance, max_iterations = checked_limits(tolerance, max_iterations)
     table = None if policy is None else policy_table(mdp, policy)
 
     def backup(step: int, values: Floats) -> tuple[Floats, Floats, Floats]:

@@ -9,6 +9,7 @@ from averse.risk.advantages import (
     entropic,
     entropic_weights,
     episode_influence_advantage,
+    exponential_errors,
     gae,
     influence_advantage,
     mean_variance_advantage,
@@ -51,6 +52,7 @@ from averse.risk.measures import (
 from averse.risk.parsing import describe, parse, register
 from averse.risk.pytrees import pytree
 from averse.risk.registry import names
+from averse.risk.supports import projection_std, projection_variance
 
 __all__ = [
     "CPW",
@@ -83,6 +85,7 @@ __all__ = [
     "entropic",
     "entropic_weights",
     "episode_influence_advantage",
+    "exponential_errors",
     "gae",
     "influence_advantage",
     "lambda_returns",
@@ -90,6 +93,8 @@ __all__ = [
     "names",
     "parse",
     "project",
+    "projection_std",
+    "projection_variance",
     "pytree",
     "quantile_huber_loss",
     "quantile_lambda_returns",

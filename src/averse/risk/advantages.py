@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from averse.risk.bellman import _aligned
+from averse.risk.bellman import _aligned, lambda_returns
 from averse.risk.distributions import Distribution
 from averse.risk.measures import RiskMeasure
 
@@ -104,6 +104,30 @@ def entropic(
     _, (equivalents, clipped) = jax.lax.scan(step, jnp.zeros_like(deltas[-1]), inputs, reverse=True)
     bounded = jnp.where(finite, equivalents, 0)
     return jnp.where(finite, -t * jnp.expm1(-bounded / t), equivalents), clipped
+
+
+def exponential_errors(
+    values: ArrayLike,
+    next_values: ArrayLike,
+    rewards: ArrayLike,
+    discounts: ArrayLike,
+    tau: ArrayLike,
+    exponent_clip: ArrayLike = 10.0,
+) -> Array:
+    """exp(-delta_t/tau) of each step [T, ...]: of an exact critic V = Entropic(tau)(Z) its mean over steps is 1.
+
+    That is the entropic Bellman equation, E[exp(-(r + V(s') - V(s))/tau)] = 1 at discount 1; with a discount the mean
+    is a little more, as Entropic(tau)(gamma Z) is more than gamma Entropic(tau)(Z). A mean above 1 says that
+    things turn out worse than the critic's risk-adjusted values promised, or that they scatter by errors of its own,
+    which `entropic` at lam < 1 then charges as risk. Its logarithm, times -tau, is the mean error in units of reward.
+
+    Args:
+      values, next_values, rewards, discounts, tau: as in `entropic`.
+      exponent_clip: bound of |delta_t/tau|.
+    """
+    deltas = jnp.asarray(rewards) + jnp.asarray(discounts) * jnp.asarray(next_values) - jnp.asarray(values)
+    bound = jnp.asarray(exponent_clip)
+    return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -bound, bound))
 
 
 def entropic_weights(
@@ -233,9 +257,10 @@ def mean_variance_advantage(
 ) -> Array:
     """Advantages of E[G] - weight Var[G] from two critics: V of the return G, M of its square. As [T, ...].
 
-    M obeys M(s) = E[r^2 + 2 gamma r V(s') + gamma^2 M(s')] (Sobel 1982; see `second_moment_targets`), a Bellman
-    equation with discount gamma^2, hence has a GAE A_M of its own. From (G - c)^2 = G^2 - 2 c G + c^2, the advantage of
-    the squared deviation from a centre c is A_var = A_M - 2 c A_mean, and the result is A_mean - weight A_var.
+    M obeys M(s) = E[r^2 + 2 gamma r V(s') + gamma^2 M(s')] (Sobel 1982), hence has lambda-returns and an advantage A_M
+    of its own: `second_moment_targets` less M(s_t). From (G - c)^2 = G^2 - 2 c G + c^2, the advantage of the squared
+    deviation from a centre c is A_var = A_M - 2 c A_mean, and the result is A_mean - weight A_var. At lam = 1 all of
+    it is Monte Carlo: no critic enters but as baseline, and where the trajectory is cut.
 
     With the centre V(s_t), the default, the deviation is from what is expected *now*: the influence of
     `MeanVariance(weight)` at Z(s_t), exact for the first decision of an episode. For the variance of the return of the
@@ -257,15 +282,12 @@ def mean_variance_advantage(
     """
     centre = jnp.asarray(values if centre is None else centre)
     mean_advantages = gae(values, next_values, rewards, discounts, continues, lam)
-    next_moments, rewards, discounts, lams = _aligned(next_second_moments, rewards, discounts, continues, lam)
-    squares = jnp.square(rewards) + 2 * rewards * discounts * jnp.asarray(next_values)
-    deltas = squares + jnp.square(discounts) * next_moments - jnp.asarray(second_moments)
-    moment_advantages = _discounted_sums(deltas, jnp.square(discounts) * lams)
+    targets = second_moment_targets(next_values, next_second_moments, rewards, discounts, continues, lam)
+    moment_advantages = targets - jnp.asarray(second_moments)
     return mean_advantages - jnp.asarray(weight) * (moment_advantages - 2 * centre * mean_advantages)
 
 
 def second_moment_targets(
-    second_moments: ArrayLike,
     next_values: ArrayLike,
     next_second_moments: ArrayLike,
     rewards: ArrayLike,
@@ -273,14 +295,27 @@ def second_moment_targets(
     continues: ArrayLike,
     lam: ArrayLike,
 ) -> Array:
-    """Targets [T, ...] of the second-moment critic: M(s_t) plus the GAE of r^2 + 2 gamma r V' + gamma^2 M'.
+    """Targets [T, ...] of the second-moment critic: the second moments of the distributional lambda-returns.
+
+    Z^lam_t is r_t + discount_t times a draw from Z(s_{t+1}) with probability 1 - lam_t, from Z^lam_{t+1} with lam_t
+    (`categorical_lambda_returns`). Its first two moments obey, for lam_t = lam continues_t,
+
+        G_t = r_t + discount_t g_t,                                   g_t = (1 - lam_t) V(s_{t+1}) + lam_t G_{t+1}
+        S_t = r_t^2 + 2 r_t discount_t g_t + discount_t^2 m_t,        m_t = (1 - lam_t) M(s_{t+1}) + lam_t S_{t+1}
+
+    so that the product with the reward sees the same mixture of critic and rewards as the rest: V(s_{t+1}) alone in its
+    place would leave a bias at lam = 1 wherever V is wrong. At lam = 1, S_t is the square of the observed return.
 
     Arguments as in `mean_variance_advantage`.
     """
+    next_values = jnp.asarray(next_values)
     next_moments, rewards, discounts, lams = _aligned(next_second_moments, rewards, discounts, continues, lam)
-    squares = jnp.square(rewards) + 2 * rewards * discounts * jnp.asarray(next_values)
-    deltas = squares + jnp.square(discounts) * next_moments - jnp.asarray(second_moments)
-    return jnp.asarray(second_moments) + _discounted_sums(deltas, jnp.square(discounts) * lams)
+    returns = lambda_returns(next_values, rewards, discounts, continues, lam)
+    # The last step of the batch has nothing to mix in.
+    following = jnp.concatenate([returns[1:], jnp.broadcast_to(next_values[-1:], returns[-1:].shape)])
+    mixed = next_values + lams * (following - next_values)
+    squares = jnp.square(rewards) + 2 * rewards * discounts * mixed
+    return lambda_returns(next_moments, squares, jnp.square(discounts), continues, lam)
 
 
 def _discounted_sums(deltas: Array, decays: Array) -> Array:

@@ -14,10 +14,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.risk.distributions import Distribution, Returns, Samples, as_distribution
+from averse.risk.distributions import Distribution, Returns, Samples, as_distribution, floating
 from averse.risk.pytrees import pytree
 from averse.risk.registry import OURS, REGISTRY
-from averse.settings import Fraction, check_value, hints_of
+from averse.settings import Fraction, check_value, hints_of, words
 
 
 @dataclass_transform(frozen_default=True)
@@ -126,16 +126,16 @@ class RiskMeasure:
 
         Args:
           distribution: P, as above.
-          z: in units of reward; its batch axes broadcast against those of the distribution.
+          z: in units of reward; its batch axes broadcast against those of the distribution, whose values are finite.
 
         Raises:
-          AverseError: if the measure has no such derivative (VaR, worst case).
+          AverseError: if the measure has no such derivative (VaR, worst case), and for what are no numbers.
         """
         if not self.has_influence:
             raise AverseError(
                 f"{self} has no influence function on atoms; these measures have one: {', '.join(_with_influence())}"
             )
-        return self.derivative(as_distribution(distribution), jnp.asarray(z))
+        return self.derivative(as_distribution(distribution), floating("z", z))
 
     @property
     def kind(self) -> str:
@@ -162,7 +162,14 @@ class Blend(RiskMeasure):
     def value(self, distribution: Distribution) -> Array:
         # Written as two products, so that fraction 0 is the mean exactly and 1 the measure exactly.
         fraction = jnp.asarray(self.fraction)
-        return (1 - fraction) * distribution.mean() + fraction * self.measure.value(distribution)
+        mean, worth = distribution.mean(), self.measure.value(distribution)
+        # What is not to count does not, were it infinite; and of a measure that is -inf where the mean is inf (that of
+        # mean and variance), it is the measure that goes there faster.
+        mean = jnp.where(
+            (fraction == 1) & ~jnp.isfinite(mean) | jnp.isposinf(mean) & jnp.isneginf(worth) & (fraction > 0), 0, mean
+        )
+        worth = jnp.where((fraction == 0) & jnp.isinf(worth), 0, worth)
+        return (1 - fraction) * mean + fraction * worth
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         fraction = jnp.asarray(self.fraction)[..., None]
@@ -207,6 +214,8 @@ def text_of(measure: RiskMeasure, importable: bool = False) -> str:
       AverseError: for a class that cannot be imported (defined in a function or in a script that is being run) and has
         no name, and for numbers that are arrays or traced.
     """
+    if not isinstance(measure, RiskMeasure):
+        raise AverseError(f"measure must be an averse.risk.RiskMeasure, not {measure!r}")
     if isinstance(measure, Blend):
         _refuse_arrays(measure, {"fraction": measure.fraction})
         return f"{_shown(measure.fraction)} of {text_of(measure.measure, importable)}"
@@ -245,15 +254,22 @@ def _ranges(cls: Hashable) -> Mapping[str, Any]:
 
 def _check_numbers(measure: RiskMeasure) -> None:
     """Refuse a concrete number out of range (nan fails every comparison); traced ones cannot be looked at."""
+    if isinstance(measure, Blend) and not isinstance(measure.measure, RiskMeasure):
+        raise AverseError(f"measure of blend must be an averse.risk.RiskMeasure, not {measure.measure!r}")
     for name, hint in _ranges(cast(Hashable, type(measure))).items():
         given = getattr(measure, name)
         if isinstance(given, jax.core.Tracer):
             continue
         try:
-            numbers: Any = np.unique(np.asarray(given, dtype=np.float64)).tolist()
-        except (TypeError, ValueError):
-            numbers = [given]
-        for number in numbers:
+            array: Any = np.asarray(given)
+        except ValueError:  # ragged
+            array = np.asarray(None)
+        numeric = array.size and (array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating))
+        if not numeric:
+            raise AverseError(
+                f"{name} of {measure.kind} must be {words(hint)}, not {' '.join(repr(given).split())[:80]}"
+            )
+        for number in np.unique(array.astype(np.float64)).tolist():
             check_value(f"{name} of {measure.kind}", hint, number)
 
 

@@ -17,13 +17,13 @@ from pydantic import AllowInfNan
 
 from averse.risk import numerics
 from averse.risk.base import RiskMeasure
-from averse.risk.distributions import Distribution
+from averse.risk.distributions import Categorical, Distribution
 
 TailMass = Annotated[ArrayLike, Gt(0), Le(1)]
 
 
 class Expectation(RiskMeasure):
-    """E[Z]: risk-neutral."""
+    """E[Z]: risk-neutral. It is nan, as are distortions and a CVaR, where both -inf and inf have weight in it."""
 
     linear_in_quantiles = True
 
@@ -82,7 +82,10 @@ class CVaR(RiskMeasure):
         # for v alone.
         alpha = jnp.asarray(self.alpha)
         v = distribution.quantile(alpha)
-        tail = v - distribution.expectation(jax.nn.relu(v[..., None] - distribution.values)) / alpha
+        bounded = jnp.where(jnp.isinf(v), 0, v)
+        tail = bounded - distribution.expectation(jax.nn.relu(bounded[..., None] - distribution.values)) / alpha
+        # A tail that reaches up to inf is worth inf, unless -inf is in it as well.
+        tail = jnp.where(jnp.isinf(v), v + numerics.worst_value(distribution), tail)
         return jnp.where(alpha < 1, tail, distribution.mean())
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
@@ -129,7 +132,10 @@ class MeanVariance(RiskMeasure):
     monotone = False
 
     def value(self, distribution: Distribution) -> Array:
-        return distribution.mean() - self.weight * distribution.variance()
+        mean, weight, variance = distribution.mean(), jnp.asarray(self.weight), distribution.variance()
+        # Variance grows with the square of a return, so that it outweighs any mean, were it inf.
+        outweighs = jnp.isinf(variance) & (weight > 0)
+        return jnp.where(outweighs, -jnp.inf, mean - weight * jnp.where(jnp.isinf(variance), 0, variance))
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """(z - mean) - weight ((z - mean)^2 - variance), [..., M]."""
@@ -161,8 +167,16 @@ class Distortion(RiskMeasure):
     def value(self, distribution: Distribution) -> Array:
         # Summed by parts: z_N - sum_j g(F_j) (z_{j+1} - z_j). Exact under translation, no increments that cancel.
         values, probs = distribution.ordered()
-        gaps, levels = jnp.diff(values, axis=-1), numerics.levels(probs)
-        return values[..., -1] - jnp.sum(self.distort(*levels) * gaps, -1)
+        infinite, levels = jnp.isinf(values), numerics.levels(probs)
+        bounded = jnp.where(infinite, jnp.clip(values, *_finite_range(values, infinite)), values)
+        value = bounded[..., -1] - jnp.sum(self.distort(*levels) * jnp.diff(bounded, axis=-1), -1)
+        if isinstance(distribution, Categorical):  # whose atoms are finite
+            return value
+        worst, best = (jnp.sum(jnp.where(values == end, probs, 0), -1, keepdims=True) for end in (-jnp.inf, jnp.inf))
+        ruinous = (worst > 0) & (self.distort(worst, 1 - worst) > 0)
+        blissful = (best > 0) & (self.distort(1 - best, best) < 1)
+        value = jnp.where(ruinous[..., 0], -jnp.inf, value)
+        return jnp.where(blissful[..., 0], value + jnp.inf, value)
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """The integral of g'(F(x)) from below up to z, less its mean, [..., M].
@@ -192,6 +206,14 @@ class Distortion(RiskMeasure):
             return inside + lowest * below + highest * above
 
         return integral(z) - jnp.sum(probs * integral(values), -1, keepdims=True)
+
+
+def _finite_range(values: Array, infinite: Array) -> tuple[Array, Array]:
+    """The least and the greatest finite one of values [..., N], as [..., 1]; 0 where all are infinite."""
+    none = jnp.all(infinite, -1, keepdims=True)
+    least = jnp.min(jnp.where(infinite, jnp.inf, values), -1, keepdims=True)
+    greatest = jnp.max(jnp.where(infinite, -jnp.inf, values), -1, keepdims=True)
+    return jnp.where(none, 0, least), jnp.where(none, 0, greatest)
 
 
 class Wang(Distortion):
@@ -261,12 +283,7 @@ class EVaR(RiskMeasure):
     example = 0.1
 
     def value(self, distribution: Distribution) -> Array:
-        # By the envelope theorem the best tau may be held fixed under differentiation.
-        alpha = jnp.asarray(self.alpha)
-        tau = numerics.evar_tolerance(distribution, alpha)
-        entropic = numerics.entropic(distribution, tau)
-        bound = jnp.maximum(entropic + tau * jnp.log(alpha), numerics.worst_value(distribution))
-        return jnp.where(alpha < 1, bound, distribution.mean())
+        return numerics.evar(distribution, jnp.asarray(self.alpha))
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """That of Entropic at the best tau, [..., M], by the envelope theorem."""

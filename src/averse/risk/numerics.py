@@ -7,21 +7,64 @@ from jax import Array
 from jax.scipy.special import logsumexp, ndtr, ndtri
 from jax.typing import ArrayLike
 
-from averse.risk.distributions import Distribution
+from averse.risk.distributions import Categorical, Distribution
+from averse.risk.pytrees import pytree
+
+
+@pytree
+class _Given(Distribution):
+    """A distribution that was conditioned; its values may be in any order."""
+
+    values: Array
+    probs: Array
+    log_probs: Array
+
+
+def finite_part(distribution: Distribution) -> tuple[Distribution, Array]:
+    """The distribution given that the return is finite, and the probability of that [...].
+
+    Where it is never finite, the probability is 0 and the distribution means nothing.
+    """
+    if isinstance(distribution, Categorical):  # whose atoms are
+        return distribution, jnp.ones((), distribution.probs.dtype)
+    infinite = jnp.isinf(distribution.values)
+    probs = jnp.where(infinite, 0, distribution.probs)
+    # Exactly 1 where all are finite, whatever the probabilities sum to.
+    mass = jnp.where(jnp.any(infinite, -1), jnp.sum(probs, -1), 1)
+    total = jnp.where(mass > 0, mass, 1)[..., None]
+    values = jnp.where(infinite, 0, distribution.values)
+    middle = jnp.sum(probs / total * values, -1, keepdims=True)
+    given = _Given(
+        jnp.where(infinite, middle, values),
+        probs / total,
+        jnp.where(infinite, -jnp.inf, distribution.log_probs) - jnp.log(total),
+    )
+    return given, mass
 
 
 def entropic(distribution: Distribution, tau: ArrayLike) -> Array:
     """-tau log E[exp(-Z/tau)] as [...], for tau in (0, inf], to a few roundings of the range of Z.
+
+    A return of -inf that is possible decides alone; one of inf adds nothing to the mean exponential.
+    """
+    given, mass = finite_part(distribution)
+    worst = worst_value(distribution)
+    tau = jnp.asarray(tau, given.values.dtype)
+    finite = jnp.isfinite(tau)
+    t = jnp.where(finite, tau, 1)
+    value = _finite_entropic(given, t) - t * jnp.log(jnp.where(mass > 0, mass, 1))
+    return jnp.where(finite, jnp.where(jnp.isinf(worst), worst, value), distribution.mean())
+
+
+def _finite_entropic(distribution: Distribution, tau: Array) -> Array:
+    """`entropic` of finite values at finite tau.
 
     Two forms, because neither is accurate everywhere. Where all |Z - mean| <= tau, exponentials are near 1 and a
     log-sum-exp would lose every digit of a small answer: mean - tau log1p(E[expm1(-(Z - mean)/tau)]). Elsewhere a
     log-sum-exp on log-probabilities, measured from the worst value. Each form sees harmless arguments where the other
     is chosen, so that no nan leaks into gradients through the unused branch.
     """
-    values, mean = distribution.values, distribution.mean()
-    tau = jnp.asarray(tau, values.dtype)
-    finite = jnp.isfinite(tau)
-    t = jnp.where(finite, tau, 1)[..., None]
+    values, mean, t = distribution.values, distribution.mean(), tau[..., None]
     # Both forms are exactly invariant to their reference point, which therefore needs no gradient.
     centre = jax.lax.stop_gradient(mean)[..., None]
     mild = jnp.max(jnp.abs(values - centre), -1, keepdims=True) <= t
@@ -35,7 +78,24 @@ def entropic(distribution: Distribution, tau: ArrayLike) -> Array:
     exponents = jnp.where(mild | ~possible, 0, (worst - values) / t)
     far = worst - t * logsumexp(distribution.log_probs + exponents, axis=-1, keepdims=True)
 
-    return jnp.where(finite, jnp.where(mild, near, far)[..., 0], mean)
+    return jnp.where(mild, near, far)[..., 0]
+
+
+def evar(distribution: Distribution, alpha: Array) -> Array:
+    """sup over tau > 0 of Entropic(tau)(Z) + tau log(alpha), as [...], for alpha in (0, 1].
+
+    Where inf has the probability 1 - m, the entropic measure is that of the finite part, less tau log(m). Hence EVaR is
+    that of the finite part at the level alpha/m, and inf beyond: nature cannot afford to leave inf out.
+    """
+    given, mass = finite_part(distribution)
+    level = jnp.minimum(alpha / jnp.where(mass > 0, mass, 1), 1)
+    # By the envelope theorem the best tau may be held fixed under differentiation.
+    tau = evar_tolerance(given, level)
+    bound = jnp.maximum(_finite_entropic(given, tau) + tau * jnp.log(level), worst_value(given))
+    bound = jnp.where(level < 1, bound, given.mean())
+    bound = jnp.where(alpha > mass + 16 * jnp.finfo(bound.dtype).eps, jnp.inf, bound)
+    bound = jnp.where(jnp.isneginf(worst_value(distribution)), -jnp.inf, bound)
+    return jnp.where(alpha < 1, bound, distribution.mean())
 
 
 def entropic_influence(distribution: Distribution, tau: ArrayLike, z: Array) -> Array:

@@ -9,6 +9,7 @@ from averse.errors import AverseError, unknown_name
 from averse.plugins import imported, is_path
 from averse.risk.base import Blend, RiskMeasure, numbers_of
 from averse.risk.registry import REGISTRY
+from averse.settings import check_value
 
 _ALIASES = {"expectation": "mean", "neutral": "mean", "worst": "worst-case"}
 _BLEND = re.compile(r"\s*(\S+)\s+of\s+(.+)", re.DOTALL)
@@ -26,7 +27,12 @@ def register(kind: str, measure_class: type[RiskMeasure]) -> None:
 
 
 def describe(kind: str) -> str:
-    """What a kind of risk measure is, in one line: the first one of its class's docstring."""
+    """What a kind of risk measure is, in one line: the first one of its class's docstring.
+
+    Raises:
+      AverseError: for a kind that nobody knows, or what is no text.
+    """
+    check_value("kind", str, kind)
     return (inspect.getdoc(REGISTRY.find(kind)) or "").partition("\n")[0]
 
 

@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,21 @@ class LoopState(NamedTuple):
     key: jax.Array
 
 
+class _Defined(NamedTuple):
+    """Numbers of which some are not there. No NaN leaves the program, at which JAX_DEBUG_NANS would stop it."""
+
+    numbers: jax.Array
+    there: jax.Array  # bool
+
+    @classmethod
+    def where(cls, there: jax.Array, numbers: jax.Array) -> "_Defined":
+        return cls(jnp.where(there, numbers, 0), there)
+
+    def of_trial(self, index: int) -> np.ndarray:
+        """All numbers of one trial in one row, NaN where there are none."""
+        return np.where(self.there[index], self.numbers[index], np.float32(np.nan)).ravel()
+
+
 def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
     """The state of a trial before its first update."""
     learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
@@ -45,7 +61,7 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
         active=jnp.ones((learner.num_envs, environment.num_agents), bool),
         first=jnp.ones(learner.num_envs, bool),
         memory=learner.initial_memory(learner.num_envs),
-        returns=jnp.zeros(learner.num_envs),
+        returns=jnp.zeros(learner.num_envs, jnp.float32),
         lengths=jnp.zeros(learner.num_envs, jnp.int32),
         key=key,
     )
@@ -76,9 +92,9 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         memory=state.memory,
     )
     record = EpisodeRecord(
-        jnp.where(done, returns, jnp.nan),
-        jnp.where(done, lengths, jnp.nan),
-        {name: jnp.where(done, value, jnp.nan) for name, value in step.info.items()},
+        _Defined.where(done, returns),
+        _Defined.where(done, lengths),
+        {name: _Defined.where(done & ~jnp.isnan(value), value) for name, value in step.info.items()},
     )
     state = LoopState(
         learner=state.learner,
@@ -120,14 +136,19 @@ class CompiledGroup:
         cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         self._per_part = -(-len(trials) // min(cores, len(trials)))
         self._num_parts = -(-len(trials) // self._per_part)
+        self._start = jax.jit(jax.vmap(partial(start, environment, learner)))
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 
     def start(self) -> None:
         """Begin at update 0."""
         seeds = jnp.array([trial["seed"] for trial in self.trials], jnp.uint32)
-        swept = {name: jnp.array([trial[name] for trial in self.trials]) for name in self.trials[0] if name != "seed"}
-        self.restore(jax.jit(jax.vmap(partial(start, self.environment, self.learner)))(seeds, swept))
+        swept = {
+            name: jnp.array([trial[name] for trial in self.trials], jnp.float32)
+            for name in self.trials[0]
+            if name != "seed"
+        }
+        self.restore(self._start(seeds, swept))
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
         """Do some updates; per trial, the means of the learner's metrics and the episodes that ended."""
@@ -148,7 +169,8 @@ class CompiledGroup:
             part_metrics, part_records = jax.device_get(outputs)
             for i in range(min(self._per_part, len(self.trials) - len(metrics))):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
-                records.append(jax.tree.map(lambda x: x[i].ravel(), part_records))  # noqa: B023
+                of_trial = methodcaller("of_trial", i)
+                records.append(jax.tree.map(of_trial, part_records, is_leaf=lambda x: isinstance(x, _Defined)))
         return metrics, records
 
     def snapshot(self) -> LoopState:
@@ -160,7 +182,7 @@ class CompiledGroup:
         count = len(self.trials)
         swept = {name: jax.ShapeDtypeStruct((count,), np.float32) for name in self.trials[0] if name != "seed"}
         seeds = jax.ShapeDtypeStruct((count,), np.uint32)
-        return jax.eval_shape(jax.vmap(partial(start, self.environment, self.learner)), seeds, swept)
+        return self._start.eval_shape(seeds, swept)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""

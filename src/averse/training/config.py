@@ -11,14 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from averse import environments, learners
+from averse.compilation import single_precision
 from averse.environments.protocol import Description
 from averse.errors import AverseError, unknown_name
+from averse.files import as_path
 from averse.learners.contract import Learner
 from averse.learners.parts.measure import NUMBERS, measure_fields
+from averse.learners.registry import COUNTABLE
 from averse.risk import parse
-from averse.settings import Count, Whole, check_value, field_names, hints_of, is_sequence, settings
+from averse.settings import Count, Seed, check_value, field_names, hints_of, is_sequence, settings
 from averse.version import __version__
 
+MAX_TRIALS = 100_000
 FORMAT = 2  # of the run directory; raised when another averse could not read it
 
 
@@ -41,7 +45,7 @@ class TrainingConfig:
     """The complete configuration of the learner."""
     steps: Count
     """Environment steps per trial, rounded up to whole updates."""
-    seeds: tuple[Whole, ...]
+    seeds: tuple[Seed, ...]
     """Training seeds, all different."""
     sweep: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Setting -> values; every value with every seed."""
@@ -62,7 +66,11 @@ class TrainingConfig:
         for name, values in self.sweep.items():
             if not values or len(set(values)) < len(values):
                 raise AverseError(f"a sweep over {name} needs one or more different numbers, not {list(values)}")
+        count = math.prod(map(len, self.sweep.values()), start=len(self.seeds))
+        if count > MAX_TRIALS:
+            raise AverseError(f"seeds and sweeps make {count:,} trials; a run has at most {MAX_TRIALS:,}")
 
+    @single_precision
     def build_environment(self) -> Description:
         """The environment, built anew (or the very object that the configuration was made with)."""
         if self.environment_object is not None:
@@ -74,8 +82,12 @@ class TrainingConfig:
         return learners.preset(self.method, **self.learner)
 
     def build_learner(self, environment: Description) -> Learner:
-        """The learner, built anew. Raises AverseError for settings and sweeps that it does not take."""
+        """The learner, built anew. Raises AverseError for settings, sweeps and steps that it does not take."""
         config = self.learner_config()
+        if self.total_updates > COUNTABLE:
+            raise AverseError(
+                f"steps {self.steps:.3g} are {self.total_updates:.3g} updates, and at most {COUNTABLE} can be counted"
+            )
         learner = learners.build(self.method, config, environment, self.total_updates)
         for name, values in self.sweep.items():
             if name not in learner.sweepable:
@@ -123,7 +135,7 @@ class TrainingConfig:
                 )
             content["sweep"] = {name: tuple(values) for name, values in content["sweep"].items()}
             return cls(**content)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AverseError(f"its config.json is damaged ({error})") from error
 
 
@@ -157,7 +169,7 @@ def configure(
     """
     named = isinstance(method, str)
     name, preset = (method, learners.preset(method)) if named else learners.named_configuration(method)
-    parameters = dict(environment_parameters or {})
+    parameters = dict(check_value("environment_parameters", dict[str, Any] | None, environment_parameters) or {})
     if isinstance(environment, str):
         settings, parameters = _sorted_out(settings, parameters, preset, name, environment)
     elif parameters:
@@ -184,7 +196,7 @@ def configure(
         sweep=swept,
         checkpoints=checkpoints,
         seeds_as=seeds_as,
-        fine_tune=None if fine_tune is None else str(Path(fine_tune).resolve()),  # resumed from any folder
+        fine_tune=None if fine_tune is None else str(as_path("fine_tune", fine_tune).resolve()),  # from any folder
         environment_object=unstorable,
     )
     result.build_learner(built)
@@ -198,9 +210,12 @@ def whole(name: str, value: Any) -> int:
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int | np.integer):
-        return tuple(range(check_value("seeds", Count, seeds)))
-    return check_value("seeds", tuple[Whole, ...], seeds)
+    if not isinstance(seeds, int | np.integer):
+        return check_value("seeds", tuple[Seed, ...], seeds)
+    count = check_value("seeds", Count, seeds)
+    if count > MAX_TRIALS:
+        raise AverseError(f"seeds must be at most {MAX_TRIALS:,} (or a sequence of seeds), not {count}")
+    return tuple(range(count))
 
 
 def _specified(environment: Any, given: dict[str, Any], built: Description) -> tuple[str, dict[str, Any], Any]:

@@ -8,7 +8,7 @@ from averse.games import tractability
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
 from averse.learners.parts.measure import measure_fields, risk_measure
 from averse.learners.parts.replay import size_in_bytes
-from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, added_std, support_of
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
@@ -70,8 +70,10 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
         f"epsilon {settings.epsilon:g}"
     ]
     if settings.critic in ("categorical", "quantile"):
-        low, high = settings.support or environment.return_bounds(settings.gamma)
-        lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms")
+        low, high = support_of(settings, environment)
+        widened = added_std(settings, environment)
+        added = f", which add a standard deviation of up to {widened:.3g}" if widened else ""
+        lines.append(f"  support of the return: {low:g} to {high:g} reward units, {settings.num_atoms} atoms{added}")
     if isinstance(measure, Entropic | Expectation) and environment.num_agents > 1:
         lines += _describe_game(config, settings, measure, environment.num_agents)
     return lines

@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from averse.errors import AverseError
 from averse.extras import extra_module
 from averse.files import write_text
 from averse.statistics import cvar
@@ -38,22 +40,38 @@ def require_tensorboard(wanted: bool) -> None:
         extra_module("tensorboardX", "TensorBoard output")
 
 
+def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
+    """The lines of a metrics file up to some update of each trial.
+
+    Raises AverseError for what is no such file. Its last line may be cut short, as by a kill.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AverseError(f"{path} cannot be read ({error}); move it away to go on without it") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            update, last = int(row["update"]), until.get(int(row["trial"]), 0)
+        except (ValueError, TypeError, LookupError) as error:
+            if number == len(lines):
+                continue
+            raise AverseError(f"line {number} of {path} is damaged; move the file away to go on without it") from error
+        if update <= last:
+            yield line + "\n"
+
+
 class MetricsLog:
     """One JSON object per line: trial, update, steps, its seed and swept settings, learner metrics, episode figures."""
 
     def __init__(self, path: Path, keep_until: dict[int, int] | None = None, tensorboard: bool = False):
-        """`keep_until`: of a resumed run, the updates at each trial's checkpoint; later lines are dropped."""
+        """`keep_until`: of a resumed run, the updates at each trial's checkpoint; later lines are dropped.
+
+        Raises AverseError for what is no such file.
+        """
         self.path = path
-        kept = []
         if keep_until is not None and path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:  # the line that the kill cut short
-                    continue
-                if row["update"] <= keep_until.get(row["trial"], 0):
-                    kept.append(line + "\n")
-            write_text(path, "".join(kept))
+            write_text(path, "".join(_kept_lines(path, keep_until)))
         self._file = path.open("a")
         self._writers: dict[int, Any] = {}
         self._tensorboard = tensorboard

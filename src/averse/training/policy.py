@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from averse.compilation import single_precision
 from averse.environments.protocol import Description, num_available
 from averse.errors import AverseError
 from averse.learners.contract import Learner
 from averse.risk import Expectation
+from averse.settings import Seed, check_value
 
 
 class Policy:
@@ -24,11 +26,15 @@ class Policy:
       environment: whose sizes the policy knows.
       greedy: the most likely action instead of a draw from the policy; always so where exploration is mere noise.
       random_seed: of the draws.
+
+    Raises AverseError for a `greedy` or `random_seed` of another type.
     """
 
+    @single_precision
     def __init__(
         self, learner: Learner, state: Any, environment: Description, *, greedy: bool = False, random_seed: int = 0
     ):
+        greedy, random_seed = check_value("greedy", bool, greedy), check_value("random_seed", Seed, random_seed)
         self.num_agents, self.observation_size = environment.num_agents, environment.observation_size
         self.global_state_size = environment.global_state_size
         self.num_available = num_available(environment.action_space)
@@ -46,6 +52,7 @@ class Policy:
         """Forget everything, at the start of an episode."""
         self._memory = None
 
+    @single_precision
     def __call__(self, observations: Any, available: Any = None) -> np.ndarray:
         """Actions for observations [O] (of a single agent), [A, O] or [B, A, O].
 
@@ -63,6 +70,7 @@ class Policy:
         self._memory = extras.get("memory", ())
         return _with_axes(actions, lead)
 
+    @single_precision
     def probabilities(self, observations: Any, available: Any = None) -> np.ndarray:
         """What `policy(observations)` would draw from now: float32 [..., n], with the observations' leading axes.
 
@@ -73,6 +81,7 @@ class Policy:
         seen, mask, lead = self._checked(observations, available)
         return _with_axes(self._probabilities(self._state, seen, mask, memory=self._remembered(len(seen))), lead)
 
+    @single_precision
     def value(self, observations: Any, global_state: Any, available: Any = None) -> np.ndarray:
         """The risk measure of the discounted return that the critic predicts, float32, an entry per agent.
 
@@ -84,7 +93,9 @@ class Policy:
         if self._predict is None:
             raise AverseError("this policy's critic predicts no distribution of returns")
         seen, mask, lead = self._checked(observations, available)
-        state = np.asarray(global_state, np.float32)
+        state = _numbers("global_state", global_state)
+        if not np.isfinite(state).all():
+            raise AverseError("global_state must be finite")
         state = state[None] if len(lead) < 2 and state.ndim == 1 else state
         if state.shape != (len(seen), self.global_state_size):
             expected = (*lead[:-1], self.global_state_size) if len(lead) > 1 else (self.global_state_size,)
@@ -95,10 +106,7 @@ class Policy:
     def _checked(self, observations: Any, available: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         """Observations [B, A, O], masks [B, A, n], and the leading axes that the answer is to have."""
         agents, size = self.num_agents, self.observation_size
-        try:
-            seen = np.asarray(observations, np.float32)
-        except (TypeError, ValueError):
-            raise AverseError(f"observations must be numbers, not {type(observations).__name__}") from None
+        seen = _numbers("observations", observations)
         alone = seen.ndim == 1 and agents == 1
         shaped = seen[None] if alone else seen
         if shaped.ndim not in (2, 3) or shaped.shape[-2:] != (agents, size):
@@ -113,7 +121,10 @@ class Policy:
         batch = shaped if shaped.ndim == 3 else shaped[None]
         if available is None:
             return batch, np.ones((*batch.shape[:2], self.num_available), bool), lead
-        mask = np.asarray(available)
+        try:
+            mask = np.asarray(available)
+        except ValueError:  # rows of different lengths
+            raise AverseError("available must be a bool array") from None
         if mask.dtype != bool or mask.shape != (*lead, self.num_available):
             raise AverseError(
                 f"available must be a bool array of the shape {[*lead, self.num_available]}, not {mask.dtype} "
@@ -133,6 +144,18 @@ class Policy:
                 "episodes begin"
             )
         return self._memory
+
+
+def _numbers(name: str, given: Any) -> np.ndarray:
+    """An array in single precision. Raises AverseError for what is none, complex numbers among it."""
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind not in "OUSMmc":  # objects, texts, times, complex numbers; bfloat16 has a letter of its own
+            with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
+                return array.astype(np.float32)
+    except (TypeError, ValueError):  # rows of different lengths
+        pass
+    raise AverseError(f"{name} must be numbers, not {type(given).__name__}")
 
 
 def _with_axes(answer: Any, lead: tuple[int, ...]) -> np.ndarray:

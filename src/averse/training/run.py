@@ -11,10 +11,12 @@ import jax
 import numpy as np
 
 from averse import environments
+from averse.compilation import single_precision
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
 from averse.errors import AverseError
+from averse.files import as_path
 from averse.learners.contract import Learner
-from averse.settings import field_names
+from averse.settings import check_value, field_names
 from averse.training.checkpoints import Checkpoints
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
@@ -73,6 +75,7 @@ class Run:
         for name in settings:
             if name not in known:
                 raise AverseError(f"trials of this run are told apart by {', '.join(known)}, not by {name!r}")
+        settings = {name: check_value(name, float, value) for name, value in settings.items()}
         found = [i for i, trial in enumerate(trials) if all(trial[name] == value for name, value in settings.items())]
         if len(found) == 1:
             return found[0]
@@ -157,25 +160,50 @@ def checkpoint_folder(run_directory: Path, group: int) -> Path:
 
 def read_config(path: Path) -> TrainingConfig:
     """Raises AverseError if there is no complete run directory at `path`."""
-    if not path.is_dir():
-        raise AverseError(f"no run at {path}: there is no such folder")
-    if not (path / "config.json").is_file():
-        raise AverseError(f"{path} is not a run directory: it has no config.json")
     try:
-        return TrainingConfig.from_json((path / "config.json").read_text())
-    except (AverseError, UnicodeDecodeError) as error:
+        if not path.is_dir():
+            raise AverseError(f"no run at {path}: there is no such folder")
+        if not (path / "config.json").is_file():
+            raise AverseError(f"{path} is not a run directory: it has no config.json")
+        text = (path / "config.json").read_text()
+    except OSError as error:
+        raise AverseError(f"no run at {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise AverseError(f"the run at {path} cannot be read: its config.json is damaged ({error})") from error
+    try:
+        return TrainingConfig.from_json(text)
+    except AverseError as error:
         raise AverseError(f"the run at {path} cannot be read: {error}") from error
 
 
+def build(config: TrainingConfig, path: Path | None = None) -> tuple[Description, Learner]:
+    """The environment and the learner of a configuration.
+
+    Args:
+      path: the run directory that the configuration was read from, if it was.
+
+    Raises AverseError, which names the run directory, for settings that are not allowed.
+    """
+    try:
+        environment = config.build_environment()
+        return environment, config.build_learner(environment)
+    except AverseError as error:
+        if path is None:
+            raise
+        raise AverseError(f"the run at {path} cannot be read: {error}") from error
+
+
+@single_precision
 def load(path: str | Path) -> Run:
-    """Read a run directory: its configuration and newest checkpoints.
+    """Read a run directory: its configuration and newest checkpoints, wherever it was trained.
+
+    The learner's states come to the device that JAX computes on here.
 
     Raises AverseError if the directory is missing, incomplete, damaged or of another version.
     """
-    path = Path(path)
+    path = as_path("path", path)
     config = read_config(path)
-    environment = config.build_environment()
-    learner = config.build_learner(environment)
+    environment, learner = build(config, path)
     states: list[Any] = []
     updates: list[int] = []
     for number, group in enumerate(groups_of(config, environments.is_compiled(environment))):

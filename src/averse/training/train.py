@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from averse.environments.protocol import Description
+from averse.errors import AverseError
+from averse.files import as_path
+from averse.settings import check_value
 from averse.training.config import configure
+from averse.training.extension import extended
 from averse.training.loop import Monitor, run_training
 from averse.training.run import Run, read_config
 
@@ -24,6 +28,7 @@ def train(
     overwrite: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
+    checkpoint_minutes: float | None = None,
     **settings: Any,
 ) -> Run:
     """Train a method: `averse.train("risky-cartpole", "rqe-mappo", steps=1e6, seeds=10, tau=[0.3, 1, 10])`.
@@ -41,32 +46,67 @@ def train(
       overwrite: throw away the run that `out` holds, if any.
       progress: show a bar.
       tensorboard: also write TensorBoard files.
+      checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
+        the training.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
         and `eta` are its number. A sequence for a setting that is one number is a sweep: every combination with every
         seed is one trial, and in a compiled environment all of them are one program.
 
-    Raises AverseError for bad input and DivergenceError if the parameters stop being finite.
+    Raises AverseError for bad input, before any work; DivergenceError if the parameters stop being finite, and
+    WritingError if the disk is full, both of which leave the last checkpoint.
     """
     config = configure(
         environment, method, steps, seeds, environment_parameters=environment_parameters, checkpoints=checkpoints,
         seeds_as=seeds_as, fine_tune=fine_tune, **settings,
     )  # fmt: skip
-    path = None if out is None else Path(out)
-    return run_training(config, path, overwrite=overwrite, progress=progress, tensorboard=tensorboard)
+    return run_training(
+        config,
+        None if out is None else as_path("out", out),
+        overwrite=overwrite,
+        progress=check_value("progress", bool, progress),
+        tensorboard=tensorboard,
+        checkpoint_minutes=checkpoint_minutes,
+    )
 
 
 def resume(
-    path: str | Path, *, progress: bool = False, tensorboard: bool = False, monitor: Monitor | None = None
+    path: str | Path,
+    steps: float | None = None,
+    *,
+    progress: bool = False,
+    tensorboard: bool = False,
+    checkpoint_minutes: float | None = None,
+    monitor: Monitor | None = None,
+    **given: Any,
 ) -> Run:
-    """Finish an interrupted run from its last checkpoints; it ends as if it had never been interrupted.
+    """Finish an interrupted run from its last checkpoints, or extend a finished one.
+
+    An interrupted run ends as if it had never been interrupted. An extended one has its schedules (of learning rate,
+    risk, exploration) stretched over the new number of steps from where it stands; where a method has none, it ends as
+    if it had had so many steps from the beginning.
 
     Args:
       path: the run directory.
+      steps: environment steps per trial in all; more than the run had extend it.
+      progress: show a bar.
+      tensorboard: also write TensorBoard files.
+      checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
+        the training.
       monitor: what else to write down of each trial whenever metrics are written.
+      given: what else `train` takes; it must say what the run is trained with already.
 
-    Raises AverseError if there is no run in `path`, or one of another version.
+    Raises AverseError if there is no run in `path`, or one of another version, if somebody trains in it, and for fewer
+    steps or settings that are not the run's; else as `train` does.
     """
-    path = Path(path)
+    path = as_path("path", path)
+    if monitor is not None and not callable(monitor):
+        raise AverseError(f"monitor must be a function (learner, state) -> figures, not {monitor!r:.60}")
     return run_training(
-        read_config(path), path, resuming=True, progress=progress, tensorboard=tensorboard, monitor=monitor
+        extended(read_config(path), steps, **given),
+        path,
+        resuming=True,
+        progress=check_value("progress", bool, progress),
+        tensorboard=tensorboard,
+        checkpoint_minutes=checkpoint_minutes,
+        monitor=monitor,
     )

@@ -159,6 +159,8 @@ def _length_faults(environment: Description, steps: TimeStep, rows: np.ndarray, 
     horizon = environment.horizon
     if (played & (rows > horizon)).any():
         yield f"an episode is not truncated at its horizon, but goes on after {horizon} steps"
+    if getattr(environment, "ends_at_horizon", False) and steps.truncated.any():
+        yield "an episode is cut, though ends_at_horizon says that it ends: terminate it, and leave truncated False"
     failed = np.nan_to_num(steps.info.get("worker_failed", np.zeros(rows.shape))) > 0
     if (at := steps.truncated & (rows < horizon) & ~failed).any():
         yield f"an episode is truncated before its horizon of {horizon} steps {_when(at, rows)}"

@@ -185,19 +185,20 @@ def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict
 def return_bounds(task: IntersectionTask, road: Geometry, gamma: float) -> tuple[float, float]:
     """Lowest and highest discounted return of an agent from any state.
 
-    Lowest: it pays for time, makes no progress, and crashes at the worst moment or never. Highest: it drives at the
-    limit all the way, or has but the bonus before it, whichever is more.
+    Lowest: it makes no progress, and crashes at once, or waits for ever (episodes are only cut at the horizon, where
+    learners bootstrap); at gamma 1 it waits for a whole episode and then crashes. Highest: it drives at the limit all
+    the way, or has but the bonus before it, whichever is more.
     """
     time = task.time_cost * DECISION_SECONDS
-    low, waited, factor = 0.0, 0.0, 1.0
-    for _ in range(task.horizon):
-        low = min(low, waited - factor * (time + task.crash_penalty))
-        waited -= factor * time
-        low, factor = min(low, waited), factor * gamma
+    if gamma == 1.0:
+        low = -(task.horizon * time + task.crash_penalty)
+    else:
+        # Waiting a while before the crash lies in between.
+        low = min(0.0, -(time + task.crash_penalty), -time / (1.0 - gamma))
     way = float(road.length.max()) - SPAWN_POSITION
     step = MAX_SPEED * DECISION_SECONDS
     decisions = 0
-    high, driven, gained, factor = 0.0, 0.0, 0.0, 1.0
+    high, driven, gained = 0.0, 0.0, 0.0
     while driven < way:  # the way back from the arrival, one decision at full speed at a time
         decisions += 1
         part = min(step, way - driven)

@@ -52,6 +52,7 @@ def run(arguments: MicrogridsArguments) -> None:
             read(name, out / f"{name}.json", scale)
         elif name in TRAINING:
             scenario = TRAINING[name]
+            writable_folder(out / name)
             learning.configurations(scenario, PRICES[scenario], out / name, _budget(scenario, arguments.quick))
     for name in chosen:
         if name == ARCHITECTURE:
@@ -74,9 +75,9 @@ def read(name: str, path: Path, scale: Scale) -> Data | None:
         return None
     try:
         content = json.loads(path.read_text())
-    except json.JSONDecodeError:
-        content = {}
-    if content.get("settings") != _settings(name, scale):
+    except (OSError, ValueError) as error:
+        raise AverseError(f"{path} cannot be read ({error}); choose another --out or remove it") from error
+    if not isinstance(content, dict) or content.get("settings") != _settings(name, scale) or "data" not in content:
         raise AverseError(f"{path} holds results of other settings; choose another --out or remove it")
     return content["data"]
 

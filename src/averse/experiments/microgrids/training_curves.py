@@ -36,6 +36,7 @@ from averse.tables import Table
 from averse.training import configure, resume, run_training
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
+from averse.training.directory import check_place
 from averse.training.run import Run, read_config
 
 TRAINED = ("mv-matrpo", "mv-ippo")
@@ -165,7 +166,7 @@ def configurations(
 ) -> dict[str, TrainingConfig]:
     """What is trained, by method; the runs go to `out / method`.
 
-    Raises AverseError if `out` holds runs of other settings.
+    Raises AverseError if `out` holds runs of other settings, or something else in their place.
     """
     configs = {}
     for method in TRAINED:
@@ -178,6 +179,8 @@ def configurations(
         path = out / method
         if (path / "config.json").exists() and read_config(path).to_json() != config.to_json():
             raise AverseError(f"{path} holds a run of other settings; choose another --out or remove it")
+        if not (path / "config.json").exists():
+            check_place(path, config, resuming=False, overwrite=False)
         configs[method] = config
     return configs
 
@@ -216,7 +219,7 @@ def curve(path: Path, indices: Sequence[int], beta: float) -> tuple[Floats, Floa
     J is exact where the log has exact figures, else from the moments of the rewards met since the point before.
     """
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    by_run = [[row for row in rows if row["run"] == index] for index in indices]
+    by_run = [[row for row in rows if row["trial"] == index] for index in indices]
 
     def column(name: str) -> Floats:
         return np.array([[row[name] for row in mine] for mine in by_run])

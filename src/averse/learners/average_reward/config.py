@@ -4,6 +4,7 @@ from typing import Literal
 
 from averse.environments.protocol import Description, is_average_reward
 from averse.errors import AverseError
+from averse.learners.parts.entropy import EpsilonUnits
 from averse.settings import Count, Fraction, NonNegative, Positive, Share, settings
 
 
@@ -72,7 +73,10 @@ class MVIPPOConfig(AverageRewardConfig):
     clip: Positive = 0.2
     """Bound on the change of the probability ratio."""
     epsilon: NonNegative = 0.0
-    """Entropy weight, fixed throughout training."""
+    """Entropy weight, fixed throughout training, in the units that `epsilon_units` names."""
+    epsilon_units: EpsilonUnits = "advantage"
+    """What epsilon is measured in. advantage: standard deviations of an agent's advantages, which are normalised.
+    reward: reward units per step."""
 
 
 def validate(environment: Description) -> None:

@@ -30,8 +30,9 @@ from averse.learners.average_reward.objective import (
 )
 from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.action_distributions import action_distribution, head_size, probabilities
+from averse.learners.parts.entropy import entropy_weight
 from averse.learners.parts.networks import MLP, Network, Params, agent_networks, one_network
-from averse.learners.parts.updates import adam, apart, clipped_policy_loss, descend, normalise
+from averse.learners.parts.updates import adam, apart, clipped_policy_loss, descend, normalise, standard_deviation
 
 
 class MVIPPOState(NamedTuple):
@@ -148,6 +149,7 @@ class MVIPPO:
         )
         of_each = partial(jax.vmap, in_axes=-1, out_axes=-1)
         targets = of_each(lambda v, a: value_targets(v, a, self.config.value_constraint))(values, advantages)
+        deviations = jax.vmap(standard_deviation, in_axes=-1)(advantages)
         samples = Samples(
             observations=trajectory.observations,
             available=trajectory.available,
@@ -156,12 +158,12 @@ class MVIPPO:
             advantages=of_each(normalise)(advantages),
             targets=targets,
         )
-        networks, optimisers, metrics = jax.vmap(self.learn, in_axes=(0, 0, 0, 0, None, None))(
+        networks, optimisers, metrics = jax.vmap(self.learn, in_axes=(0, 0, 0, 0, 0, None))(
             state.networks,
             state.optimisers,
             by_agent(samples),
             jax.random.split(learn_key, self.num_agents),
-            state.epsilon,
+            entropy_weight(state.epsilon, self.config.epsilon_units, deviations),
             state.learning_rate,
         )
         metrics = {name: value.mean() for name, value in metrics.items()}

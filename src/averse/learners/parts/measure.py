@@ -12,14 +12,14 @@ from annotated_types import Gt
 
 from averse.errors import AverseError
 from averse.risk import RiskMeasure, parse
-from averse.settings import NonNegative, Number, Share, field_names, settings
+from averse.settings import NonNegative, Number, Share, UsableSize, check_value, field_names, settings
 
 
 @settings
 class MeasureNumbers:
     """The numbers by which a measure can be said; None where not given."""
 
-    tau: Annotated[float, Gt(0)] | None = None
+    tau: Annotated[float, Gt(0), UsableSize] | None = None
     """Risk tolerance in reward units, in place of the number in an entropic `measure`; inf is risk-neutral."""
     alpha: Share | None = None
     """Tail mass in (0, 1], in place of the number in a cvar, var or evar `measure`."""
@@ -28,6 +28,8 @@ class MeasureNumbers:
     eta: Number | None = None
     """Distortion, in place of the number in a wang or cpw `measure`."""
 
+
+_Size = Annotated[float, UsableSize]
 
 NUMBERS = tuple(field_names(MeasureNumbers))
 
@@ -42,8 +44,16 @@ class HasMeasure(Protocol):
 
 
 def risk_measure(config: HasMeasure) -> RiskMeasure:
-    """The measure of a configuration. Raises AverseError for a text that names none."""
-    return parse(config.measure)
+    """The measure of a configuration.
+
+    Raises AverseError for a text that names none, and for a number so small or so large that single precision makes
+    nothing of it.
+    """
+    measure = parse(config.measure)
+    for name in field_names(measure):
+        if isinstance(getattr(measure, name), float):
+            check_value(f"the {name} of the measure {config.measure!r}", _Size, getattr(measure, name))
+    return measure
 
 
 def measure_fields(measure: RiskMeasure) -> set[str]:

@@ -211,7 +211,7 @@ def recurrent(
 
     return SequenceNetwork(
         init=init,
-        initial_memory=lambda count: jnp.zeros((count, num_agents, size)),
+        initial_memory=lambda count: jnp.zeros((count, num_agents, size), jnp.float32),
         step=step,
         unroll=unroll,
         recall=recall,

@@ -11,14 +11,14 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from averse import risk
 from averse.errors import AverseError
 from averse.settings import Number
 
 PredictionName = Literal["scalar", "dual", "categorical", "quantile"]
-NumAtoms = Annotated[int, Ge(2)]
+NumAtoms = Annotated[int, Ge(2), Le(10_000)]
 """How many atoms or quantiles a prediction has."""
 Support = tuple[Number, Number] | None
 """The lowest and the highest atom, in reward units."""
@@ -151,11 +151,10 @@ class Dual(NamedTuple):
 
     def targets(self, predicted: jax.Array, following: jax.Array, transitions: Transitions, lam: float) -> jax.Array:
         next_mean, next_moment = self.mean(following), self.second_moment(following)
-        moments = self.second_moment(predicted)
         return jnp.stack(
             [
                 risk.lambda_returns(next_mean, *transitions, lam),
-                risk.second_moment_targets(moments, next_mean, next_moment, *transitions, lam),
+                risk.second_moment_targets(next_mean, next_moment, *transitions, lam),
             ],
             axis=-1,
         )
@@ -212,6 +211,21 @@ class Categorical(NamedTuple):
     def clamped_mass(self, following: jax.Array, transitions: Transitions) -> jax.Array:
         """The probability [T, ...] of one-step targets beyond the support, which tells of one that is too narrow."""
         return risk.clamped_mass(jax.nn.softmax(following), transitions.rewards, transitions.discounts, self.support)
+
+    def support_variance(self, following: jax.Array, transitions: Transitions, std: float) -> jax.Array:
+        """The variance [T, ...] that projection onto the support adds to the return of each step.
+
+        It is what projection adds at this step and, discounted, at all later ones of the episode. Beyond the end of the
+        batch, or of an episode that is cut, it is taken to go on as in this batch on average.
+
+        Args:
+          std: `risk.projection_std` of a return far from its end, which takes returns to fall anywhere between atoms.
+        """
+        probs = jax.nn.softmax(following)
+        added = risk.projection_variance(probs, transitions.rewards, transitions.discounts, self.support)
+        spacing = (self.support[-1] - self.support[0]) / (self.support.shape[0] - 1)
+        beyond = jnp.full_like(added, std**2 * added.mean() / (spacing**2 / 6))
+        return risk.lambda_returns(beyond, added, jnp.square(transitions.discounts), transitions.continues, 1.0)
 
 
 class Quantile(NamedTuple):
@@ -318,6 +332,38 @@ def prediction(
             return Categorical(jnp.linspace(low, high, num_atoms))
         case "quantile":
             return Quantile(num_atoms, value_scale, huber)
+
+
+def support_metrics(
+    prediction: Prediction,
+    measure: risk.RiskMeasure,
+    following: jax.Array,
+    transitions: Transitions,
+    support_std: float,
+) -> dict[str, jax.Array]:
+    """What a fixed support does to the returns, each [T, ...]; nothing where there is none.
+
+    `clamped_mass` is the probability that it clamps, `support_std` the width that it adds, and `support_premium` what
+    an entropic measure charges for that width, both in reward units.
+
+    Args:
+      following: predictions [T, ..., N] at the true next states.
+      support_std: what projection adds to a return far from its end, in reward units.
+    """
+    if not isinstance(prediction, Categorical):
+        return {}
+    variance = prediction.support_variance(following, transitions, support_std)
+    metrics = {"clamped_mass": prediction.clamped_mass(following, transitions), "support_std": jnp.sqrt(variance)}
+    if isinstance(measure, risk.Entropic):
+        metrics["support_premium"] = variance / (2 * measure.tau)
+    return metrics
+
+
+def support_std(bounds: tuple[float, float], num_atoms: int, gamma: float, steps: float) -> float:
+    """The standard deviation that atoms from bound to bound add to a return `steps` before its end, in reward units."""
+    low, high = bounds
+    with jax.ensure_compile_time_eval():  # a number, whatever is being traced
+        return float(risk.projection_std((high - low) / (num_atoms - 1), gamma, steps))
 
 
 def select(raw: jax.Array, actions: jax.Array) -> jax.Array:

@@ -62,11 +62,11 @@ def blank_sequence(environment: Description, steps: int, memory: Any, with_state
     """One sequence of zeros, by which the buffer knows its shapes; `memory` is a blank one, [A, H] or ()."""
     agents, num_actions = environment.num_agents, num_available(environment.action_space)
     return Sequences(
-        observations=jnp.zeros((steps + 1, agents, environment.observation_size)),
-        global_state=jnp.zeros((steps + 1, environment.global_state_size)) if with_state else (),
+        observations=jnp.zeros((steps + 1, agents, environment.observation_size), jnp.float32),
+        global_state=jnp.zeros((steps + 1, environment.global_state_size), jnp.float32) if with_state else (),
         available=jnp.zeros((steps + 1, agents, num_actions), bool),
         actions=jnp.zeros((steps, agents), _action_type(num_actions)),
-        rewards=jnp.zeros((steps, agents)),
+        rewards=jnp.zeros((steps, agents), jnp.float32),
         terminated=jnp.zeros((steps, agents), bool),
         truncated=jnp.zeros(steps, bool),
         active=jnp.zeros((steps, agents), bool),
@@ -103,4 +103,4 @@ def continues(sequences: Sequences) -> jax.Array:
 
 def size_in_bytes(tree: Any) -> int:
     """Memory of the arrays (or their shapes) of a tree."""
-    return sum(math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

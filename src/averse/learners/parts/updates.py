@@ -24,7 +24,13 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Ar
 def normalise(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """Values [...] shifted and scaled to (weighted) mean 0 and standard deviation 1."""
     centred = values - weighted_mean(values, weights)
-    return centred / (jnp.sqrt(weighted_mean(centred**2, weights)) + 1e-8)
+    return centred / standard_deviation(values, weights)
+
+
+def standard_deviation(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The (weighted) standard deviation [] of values [...], by which `normalise` divides: 1e-8 more, so never 0."""
+    centred = values - weighted_mean(values, weights)
+    return jnp.sqrt(weighted_mean(centred**2, weights)) + 1e-8
 
 
 def linear_schedule(progress: jax.Array, start: float, end: float, fraction: float = 1.0) -> jax.Array:

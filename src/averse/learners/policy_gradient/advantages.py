@@ -6,7 +6,7 @@ import jax
 
 from averse import risk
 from averse.learners.contract import Metrics
-from averse.learners.parts.predictions import Categorical, Dual, Prediction, Transitions
+from averse.learners.parts.predictions import Dual, Prediction, Transitions, support_metrics
 
 
 class Estimates(NamedTuple):
@@ -27,6 +27,7 @@ def estimate_advantages(
     lam: float,
     *,
     exponent_clip: float,
+    support_std: float,
     actions: jax.Array,
     mixtures: tuple[jax.Array, jax.Array] | None,
 ) -> Estimates:
@@ -36,6 +37,7 @@ def estimate_advantages(
       name: gae, risk-value, entropic, action-value, influence or mean-variance.
       raw, next_raw: critic outputs at the states and at the true next states, [T, B, A, K]; with `action-value`
         [T, B, A, n, K].
+      support_std: what projection onto a fixed support adds to a return far from its end, in reward units.
       mixtures: with `action-value`, the policy's probabilities at both, [T, B, A, n] each.
     """
     predicted, following = prediction.decode(raw), prediction.decode(next_raw)
@@ -43,7 +45,7 @@ def estimate_advantages(
         assert mixtures is not None
         predicted, following = (prediction.mixture(*pair) for pair in zip(mixtures, (predicted, following)))
     targets = prediction.targets(predicted, following, transitions, lam)
-    metrics = _support_metrics(prediction, following, transitions)
+    metrics = support_metrics(prediction, measure, following, transitions, support_std)
     if name == "action-value":
         # Risk over the world and the others, not over one's own mixing.
         assert mixtures is not None
@@ -66,7 +68,16 @@ def estimate_advantages(
         advantages, clipped = risk.entropic(
             values, next_values, *transitions, lam, cast(risk.Entropic, measure).tau, exponent_clip
         )
-        return Estimates(advantages, targets, metrics | {"exponent_clip_fraction": clipped})
+        metrics["exponent_clip_fraction"] = clipped
+        metrics["exponential_error"] = risk.exponential_errors(
+            values,
+            next_values,
+            transitions.rewards,
+            transitions.discounts,
+            cast(risk.Entropic, measure).tau,
+            exponent_clip,
+        )
+        return Estimates(advantages, targets, metrics)
     return Estimates(risk.gae(values, next_values, *transitions, lam), targets, metrics)
 
 
@@ -87,10 +98,3 @@ def _mean_variance(
         lam,
         cast(risk.MeanVariance, measure).weight,
     )
-
-
-def _support_metrics(prediction: Prediction, following: jax.Array, transitions: Transitions) -> Metrics:
-    """The probability that the projection clamps, which tells of a support that is too narrow."""
-    if not isinstance(prediction, Categorical):
-        return {}
-    return {"clamped_mass": prediction.clamped_mass(following, transitions)}

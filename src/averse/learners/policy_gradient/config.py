@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from averse.environments.protocol import Description, Discrete
+from averse.environments.protocol import Description, Discrete, reward_steps
 from averse.errors import AverseError
+from averse.learners.parts.entropy import EpsilonUnits
 from averse.learners.parts.measure import risk_measure
-from averse.learners.parts.predictions import NumAtoms, PredictionName, Support, require_ascending
+from averse.learners.parts.predictions import NumAtoms, PredictionName, Support, require_ascending, support_std
 from averse.risk import Entropic, MeanVariance, VaR, WorstCase
 from averse.settings import Count, Fraction, NonNegative, Positive, settings
 
@@ -27,7 +28,10 @@ class MAPPOConfig:
     shaping: NonNegative = 0.0
     """Reward shaping: this many reward units are taken off per unit of the environment's cost."""
     epsilon: NonNegative = 0.01
-    """Entropy weight (bounded rationality), fixed throughout training."""
+    """Entropy weight (bounded rationality), fixed throughout training, in the units that `epsilon_units` names."""
+    epsilon_units: EpsilonUnits = "advantage"
+    """What epsilon is measured in. advantage: standard deviations of the batch's advantages, where these are
+    normalised, so that what it is worth in rewards changes as the policy learns. reward: reward units, as tau."""
 
     risk_warmup: Fraction = 0.6
     """Fraction of training over which the measure moves from neutral to its target; 0 is risk-averse from the start."""
@@ -115,3 +119,20 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
     """Raise AverseError where settings do not fit the environment."""
     if config.per_action and not isinstance(environment.action_space, Discrete):
         raise AverseError("advantage 'action-value' needs discrete actions")
+
+
+def support_of(config: MAPPOConfig, environment: Description) -> tuple[float, float]:
+    """The lowest and the highest return of the critic's support, in reward units."""
+    low, high = config.support or environment.return_bounds(config.gamma)
+    if config.shaping and config.support is None:
+        # A cost is paid once per unsafe event; events that cost for many steps need a support of their own.
+        low -= config.shaping
+    return low, high
+
+
+def added_std(config: MAPPOConfig, environment: Description) -> float:
+    """The standard deviation that a categorical critic's atoms add to a return far from its end, in reward units."""
+    if config.critic != "categorical":
+        return 0.0
+    steps = reward_steps(environment, config.gamma)
+    return support_std(support_of(config, environment), config.num_atoms, config.gamma, steps)

@@ -23,6 +23,7 @@ from averse.learners.parts.action_distributions import (
     head_size,
     probabilities,
 )
+from averse.learners.parts.entropy import entropy_weight
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import (
     MLP,
@@ -44,10 +45,11 @@ from averse.learners.parts.updates import (
     descend,
     linear_schedule,
     normalise,
+    standard_deviation,
     weighted_mean,
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
-from averse.learners.policy_gradient.config import MAPPOConfig, validate
+from averse.learners.policy_gradient.config import MAPPOConfig, added_std, support_of, validate
 from averse.risk import RiskMeasure
 
 
@@ -118,6 +120,7 @@ class MAPPO:
     prediction: Prediction  # of the return, by the critic
     measure: RiskMeasure
     optimiser: optax.GradientTransformation
+    support_std: float  # what projection adds to a return far from its end, reward units; 0 without a support
     total_updates: int
 
     @classmethod
@@ -145,6 +148,7 @@ class MAPPO:
             prediction=kind,
             measure=risk_measure(config),
             optimiser=apart(adam(config.max_gradient_norm), "actor", "critic"),
+            support_std=added_std(config, environment),
             total_updates=total_updates,
         )
 
@@ -206,9 +210,9 @@ class MAPPO:
         risk_fraction = linear_schedule(progress, 0.0, 1.0, config.risk_warmup)
         estimates = self.estimates(state, trajectory, state.measure.relaxed(risk_fraction))
         active = trajectory.active.astype(jnp.float32)
-        advantages = estimates.advantages
+        advantages, epsilon, std = estimates.advantages, state.epsilon, standard_deviation(estimates.advantages, active)
         if config.normalise_advantages:
-            advantages = normalise(advantages, active)
+            advantages, epsilon = normalise(advantages, active), entropy_weight(epsilon, config.epsilon_units, std)
         samples = Samples(
             memory=trajectory.memory,
             first=trajectory.first,
@@ -223,7 +227,7 @@ class MAPPO:
         )
         key, shuffle_key = jax.random.split(state.key)
         networks, optimiser, metrics = descend(
-            partial(self.loss, state.epsilon),
+            partial(self.loss, epsilon),
             self.optimiser,
             state.networks,
             state.optimiser,
@@ -235,6 +239,7 @@ class MAPPO:
         )
         metrics |= {name: weighted_mean(values, active) for name, values in estimates.metrics.items()}
         metrics["risk_fraction"] = risk_fraction
+        metrics["advantage_std"] = std
         return state._replace(networks=networks, optimiser=optimiser, updates=state.updates + 1, key=key), metrics
 
     def estimates(self, state: MAPPOState, trajectory: Trajectory, measure: RiskMeasure) -> Estimates:
@@ -257,6 +262,7 @@ class MAPPO:
             transitions_of(trajectory, self.config.gamma, self.config.shaping),
             self.config.lam,
             exponent_clip=self.config.exponent_clip,
+            support_std=self.support_std,
             actions=trajectory.actions,
             mixtures=mixtures,
         )
@@ -285,11 +291,9 @@ class MAPPO:
 
 def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction:
     """What the critic predicts; its support comes from the environment's return bounds where not given."""
-    low, high = config.support or environment.return_bounds(config.gamma)
-    if config.shaping and config.support is None:
-        # A cost is paid once per unsafe event; events that cost for many steps need a support of their own.
-        low -= config.shaping
-    return prediction(config.critic, (low, high), num_atoms=config.num_atoms, value_scale=config.value_scale)
+    return prediction(
+        config.critic, support_of(config, environment), num_atoms=config.num_atoms, value_scale=config.value_scale
+    )
 
 
 def transitions_of(trajectory: Trajectory, gamma: float, shaping: float) -> Transitions:

@@ -13,6 +13,7 @@ Axes: T time, B environments, E sequences, A agents, O observation, n actions, K
 prediction.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -21,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from averse.environments.protocol import Description, Discrete
+from averse.environments.protocol import Description, Discrete, reward_steps
 from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork, feed_forward, recurrent
-from averse.learners.parts.predictions import Prediction, Transitions, prediction, select
+from averse.learners.parts.predictions import Prediction, Transitions, prediction, select, support_metrics, support_std
 from averse.learners.parts.replay import Sequences, blank_sequence, continues, sequences_of, time_major, usable
 from averse.learners.parts.updates import clipped, gradient_step, linear_schedule, weighted_mean
 from averse.learners.value_based.config import ValueBasedConfig, validate
@@ -72,6 +73,7 @@ class Errors(NamedTuple):
     weight: jax.Array  # float32, 0 where a step is not to be learned from
     value: jax.Array  # [..., N], the prediction
     targets: jax.Array  # [..., N]
+    metrics: Mapping[str, jax.Array] = {}  # what else there is to tell of each
 
 
 def value_based(config: ValueBasedConfig, environment: Description, total_updates: int) -> Learner:
@@ -272,7 +274,7 @@ class ValueBased:
         """The temporal-difference loss of a batch of sequences, of each agent or of the team."""
         seen = self.compare(params, target, measure, batch)
         if self.mixer is None:
-            errors = self.own_errors(batch, seen.predicted, seen.following)
+            errors = self.own_errors(measure, batch, seen.predicted, seen.following)
         else:
             errors = self.team_errors(params, target, batch, seen.predicted, seen.following)
         total = weighted_mean(errors.losses, errors.weight)
@@ -289,14 +291,25 @@ class ValueBased:
         following = self.prediction.decode(select(then.raw[1:], next_actions))
         return Comparison(now, then, predicted, following)
 
-    def own_errors(self, batch: Sequences, predicted: jax.Array, following: jax.Array) -> Errors:
+    def own_errors(self, measure: RiskMeasure, batch: Sequences, predicted: jax.Array, following: jax.Array) -> Errors:
         """Each agent's prediction against its own targets."""
         transitions = Transitions(
             batch.rewards, self.config.gamma * (1.0 - batch.terminated), continues(batch).astype(jnp.float32)
         )
         targets = jax.lax.stop_gradient(self.prediction.targets(predicted, following, transitions, self.config.lam))
         weight = (batch.active & usable(batch)[..., None]).astype(jnp.float32)
-        return Errors(self.prediction.loss(predicted, targets), weight, predicted, targets)
+        metrics = support_metrics(self.prediction, measure, following, transitions, self.support_std)
+        metrics = jax.lax.stop_gradient(metrics)
+        return Errors(self.prediction.loss(predicted, targets), weight, predicted, targets, metrics)
+
+    @property
+    def support_std(self) -> float:
+        """What a categorical head's atoms add to a return far from its end, in reward units; 0 for other heads."""
+        config = self.config
+        if config.head != "categorical":
+            return 0.0
+        bounds = config.support or self.environment.return_bounds(config.gamma)
+        return support_std(bounds, config.num_atoms, config.gamma, reward_steps(self.environment, config.gamma))
 
     def team_errors(
         self,
@@ -328,12 +341,13 @@ class ValueBased:
         return self.config.value_scale * self.mixer.apply(params, values / self.config.value_scale, states)
 
     def figures(self, errors: Errors) -> Metrics:
-        """The mean error and the mean value, in reward units."""
+        """The mean error and the mean value, in reward units, and means of what else there is to tell."""
         means = self.total.mean(errors.value)
         target_means = self.total.target_distribution(errors.targets).mean()
         return {
             "td_error": weighted_mean(jnp.abs(means - target_means), errors.weight),
             "q_value": weighted_mean(means, errors.weight),
+            **{name: weighted_mean(values, errors.weight) for name, values in errors.metrics.items()},
         }
 
 

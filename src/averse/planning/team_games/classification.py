@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from averse.planning.checks import Floats
 from averse.planning.team_games.evaluation import MeanVarianceValue, mean_values, poisson, steepest
 from averse.planning.team_games.game import Game
-from averse.planning.team_games.optimum import best_response
+from averse.planning.team_games.optimum import Gap, best_response
+from averse.settings import check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ def classify(game: Game, policy: Sequence[ArrayLike], beta: float, *, tolerance:
     Raises:
       AverseError: as `poisson` and `best_response`.
     """
+    tolerance = check_value("tolerance", Gap, tolerance)
     solution = poisson(game, policy, beta)
     visited = solution.steady_state > 1e-12
     strict = True

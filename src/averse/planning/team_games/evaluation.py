@@ -99,7 +99,7 @@ def difference(game: Game, policy: Sequence[ArrayLike], other: Sequence[ArrayLik
     Raises:
       AverseError: as `poisson`.
     """
-    here, there = poisson(game, policy, beta), checked_policy(game, other)
+    here, there = poisson(game, policy, beta), checked_policy(game, other, "other")
     chain, value = game.chain(there), here.value
     steady = steady_state(chain)
     moments = game.reward_moments(there)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, diags_array, issparse
 
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, distributions, numbers
+from averse.planning.checks import NEGATIVE, ROUNDING, Floats, Integers, distributions, items, numbers
 from averse.planning.mdp import deterministic
 from averse.planning.team_games.chains import Chain, MatrixChain
 from averse.settings import NonNegative, check_value
@@ -247,34 +247,54 @@ def best_of(joint: Floats, policy: Tables) -> tuple[Floats, Tables]:
 
 def availability(available: Any, shapes: Sequence[tuple[int, int]]) -> list[Any]:
     """The masks [S, Ai], checked: each of its shape, and an available action in each row."""
-    available = [np.ones(shape, bool) for shape in shapes] if available is None else available
-    if len(available) != len(shapes):
-        raise AverseError(f"available must have one array for each of the {len(shapes)} agents")
-    available = [np.array(mask, dtype=bool) for mask in available]
-    for agent, (mask, shape) in enumerate(zip(available, shapes)):
+    if available is None:
+        return [np.ones(shape, bool) for shape in shapes]
+    given = items("available", available, f"one array for each of the {len(shapes)} agents")
+    if len(given) != len(shapes):
+        raise AverseError(f"available must have one array for each of the {len(shapes)} agents, not {len(given)}")
+    masks = []
+    for agent, (mask, shape) in enumerate(zip(given, shapes)):
+        truths = numbers(f"available[{agent}]", mask)
+        if not np.isin(truths, (0, 1)).all():
+            raise AverseError(f"available[{agent}] must be true or false everywhere")
+        mask = truths.astype(bool)
         if mask.shape != shape:
             raise AverseError(f"available[{agent}] must have the shape {list(shape)}, not {list(mask.shape)}")
         if not mask.any(-1).all():
             raise AverseError(f"agent {agent} has no available action in state {int(mask.any(-1).argmin())}")
-    return available
+        masks.append(mask)
+    return masks
 
 
-def checked_policy(game: Game, policy: Sequence[ArrayLike]) -> Tables:
-    """A policy as float64 arrays.
+def checked_game(game: Any) -> Game:
+    """A team game as it is.
 
     Raises:
-      AverseError: if its shapes or rows are wrong, or it takes an action that is not available.
+      AverseError: if it lacks what solvers ask of one.
     """
-    if len(policy) != game.num_agents:
-        raise AverseError(f"a policy of this game has {game.num_agents} arrays, one per agent, not {len(policy)}")
+    asked = ("available", "num_agents", "num_states", "num_actions", "reward_moments", "chain", "agent_values")
+    if isinstance(game, type) or not all(hasattr(type(game), name) for name in asked):
+        raise AverseError(f"game must be a TeamGame or a FactoredTeamGame, not {type(game).__name__}")
+    return game
+
+
+def checked_policy(game: Game, policy: Sequence[ArrayLike], name: str = "policy") -> Tables:
+    """A policy as float64 arrays; `name` is that of the argument.
+
+    Raises:
+      AverseError: for what is no game, if shapes or rows are wrong, or an action is taken that is not available.
+    """
+    given = items(name, policy, f"one array [S, Ai] for each of the {checked_game(game).num_agents} agents")
+    if len(given) != game.num_agents:
+        raise AverseError(f"{name} of this game has {game.num_agents} arrays, one per agent, not {len(given)}")
     tables = []
-    for agent, (table, mask) in enumerate(zip(policy, game.available)):
-        array = numbers(f"policy[{agent}]", table)
+    for agent, (table, mask) in enumerate(zip(given, game.available)):
+        array = numbers(f"{name}[{agent}]", table)
         if array.shape != mask.shape:
-            raise AverseError(f"policy[{agent}] must have the shape {list(mask.shape)}, not {list(array.shape)}")
+            raise AverseError(f"{name}[{agent}] must have the shape {list(mask.shape)}, not {list(array.shape)}")
         if (array[~mask] != 0).any():
-            raise AverseError(f"policy[{agent}] takes an action that is not available")
-        tables.append(distributions(f"policy[{agent}]", array))
+            raise AverseError(f"{name}[{agent}] takes an action that is not available")
+        tables.append(distributions(f"{name}[{agent}]", array))
     return tables
 
 
@@ -285,10 +305,10 @@ def first_policy(game: Game, initial: str | Sequence[ArrayLike]) -> Tables:
       AverseError: for another word, and as `checked_policy`.
     """
     if not isinstance(initial, str):
-        return checked_policy(game, initial)
+        return checked_policy(game, initial, "initial")
     if initial != "uniform":
         raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
-    return game.uniform_policy()
+    return checked_game(game).uniform_policy()
 
 
 def checked_beta(beta: float) -> float:
@@ -325,12 +345,15 @@ def _rows(transition: Any, possible: Any) -> Any:
     rows = csr_array(transition, dtype=np.float64, copy=True)
     if rows.shape != (possible.size, states):
         raise AverseError(f"a sparse transition must have the shape {[possible.size, states]}, not {list(rows.shape)}")
-    if not np.isfinite(rows.data).all() or (rows.data < 0).any():
+    if not np.isfinite(rows.data).all() or (rows.data < -NEGATIVE).any():
         raise AverseError("transition must be finite and not negative")
+    rows.data = np.maximum(rows.data, 0.0)
     totals = np.asarray(rows.sum(1))
-    wrong = possible.ravel() & (np.abs(totals - 1) > 1e-8)
+    wrong = possible.ravel() & (np.abs(totals - 1) > ROUNDING)
     if wrong.any():
         row = int(wrong.argmax())
-        raise AverseError(f"each row of transition must sum to one, but row {row} sums to {totals[row]:.10g}")
+        raise AverseError(
+            f"each row of transition must sum to one within {ROUNDING:g}, but row {row} sums to {totals[row]:.10g}"
+        )
     scale = np.where(possible.ravel(), 1 / np.where(totals > 0, totals, 1), 0)
     return csr_array(diags_array(scale) @ rows)

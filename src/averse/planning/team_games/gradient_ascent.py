@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from averse.planning.checks import Floats
 from averse.planning.team_games.evaluation import PoissonSolution, slopes, solved, steepest
 from averse.planning.team_games.game import Game, Tables, checked_beta, first_policy
-from averse.settings import Positive, check_value
+from averse.settings import NonNegative, Positive, Whole, check_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ def mv_ipga(
       AverseError: for a bad policy, beta or step; for a multichain policy on the way.
     """
     beta, step = checked_beta(beta), check_value("step", Positive, step)
+    tolerance, max_steps = check_value("tolerance", NonNegative, tolerance), check_value("max_steps", Whole, max_steps)
     solution = solved(game, first_policy(game, initial), beta)
     history = [solution.value.objective]
     while len(history) <= max_steps and float(steepest(solution).sum()) > tolerance:

@@ -30,13 +30,22 @@ from averse.planning.team_games.chains import (
     steady_state,
 )
 from averse.planning.team_games.evaluation import MeanVarianceValue, PoissonSolution, value_of
-from averse.planning.team_games.game import Game, Tables, checked_beta, checked_policy, improved, replaced, tie
+from averse.planning.team_games.game import (
+    Game,
+    Tables,
+    checked_beta,
+    checked_game,
+    checked_policy,
+    improved,
+    replaced,
+    tie,
+)
 from averse.planning.team_games.recurrence import UnreachableError, advanced, certain, single_class
-from averse.settings import check_value
+from averse.settings import Whole, check_value
 
 _ITERATIONS = 1000
 _SOLVES = 10_000
-_Gap = Annotated[float, Gt(1e-8)]
+Gap = Annotated[float, Gt(1e-8)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +90,7 @@ def best_joint_policy(
       AverseError: for bad input, or a game in which some states cannot reach others, so that its best J depends on the
         start.
     """
-    policy = game.uniform_policy() if initial is None else checked_policy(game, initial)
+    policy = checked_game(game).uniform_policy() if initial is None else checked_policy(game, initial, "initial")
     return _scan(game, policy, None, checked_beta(beta), gap)
 
 
@@ -98,7 +107,7 @@ def best_response(
     Raises:
       AverseError: as `best_joint_policy` does, and for an agent that there is not.
     """
-    if agent not in range(game.num_agents):
+    if check_value("agent", Whole, agent) >= checked_game(game).num_agents:
         raise AverseError(f"agent must be one of 0 to {game.num_agents - 1}, not {agent}")
     return _scan(game, checked_policy(game, policy), agent, checked_beta(beta), gap)
 
@@ -267,7 +276,7 @@ def largest_possible(
 
 
 def _scan(game: Game, policy: Tables, agent: int | None, beta: float, gap: float) -> CertifiedOptimum:
-    check_value("gap", _Gap, gap)
+    check_value("gap", Gap, gap)
     scan = _Scan(game, agent, beta, policy)
     bound = scan.highest
     if beta > 0:

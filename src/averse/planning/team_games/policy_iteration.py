@@ -8,13 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers
+from averse.planning.checks import Floats, Integers, items
 from averse.planning.team_games.chains import Chain, class_share
 from averse.planning.team_games.evaluation import PoissonSolution, solved, value_of
-from averse.planning.team_games.game import Game, Tables, checked_beta, first_policy, improved, replaced, tie
+from averse.planning.team_games.game import (
+    Game,
+    Tables,
+    checked_beta,
+    checked_game,
+    first_policy,
+    improved,
+    replaced,
+    tie,
+)
 from averse.planning.team_games.optimum import best_response, tied_escape
 from averse.planning.team_games.recurrence import advanced, certain
-from averse.settings import check_value
+from averse.settings import Count, Whole, check_value
 
 Variant = Literal["sequential", "ties", "nash", "simultaneous"]
 
@@ -80,7 +89,10 @@ def mv_mapi(
     """
     beta = checked_beta(beta)
     check_value("variant", Variant, variant)
-    turns = list(range(game.num_agents)) if order is None else list(order)
+    max_rounds = check_value("max_rounds", Count, max_rounds)
+    turns = list(range(checked_game(game).num_agents))
+    if order is not None:
+        turns = [check_value("order", Whole, agent) for agent in items("order", order, "the agents' numbers in a row")]
     if sorted(turns) != list(range(game.num_agents)):
         raise AverseError(f"order must name each agent from 0 to {game.num_agents - 1} once, not {turns}")
     policy = first_policy(game, initial)

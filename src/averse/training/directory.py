@@ -1,0 +1,126 @@
+"""The run directory while it is trained in: what is refused before any work, the lock, what a failed start leaves."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from averse.errors import AverseError
+from averse.files import told_if_not_written, writable_folder, write_text
+from averse.training.config import TrainingConfig
+from averse.training.run import read_config
+
+LOCK = "lock"
+
+
+def check_place(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> None:
+    """Everything about a run directory that can be refused before any work, and without touching anything.
+
+    Raises AverseError for a place that is taken, an environment that nothing could build again, and a run to be thrown
+    away that the training is to begin with.
+    """
+    config.require_storable()
+    if resuming:
+        return
+    try:
+        taken = path.exists() and (not path.is_dir() or _holds_something(path))
+    except OSError:  # told when the folder is made
+        return
+    if taken and not (overwrite and _is_run(path)):
+        if overwrite:
+            raise AverseError(
+                f"{path} exists already and is no run that --overwrite could replace; choose another --out"
+            )
+        raise AverseError(f"{path} exists already; choose another --out, or --resume or --overwrite a run")
+    if taken and config.fine_tune is not None and Path(config.fine_tune) == path.resolve():
+        raise AverseError(f"{path} cannot both be thrown away by --overwrite and be what --fine-tune begins with")
+
+
+def check_source(config: TrainingConfig, path: Path | None, num_groups: int) -> None:
+    """Raises AverseError if the run to begin with is not there, unless every group of trials has begun already."""
+    begun = path is not None and len({each.parent for each in _checkpoints(path)}) == num_groups
+    if config.fine_tune is not None and not begun:
+        read_config(Path(config.fine_tune))
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run directory, and not one of somebody else's with a file of the same name."""
+    try:
+        content = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"format", "averse"} <= content.keys()
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    return list((path / "checkpoints").glob("*/[0-9]*"))
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is anything in a folder, but for the lock that an interrupted start may have left."""
+    return any(each.name != LOCK for each in path.iterdir())
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The run directory, made where it is not there, and locked; gone again if nothing comes into it.
+
+    Raises AverseError if it cannot be made or written to, and if another process trains in it.
+    """
+    made = [each for each in (path, *path.parents) if not _is_there(each)]
+    writable_folder(path)
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AverseError(f"{path} is being trained in by another process") from None
+    except OSError as error:
+        raise AverseError(f"{path / LOCK} cannot be locked: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if not _holds_something(path):
+                (path / LOCK).unlink(missing_ok=True)
+                for each in made:
+                    each.rmdir()
+        lock.release()
+
+
+@contextlib.contextmanager
+def begun(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> Iterator[None]:
+    """The locked run directory with the configuration in it; empty again if a first start fails before a checkpoint.
+
+    Raises AverseError if somebody else has begun a run in it by now, and WritingError if the disk is full.
+    """
+    if overwrite:
+        _empty(path)
+    elif not resuming and _holds_something(path):
+        raise AverseError(f"{path} exists already; choose another --out, or --resume or --overwrite a run")
+    try:
+        if not resuming or config.to_json() != (path / "config.json").read_text():
+            with told_if_not_written(path / "config.json", "make room and begin again"):
+                write_text(path / "config.json", config.to_json())
+        yield
+    except Exception:
+        if not resuming and not _checkpoints(path):  # or it would stand in the way of the next try
+            _empty(path)
+        raise
+
+
+def _is_there(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.exists()
+    return True
+
+
+def _empty(path: Path) -> None:
+    """Throw away all that a folder holds, but for the lock that is held."""
+    for each in path.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != LOCK:
+            each.unlink()
