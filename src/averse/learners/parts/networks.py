@@ -64,6 +64,7 @@ class _Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (sum(sizes), self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         rows = jnp.split(kernel, list(accumulate(sizes))[:-1])
+        bias = jnp.expand_dims(bias, tuple(range(parts[0].ndim - 1)))
         return sum((_product(part, row) for part, row in zip(parts, rows)), bias)
 
 

@@ -294,7 +294,9 @@ class ValueBased:
     def own_errors(self, measure: RiskMeasure, batch: Sequences, predicted: jax.Array, following: jax.Array) -> Errors:
         """Each agent's prediction against its own targets."""
         transitions = Transitions(
-            batch.rewards, self.config.gamma * (1.0 - batch.terminated), continues(batch).astype(jnp.float32)
+            batch.rewards,
+            self.config.gamma * (~batch.terminated).astype(jnp.float32),
+            continues(batch).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.prediction.targets(predicted, following, transitions, self.config.lam))
         weight = (batch.active & usable(batch)[..., None]).astype(jnp.float32)
@@ -326,7 +328,7 @@ class ValueBased:
         over = batch.terminated.all(-1)
         transitions = Transitions(
             batch.rewards.mean(-1),
-            self.config.gamma * (1.0 - over),
+            self.config.gamma * (~over).astype(jnp.float32),
             (continues(batch).any(-1) & ~over).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.total.targets(total, after, transitions, self.config.lam))
