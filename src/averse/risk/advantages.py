@@ -18,7 +18,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.risk.bellman import _aligned, lambda_returns
-from averse.risk.distributions import Distribution, per_value, same_rank
+from averse.risk.broadcasting import per_value, same_rank
+from averse.risk.distributions import Distribution
 from averse.risk.measures import RiskMeasure
 
 

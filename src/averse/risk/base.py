@@ -14,7 +14,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.risk.distributions import Distribution, Returns, Samples, as_distribution, floating, lifted, per_value
+from averse.risk.broadcasting import lifted, per_value
+from averse.risk.distributions import Distribution, Returns, Samples, as_distribution, floating
 from averse.risk.pytrees import pytree
 from averse.risk.registry import OURS, REGISTRY
 from averse.settings import Fraction, check_value, hints_of, words

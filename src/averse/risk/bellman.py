@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from averse.risk.distributions import lifted, same_rank
+from averse.risk.broadcasting import lifted, same_rank
 
 # Up to so many atoms it is cheaper on a CPU to visit every pair of atoms in vector instructions than to scatter.
 _DENSE_ATOMS = 64

@@ -23,6 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.risk.broadcasting import lifted, per_value, same_rank
 from averse.risk.pytrees import pytree
 from averse.settings import Number, check_value
 
@@ -78,25 +79,6 @@ class Distribution:
     def quantile(self, level: ArrayLike) -> Array:
         """The lower quantile inf{z: P(Z <= z) >= level} as [...]; `level` in (0, 1] broadcasts against [...]."""
         return lower_quantile(*self.ordered(), level)
-
-
-def same_rank(*arrays: Array) -> tuple[Array, ...]:
-    """Arrays whose axes match from the last one on, with as many axes as the longest has; single numbers as they are.
-
-    Broadcasting is then explicit, so that those may forbid the implicit one who set `jax_numpy_rank_promotion`.
-    """
-    ndim = max(array.ndim for array in arrays)
-    return tuple(lifted(array, ndim - array.ndim) for array in arrays)
-
-
-def lifted(array: Array, axes: int) -> Array:
-    """An array with so many more axes in front, of length 1; a single number as it is."""
-    return jnp.expand_dims(array, tuple(range(axes))) if array.ndim else array
-
-
-def per_value(numbers: Array) -> Array:
-    """Numbers [...], one for each distribution of a batch, as [..., 1] beside values [..., N]; one for all as it is."""
-    return numbers[..., None] if numbers.ndim else numbers
 
 
 def floating(name: str, x: Any) -> Array:

@@ -17,7 +17,8 @@ from pydantic import AllowInfNan
 
 from averse.risk import numerics
 from averse.risk.base import RiskMeasure
-from averse.risk.distributions import Categorical, Distribution, lifted, per_value
+from averse.risk.broadcasting import lifted, per_value
+from averse.risk.distributions import Categorical, Distribution
 
 TailMass = Annotated[ArrayLike, Gt(0), Le(1)]
 

@@ -8,7 +8,8 @@ from jax import Array
 from jax.scipy.special import logsumexp, ndtr, ndtri
 from jax.typing import ArrayLike
 
-from averse.risk.distributions import Categorical, Distribution, per_value
+from averse.risk.broadcasting import per_value
+from averse.risk.distributions import Categorical, Distribution
 from averse.risk.pytrees import pytree
 
 

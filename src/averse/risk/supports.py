@@ -19,7 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.risk.bellman import _shifted_positions, _split
-from averse.risk.distributions import same_rank
+from averse.risk.broadcasting import same_rank
 
 
 def projection_variance(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:

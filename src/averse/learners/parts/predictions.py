@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 
 from averse import risk
 from averse.errors import AverseError
-from averse.risk.distributions import lifted
+from averse.risk.broadcasting import lifted
 from averse.settings import Number
 
 PredictionName = Literal["scalar", "dual", "categorical", "quantile"]
