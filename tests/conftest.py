@@ -5,6 +5,7 @@ import os
 
 import jax
 import pytest
+from threadpoolctl import threadpool_limits
 
 from averse.files import cache_folder
 
@@ -18,6 +19,15 @@ CACHED_FROM = 0.3  # s of compilation
 # XLA's newer code generator for fused operations takes nearly twice as long to compile as its older one, which computes
 # the same. Read when the first program is compiled, and by the processes that tests start.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+
+
+# Test processes share the cores, and more threads than cores wait for each other: small dense solves take tens of times
+# as long.
+threadpool_limits(1, "blas")
+
+# No float meets a truth or an integer, and no axis is added, without being asked for: either is a mistake too often.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def compile_for(node) -> None:
