@@ -61,7 +61,7 @@ NO_RETURNS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("returns", NO_RETURNS, ids=lambda returns: repr(returns)[:30])
+@pytest.mark.parametrize("returns", NO_RETURNS)
 def test_what_is_no_distribution_is_one_line(returns):
     for measure in (CVaR(0.05), Entropic(1.0), risk.parse("0.5 of evar:0.1")):
         for call in (measure, lambda returns, m=measure: m.influence(returns, [0.0])):
