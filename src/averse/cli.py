@@ -349,7 +349,7 @@ def _sweep(text: str) -> tuple[str, list[float]]:
     except ValueError:
         numbers = []
     if not name or not equals or not numbers:
-        raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r}")
+        raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r:.80}")
     return name.replace("-", "_"), numbers
 
 

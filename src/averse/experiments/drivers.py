@@ -156,7 +156,7 @@ def _gap(name: str, number: str) -> float:
     except ValueError:
         gap = float("nan")
     if isnan(gap) or gap == inf:
-        raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r}")
+        raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r:.80}")
     return gap
 
 

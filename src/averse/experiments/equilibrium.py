@@ -225,7 +225,7 @@ def _numbers(name: str, text: str | None) -> ArrayLike | None:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise AverseError(f"--{name} takes numbers such as 12.5,0.5, not {text!r}") from None
+        raise AverseError(f"--{name} takes numbers such as 12.5,0.5, not {text!r:.80}") from None
     return values[0] if len(values) == 1 else values
 
 

@@ -17,11 +17,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from averse.risk.arguments import of_arrays
 from averse.risk.bellman import _aligned, lambda_returns
 from averse.risk.distributions import Distribution
 from averse.risk.measures import RiskMeasure
 
 
+@of_arrays
 def gae(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -47,6 +49,7 @@ def gae(
     return _discounted_sums(deltas, discounts * lams)
 
 
+@of_arrays
 def entropic(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -106,6 +109,7 @@ def entropic(
     return jnp.where(finite, -t * jnp.expm1(-bounded / t), equivalents), clipped
 
 
+@of_arrays
 def exponential_errors(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -130,6 +134,7 @@ def exponential_errors(
     return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -bound, bound))
 
 
+@of_arrays
 def entropic_weights(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -169,6 +174,7 @@ def entropic_weights(
     return jnp.exp(jnp.clip(log_weights, -exponent_clip, exponent_clip))
 
 
+@of_arrays
 def action_value(risk_values: ArrayLike, probs: ArrayLike, actions: ArrayLike) -> Array:
     """rho(Z(s, a)) - sum_b pi(b|s) rho(Z(s, b)) as [...]: the advantage from a critic of one's own actions.
 
@@ -186,6 +192,7 @@ def action_value(risk_values: ArrayLike, probs: ArrayLike, actions: ArrayLike) -
     return taken - jnp.sum(jnp.asarray(probs) * risk_values, -1)
 
 
+@of_arrays
 def influence_advantage(measure: RiskMeasure, distribution: Distribution, target: Distribution) -> Array:
     """E over z ~ target of the measure's influence function at the critic's distribution, as [...].
 
@@ -208,6 +215,7 @@ def influence_advantage(measure: RiskMeasure, distribution: Distribution, target
     return target.expectation(measure.influence(distribution, target.values))
 
 
+@of_arrays
 def episode_influence_advantage(
     measure: RiskMeasure,
     start: Distribution,
@@ -243,6 +251,7 @@ def episode_influence_advantage(
     return worth(target) - worth(distribution)
 
 
+@of_arrays
 def mean_variance_advantage(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -287,6 +296,7 @@ def mean_variance_advantage(
     return mean_advantages - jnp.asarray(weight) * (moment_advantages - 2 * centre * mean_advantages)
 
 
+@of_arrays
 def second_moment_targets(
     next_values: ArrayLike,
     next_second_moments: ArrayLike,

@@ -16,10 +16,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from averse.risk.arguments import of_arrays
+
 # Up to so many atoms it is cheaper on a CPU to visit every pair of atoms in vector instructions than to scatter.
 _DENSE_ATOMS = 64
 
 
+@of_arrays
 def project(target_atoms: ArrayLike, probs: ArrayLike, support: ArrayLike) -> Array:
     """Projects probabilities at arbitrary atoms onto a fixed support (Bellemare et al. 2017, eq. 7).
 
@@ -42,6 +45,7 @@ def project(target_atoms: ArrayLike, probs: ArrayLike, support: ArrayLike) -> Ar
     return _spread_by_scatter(jnp.broadcast_to(positions, shape), jnp.broadcast_to(probs, shape), num_atoms)
 
 
+@of_arrays
 def shift_and_project(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:
     """The distribution of reward + discount * Z, projected onto the support of Z: `project` for the affine case.
 
@@ -62,6 +66,7 @@ def shift_and_project(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike
     return spread(jnp.broadcast_to(positions, shape), jnp.broadcast_to(probs, shape), num_atoms)
 
 
+@of_arrays
 def clamped_mass(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:
     """The probability [...] of reward + discount * Z that lies outside the support, which `shift_and_project` clamps.
 
@@ -75,11 +80,13 @@ def clamped_mass(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, sup
     return jnp.sum(jnp.where(outside, jnp.asarray(probs), 0), -1)
 
 
+@of_arrays
 def cross_entropy(logits: ArrayLike, probs: ArrayLike) -> Array:
     """-sum_i probs_i log softmax(logits)_i as [...], for logits and target probabilities [..., N]."""
     return -jnp.sum(jnp.asarray(probs) * jax.nn.log_softmax(jnp.asarray(logits), -1), -1)
 
 
+@of_arrays
 def cross_entropy_to_shifted(
     logits: ArrayLike, probs_next: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike
 ) -> Array:
@@ -105,6 +112,7 @@ def cross_entropy_to_shifted(
     return -jnp.sum(jnp.asarray(probs_next) * ((1 - fraction) * at_lower + fraction * at_upper), -1)
 
 
+@of_arrays
 def quantile_huber_loss(
     values: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None, kappa: float = 1.0
 ) -> Array:
@@ -133,6 +141,7 @@ def quantile_huber_loss(
     return jnp.mean(per_target, -1) if weights is None else jnp.sum(jnp.asarray(weights) * per_target, -1)
 
 
+@of_arrays
 def lambda_returns(
     next_values: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, continues: ArrayLike, lam: ArrayLike
 ) -> Array:
@@ -158,6 +167,7 @@ def lambda_returns(
     return jax.lax.scan(step, next_values[-1], (next_values, rewards, discounts, lams), reverse=True)[1]
 
 
+@of_arrays
 def categorical_lambda_returns(
     probs_next: ArrayLike,
     rewards: ArrayLike,
@@ -192,6 +202,7 @@ def categorical_lambda_returns(
     return jax.lax.scan(step, probs_next[-1], (probs_next, rewards, discounts, lams), reverse=True)[1]
 
 
+@of_arrays
 def quantile_lambda_returns(
     values_next: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, continues: ArrayLike, lam: ArrayLike
 ) -> Array:

@@ -258,7 +258,7 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     """The values of a sweep."""
     plain = np.asarray(values).tolist() if isinstance(values, np.ndarray) else list(values)
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
-        raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r}")
+        raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r:.80}")
     return tuple(float(x) for x in plain)
 
 

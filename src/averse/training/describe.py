@@ -4,6 +4,7 @@ import jax
 
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
+from averse.errors import AverseError
 from averse.games import tractability
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
 from averse.learners.parts.measure import measure_fields, risk_measure
@@ -15,7 +16,12 @@ from averse.training.config import TrainingConfig
 
 
 def describe(config: TrainingConfig) -> str:
-    """A summary for the terminal: sizes, risk, support, and the tractability margin of the settings."""
+    """A summary for the terminal: sizes, risk, support, and the tractability margin of the settings.
+
+    Raises AverseError for what is no configuration.
+    """
+    if not isinstance(config, TrainingConfig):
+        raise AverseError(f"config must be a TrainingConfig (averse.configure(...)), not {config!r:.60}")
     environment = config.build_environment()
     settings = config.learner_config()
     space = environment.action_space
