@@ -18,9 +18,9 @@ from averse.settings import hints_of
 LONGEST = 700  # characters of a line; paths of 300 are among what is said
 
 TEXTS = (
-    "nan", "inf", "-inf", "0", "-1", "1", "2", "1.5", "1e300", "1e-300", "9" * 20, "1e400", "", " ", "x", "\u00e9", "\U0001f697",
-    "a\nb", "True", "None", "--", "-", "-h2", "a=b", "x" * 300, "x" * 3000, "tau=1,2", "tau=1,,2", "gamma=nan",
-    "1,2", "1,nan", "1,2,3", "os:path", "os:nothing", "nowhere:Thing", "json:loads", "averse.cli:COMMANDS",
+    "nan", "inf", "-inf", "0", "-1", "1", "2", "1.5", "1e300", "1e-300", "9" * 20, "1e400", "", " ", "x", "\u00e9",
+    "\U0001f697", "a\nb", "True", "None", "--", "-", "-h2", "a=b", "x" * 300, "x" * 3000, "tau=1,2", "tau=1,,2",
+    "gamma=nan", "1,2", "1,nan", "1,2,3", "os:path", "os:nothing", "nowhere:Thing", "json:loads", "averse.cli:COMMANDS",
 )  # fmt: skip
 NAMES = (
     "corridor", "intersection", "microgrids", "risky-cartpole", "sumo-intersection", "car-following", "mappo", "matrpo",
@@ -29,9 +29,9 @@ NAMES = (
     "sumo", "loop", "entropic:3", "cvar:0", "adam", "high", "12.5,0.5",
 )  # fmt: skip
 PLACES = (
-    "file", "file/sub", "folder", "missing/sub", "run", "damaged", "emptied", "halved", ".", "/", "/proc/x", "/dev/null",
-    "new", "new/figure.png", "figure.xyz", "folder/figure.svg", "game.nfg", "binary.nfg", "game.json", "list.json",
-    "deep.json", "game.efg",
+    "file", "file/sub", "folder", "missing/sub", "run", "damaged", "emptied", "halved", ".", "/", "/proc/x",
+    "/dev/null", "new", "new/figure.png", "figure.xyz", "folder/figure.svg", "game.nfg", "binary.nfg", "game.json", 
+    "list.json", "deep.json", "game.efg",
 )  # fmt: skip
 MORE_FLAGS = (
     "--nonsense",
@@ -79,7 +79,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def no_work(monkeypatch, place):
-    """Nothing is trained, played, solved or drawn, and no simulator starts: what is in order ends as from the keyboard."""
+    """No training, playing, solving, drawing or simulator: what is in order ends as from the keyboard."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(place.parent / "cache"))
     for name in (

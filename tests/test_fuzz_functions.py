@@ -155,9 +155,10 @@ ARRAYS = [
 THINGS = [
     None, object(), Empty, Empty(), len, lambda *_, **__: None, {}, {"a": 1}, {1: 2}, {"tau": [1, 2]}, {1, 2}, (), [],
     [None], [[1.0], [1.0, 2.0]], [["a"]], range(3), iter([1, 2]), Path("."), Path("file"), b"x", bytearray(b"x"),
-    "x" * 5000, "a\nb", "\0", "\u00e9", "", "file", "missing/run", "mappo", "corridor", "corridr", "cvar:0.1", "os:path",
-    "os:nothing", "nowhere:Thing", NotImplemented, ..., Exception("x"), type, np.float64, np.random.default_rng(0),
-    WORLD, LEARNER, CONFIG, TABLE, Box(2), Discrete(3), risk.CVaR(0.1), risk.Samples([1.0, 2.0]),
+    "x" * 5000, "a\nb", "\0", "\u00e9", "", "file", "missing/run", "mappo", "corridor", "corridr", "cvar:0.1",
+    "os:path", "os:nothing", "nowhere:Thing", NotImplemented, ..., Exception("x"), type, np.float64,
+    np.random.default_rng(0), WORLD, LEARNER, CONFIG, TABLE, Box(2), Discrete(3), risk.CVaR(0.1),
+    risk.Samples([1.0, 2.0]),
 ]  # fmt: skip
 JUNK = st.one_of(NUMBERS, st.sampled_from(ARRAYS), st.sampled_from(THINGS), st.lists(NUMBERS, max_size=3))
 

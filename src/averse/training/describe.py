@@ -28,10 +28,11 @@ def describe(config: TrainingConfig) -> str:
     actions = f"Box of {space.size}" if isinstance(space, Box) else f"{space.num_actions} actions"
     per_update = settings.num_envs * settings.rollout_steps
     where = "compiled" if is_compiled(environment) else "worker processes"
+    trials, updates = counted(len(config.trials), "trial"), counted(config.total_updates, "update")
     lines = [
-        f"{config.method} on {config.environment} ({where}; {environment.num_agents} agents, {actions}, "
+        f"{config.method} on {config.environment} ({where}; {counted(environment.num_agents, 'agent')}, {actions}, "
         f"horizon {environment.horizon})",
-        f"  {len(config.trials)} trials x {config.total_updates} updates x {per_update:,} steps",
+        f"  {trials} x {updates} x {counted(per_update, 'step')}",
     ]
     for name, values in config.sweep.items():
         lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
@@ -50,6 +51,11 @@ def describe(config: TrainingConfig) -> str:
     if isinstance(settings, MAPPOConfig):
         lines += _describe_risk(config, settings, environment)
     return "\n".join(lines)
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 trial", "1,000 trials"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environment) -> list[str]:
