@@ -52,9 +52,9 @@ class Ferry(CompiledEnvironment):
         return state, self.observe(state)
 
     def step(self, key: jax.Array, state: FerryState, actions: jax.Array) -> StepResult:
-        loads = 1.0 + actions[0]
+        loads = 1.0 + actions[0].astype(jnp.float32)
         sinks = (loads > 1.0) & jax.random.bernoulli(key, self.gust)
-        state = FerryState(state.trips + 1, state.sunk + sinks)
+        state = FerryState(state.trips + 1, state.sunk + sinks.astype(jnp.float32))
         return self.result(
             state,
             jnp.where(sinks, -6.0, loads),

@@ -91,7 +91,9 @@ class TestCompiled:
         @jax.jit
         def play(key):
             batch, _ = reset_batch(world, key, len(actions))
-            return step_batch(world, batch, jnp.asarray(actions) + 0 * jax.random.randint(key, (), 0, 2))[1]
+            return step_batch(
+                world, batch, jnp.asarray(actions) + 0 * jax.random.randint(key, (), 0, 2).astype(actions.dtype)
+            )[1]
 
         rewards = np.asarray(play(jax.random.key(0)).rewards)
         assert np.isfinite(rewards[0]).all()

@@ -47,7 +47,7 @@ class Walk(CompiledEnvironment):
 
     def step(self, key, state, actions):
         slips = jax.random.bernoulli(key, 0.1, (2,))
-        place = state.place + jnp.where(state.home, 0.0, jnp.where(slips, 0.0, 2.0 * actions - 1.0))
+        place = state.place + jnp.where(state.home, 0.0, jnp.where(slips, 0.0, 2.0 * actions.astype(jnp.float32) - 1.0))
         home = place >= 3
         then = State(place, home, state.time + 1)
         paid = home & ~state.home
@@ -182,7 +182,7 @@ class WrongGlobalStateSize(Walk):
 
 @faulty("an agent that has terminated still earns a reward")
 class EndedAgentEarns(Walk):
-    step = changed(rewards=lambda result: 0.1 * result.terminated)
+    step = changed(rewards=lambda result: jnp.where(result.terminated, 0.1, 0.0))
 
 
 @faulty("an agent that has terminated is alive again")
@@ -198,12 +198,12 @@ class NotANumberSeen(Walk):
 
 @faulty("the metric 'home' is infinite")
 class InfiniteMetric(Walk):
-    step = changed(info=lambda result: {"home": 1.0 / result.terminated.sum()})
+    step = changed(info=lambda result: {"home": 1 / result.terminated.sum()})
 
 
 @faulty(r"costs must be at least 0, not -1")
 class NegativeCost(Walk):
-    step = changed(costs=lambda result: -1.0 * result.terminated)
+    step = changed(costs=lambda result: jnp.where(result.terminated, -1.0, 0.0))
 
 
 @faulty("action_space must be a Discrete or a Box of averse.environments, not 2")
@@ -241,7 +241,7 @@ class ParametersThatAreNoJson(Walk):
 
 @faulty(r"state.time is int32 \[\] after reset, but float32 \[\] after step")
 class StateThatChangesItsForm(Walk):
-    step = changed(state=lambda result: result.state._replace(time=1.0 * result.state.time))
+    step = changed(state=lambda result: result.state._replace(time=result.state.time.astype(jnp.float32)))
 
 
 @faulty("step must return a StepResult, not tuple")
@@ -281,7 +281,10 @@ def test_nothing_is_said_of_what_is_in_order():
 
 def test_all_faults_of_a_stage_are_told():
     class Several(Walk):
-        step = changed(rewards=lambda result: 0.1 * result.terminated, costs=lambda result: -1.0 * result.terminated)
+        step = changed(
+            rewards=lambda result: jnp.where(result.terminated, 0.1, 0.0),
+            costs=lambda result: jnp.where(result.terminated, -1.0, 0.0),
+        )
 
     faults = find_faults(Several())
     assert len(faults) == 2

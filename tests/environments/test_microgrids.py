@@ -71,7 +71,7 @@ def test_every_state_and_action_of_the_compiled_world_is_the_exact_model(paramet
         for k, other in enumerate(models):
             np.testing.assert_array_equal(mask[:, k, : other.num_actions], other.available[local[k]])
             assert not mask[:, k, other.num_actions :].any()
-        following, reward = jax.vmap(env.advance)(
+        following, reward = jax.vmap(env._advance)(
             batch, jnp.asarray(chosen), jnp.full((len(pairs), 2, len(models)), 0.5)
         )
         can = model.available[local[agent], chosen[:, agent]]

@@ -24,7 +24,7 @@ def play(env, controller, seed):
     def step(carry, key):
         state, observations, total, alive = carry
         result = env.step(key, state, controller(observations))
-        total += alive * result.rewards[0]
+        total += jnp.where(alive, result.rewards[0], 0.0)
         alive = alive & ~result.terminated[0]
         return (result.state, result.observations, total, alive), None
 
@@ -38,7 +38,7 @@ def test_physics_equals_gymnasium_without_wind():
     rng = np.random.default_rng(0)
     for episode in range(5):
         start, _ = reference.reset(seed=episode)
-        state = CartPoleState(jnp.asarray(start), jnp.float32(0.1), jnp.int32(0))
+        state = CartPoleState(jnp.asarray(start, jnp.float32), jnp.float32(0.1), jnp.int32(0))
         for _ in range(60):
             action = int(rng.integers(2))
             expected, _, ended, _, _ = reference.step(action)

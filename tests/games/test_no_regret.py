@@ -1,10 +1,11 @@
 """No-regret play of players and adversaries converges to the direct solution inside the tractable region."""
 
+import jax
 import numpy as np
 import pytest
 
 from averse.errors import AverseError
-from averse.games import NormalForm, published, rqe, tractability
+from averse.games import NormalForm, no_regret, published, rqe, tractability
 
 
 def agree(game, *settings):
@@ -41,6 +42,16 @@ def test_neutral_players_and_a_batch():
     direct = rqe(games, [np.inf, 1.0], 1.0)
     np.testing.assert_allclose(learned.strategies[0], direct.strategies[0], atol=1e-7)
     assert learned.iterations.shape == (3,)
+
+
+def test_the_first_state_has_the_types_of_later_ones():
+    """Of weak types, the first block of rounds would be another program than all others: compiled for one call."""
+    for shape in ((2, 2), (3, 2, 2)):
+        with jax.enable_x64(True):
+            state = jax.vmap(no_regret._start)(NormalForm.random(0, shape, 2).matrices())
+        for leaf in jax.tree.leaves(state):
+            assert leaf.dtype == np.float64
+            assert not leaf.weak_type
 
 
 def test_bad_input():

@@ -1,5 +1,7 @@
 """The conditions of the theory, and the monotonicity that they stand for, checked on the operator itself."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +82,21 @@ def test_the_augmented_game_of_three_players_is_monotone_there(penalty, regulari
 
 
 def _lowest_curvature(game, x, p, tau, epsilon, weights, penalty, regulariser):
-    matrices = game.matrices()
+    point, matrices = jnp.concatenate([jnp.ravel(x), jnp.ravel(p)]), game.matrices()
+    jacobian = np.asarray(_jacobian(point, matrices, tau, epsilon, weights, penalty, regulariser))
+    tangent = np.zeros((18, 12))
+    for i in range(3):
+        tangent[2 * i : 2 * i + 2, i] = [1, -1]
+        for k in range(3):
+            tangent[6 + 4 * i + k, 3 + 3 * i + k], tangent[6 + 4 * i + 3, 3 + 3 * i + k] = 1, -1
+    symmetric = tangent.T @ (jacobian + jacobian.T) @ tangent / 2
+    scale = 1 / np.sqrt(np.diag(symmetric))
+    return np.linalg.eigvalsh(scale[:, None] * symmetric * scale).min()
+
+
+@partial(jax.jit, static_argnames=("penalty", "regulariser"))
+def _jacobian(point, matrices, tau, epsilon, weights, penalty, regulariser):
+    """Of the weighted pseudo-gradient of three players and their adversaries [18, 18]."""
 
     def gradient(flat):
         x, p = flat[:6].reshape(3, 2), flat[6:].reshape(3, 4)
@@ -101,16 +117,7 @@ def _lowest_curvature(game, x, p, tau, epsilon, weights, penalty, regulariser):
             adversary.append(jax.grad(counter)(p[i]))
         return jnp.concatenate([*own, *adversary])
 
-    point = jnp.concatenate([jnp.ravel(x), jnp.ravel(p)])
-    jacobian = np.asarray(jax.jacfwd(gradient)(point))
-    tangent = np.zeros((18, 12))
-    for i in range(3):
-        tangent[2 * i : 2 * i + 2, i] = [1, -1]
-        for k in range(3):
-            tangent[6 + 4 * i + k, 3 + 3 * i + k], tangent[6 + 4 * i + 3, 3 + 3 * i + k] = 1, -1
-    symmetric = tangent.T @ (jacobian + jacobian.T) @ tangent / 2
-    scale = 1 / np.sqrt(np.diag(symmetric))
-    return np.linalg.eigvalsh(scale[:, None] * symmetric * scale).min()
+    return jax.jacfwd(gradient)(point)
 
 
 @pytest.mark.parametrize(

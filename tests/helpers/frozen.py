@@ -1,7 +1,9 @@
 """What every method does to given parameters in a few updates, in few numbers: did a change of the code change it?
 
 `python tests/helpers/frozen.py` writes `frozen.json` beside this file anew (after a change that is meant to change
-learning), and says which cases differ from what stood there, and whether to the last bit.
+learning), and says which cases differ from what stood there, and whether to the last bit. With `--check` nothing is
+written; `--rounding rmix` tells what rounding alone makes of a case: how far it ends from itself when every given
+parameter is moved by its last bit.
 
 Training begins with parameters that depend on their shapes alone, so that the figures do not depend on how initial
 parameters are drawn or named; those are frozen apart, as `initial`.
@@ -10,6 +12,7 @@ parameters are drawn or named; those are frozen apart, as `initial`.
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,8 +132,8 @@ def measured_run(environment: str, method: str, settings: dict[str, Any]) -> dic
     return {"trained": figures(run.learner_states), "evaluated": figures(evaluated)}
 
 
-def measured(case: Case) -> dict[str, Any]:
-    """Figures of the initial parameters and of the trained ones."""
+def measured(case: Case, given: Callable[[jax.Array], jax.Array] = given) -> dict[str, Any]:
+    """Figures of the initial parameters and of the trained ones, which begin with `given` ones."""
     environment = averse.make(case.environment, **case.parameters)
     learner = averse.learner(case.method, environment, total_updates=5, **case.settings)
     group = CompiledGroup(environment, learner, list(case.trials))
@@ -142,9 +145,29 @@ def measured(case: Case) -> dict[str, Any]:
     return {"initial": initial, "trained": figures(group.learner_states())}
 
 
+def moved_by_rounding(seed: int) -> Callable[[jax.Array], jax.Array]:
+    """The given parameters, each a unit of its last place larger or smaller."""
+    generator = np.random.default_rng(seed)
+
+    def moved(leaf: jax.Array) -> jax.Array:
+        plain = given(leaf)
+        if plain is leaf:
+            return leaf
+        towards = generator.choice([-np.inf, np.inf], plain.shape).astype(plain.dtype)
+        return jnp.asarray(np.nextafter(np.asarray(plain), towards))
+
+    return moved
+
+
+def rounding(names: list[str], draws: int = 5) -> None:
+    """Print how far each case ends from itself after moves by rounding."""
+    for name in names:
+        reference = measured(CASES[name])["trained"]
+        ends = [measured(CASES[name], moved_by_rounding(seed))["trained"] for seed in range(draws)]
+        print(name, *(f"{distance(reference, end):.1e}" for end in ends), flush=True)
+
+
 def main(names: list[str]) -> None:
-    # As in the test: little is computed here, much compiled.
-    jax.config.update("jax_disable_most_optimizations", True)
     old = json.loads(FILE.read_text()) if FILE.exists() else {}
     for name in names or [*CASES, *RUNS]:
         new = measured(CASES[name]) if name in CASES else measured_run(*RUNS[name])
@@ -164,4 +187,8 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main([argument for argument in sys.argv[1:] if not argument.startswith("-")])
+    # As in the test: little is computed here, much compiled.
+    jax.config.update("jax_disable_most_optimizations", True)
+    (rounding if "--rounding" in sys.argv else main)(
+        [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    )

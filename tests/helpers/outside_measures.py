@@ -37,7 +37,7 @@ class Power(Distortion):
     power: Share = 0.5
 
     def distort(self, level, rest):
-        return level ** jnp.asarray(self.power)[..., None]
+        return level ** jnp.broadcast_to(self.power, level.shape[:-1])[..., None]
 
 
 # --- each with one fault --------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Overflowing(RiskMeasure):
     tau: Positive = 1.0
 
     def value(self, distribution):
-        tau = jnp.asarray(self.tau)
+        tau = jnp.broadcast_to(self.tau, distribution.values.shape[:-1])
         exponentials = jnp.exp(-distribution.values / tau[..., None])
         return -tau * jnp.log(distribution.expectation(exponentials))
 

@@ -145,9 +145,9 @@ def test_bad_input_gets_one_clear_line(act, words):
 
 @pytest.mark.parametrize("name", [None, 3, [], {}, b"ppo", object()])
 def test_a_name_that_is_no_text(name):
-    with pytest.raises(AverseError, match="the method must be given by its name, a text, not"):
+    with pytest.raises(AverseError, match="a name of methods must be a text, not"):
         averse.learners.preset(name)
-    with pytest.raises(AverseError, match="the environment must be given by its name, a text, not"):
+    with pytest.raises(AverseError, match="a name of environments must be a text, not"):
         averse.make(name)
 
 

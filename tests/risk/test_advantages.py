@@ -155,7 +155,7 @@ def test_influence_of_the_mean_is_gae():
 
     def at(means):
         """Uniform on the atoms within 1 of the given means."""
-        near = jnp.abs(atoms - means[..., None]) < 1
+        near = jnp.float32(jnp.abs(atoms[None, None] - means[..., None]) < 1)
         return near / near.sum(-1, keepdims=True)
 
     probs, probs_next = at(jnp.asarray(values)), at(jnp.asarray(next_values))

@@ -122,7 +122,7 @@ def test_quantile_huber_loss_agrees_with_a_double_loop(kappa, precision):
 
 def test_quantile_loss_is_least_at_the_quantiles():
     targets = jnp.sort(jax.random.normal(jax.random.key(0), (4000,)))
-    best = jnp.quantile(targets, (jnp.arange(5) + 0.5) / 5)
+    best = jnp.quantile(targets, (jnp.arange(5.0) + 0.5) / 5)
     slope = jax.grad(lambda values: quantile_huber_loss(values, targets, kappa=0.0))(best)
     np.testing.assert_allclose(slope, 0, atol=2e-3)
 

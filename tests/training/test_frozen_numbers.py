@@ -11,6 +11,9 @@ from frozen import CASES, FILE, RUNS, distance, measured, measured_run
 QUICK = {"rqe", "recurrent", "qr-dqn", "rmix", "mv-ippo"}
 # Other processors add up in another order, and a few updates make more of it.
 TOLERANCE = 1e-4
+# RMIX's level is a straight-through argmax of a softmax: a last bit of every parameter makes up to 6e-4 of it
+# (python tests/helpers/frozen.py --rounding rmix), where other cases stay below 1e-5.
+AMPLIFIED = {"rmix": 2e-3}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def test_every_case_is_frozen(frozen):
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
 def test_a_few_updates(name, frozen):
-    assert distance(frozen[name]["trained"], measured(CASES[name])["trained"]) < TOLERANCE
+    assert distance(frozen[name]["trained"], measured(CASES[name])["trained"]) < AMPLIFIED.get(name, TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["run-compiled", "run-host", pytest.param("run-endless", marks=pytest.mark.slow)])

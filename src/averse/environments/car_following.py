@@ -116,17 +116,17 @@ class CarFollowing(CompiledEnvironment):
         reward = (
             -1.0
             - distance.sum()
-            + TOGETHER_REWARD * self._together(position)
-            - self.crash_penalty * crashed.sum()
-            + ARRIVAL_REWARD * (arrived & ~state.arrived).sum()
-            + ALL_ARRIVED_REWARD * arrived.all()
+            + jnp.where(self._together(position), TOGETHER_REWARD, 0.0)
+            - self.crash_penalty * crashed.sum(dtype=jnp.float32)
+            + ARRIVAL_REWARD * (arrived & ~state.arrived).sum(dtype=jnp.float32)
+            + jnp.where(arrived.all(), ALL_ARRIVED_REWARD, 0.0)
         )
         state = CarFollowingState(
             position=position,
             speed=speed,
             arrived=arrived,
-            crashes=state.crashes + crashed.sum(),
-            speeding=state.speeding + (excess > ROUNDING).sum(),
+            crashes=state.crashes + crashed.sum(dtype=jnp.float32),
+            speeding=state.speeding + (excess > ROUNDING).sum(dtype=jnp.float32),
             time=state.time + 1,
         )
         return self.result(
@@ -180,21 +180,22 @@ def speed_limited(limit: float, environment: CarFollowing | None = None) -> Call
     if not limit > 0:
         raise AverseError(f"the speed limit must be positive, not {limit}")
     limit = min(limit, environment.speed_cap)
-    accelerations = jnp.asarray(ACCELERATIONS)
     hardest, strongest = ACCELERATIONS[-1], ACCELERATIONS[0]
     # Choosing to be capped needs no care where the limit is the cap; else a choice must stay below the limit.
     allowed = limit if limit < environment.speed_cap else jnp.inf
-    durations = SECONDS_PER_STEP * jnp.arange(1, environment.horizon + 1)
+    durations = SECONDS_PER_STEP * jnp.arange(1, environment.horizon + 1, dtype=jnp.float32)
 
     def farthest(speed: jax.Array) -> jax.Array:
         """The way that is possible in 1, 2, ... steps, [..., horizon]."""
-        accelerating = jnp.clip((limit - speed[..., None]) / hardest, 0.0, durations)
-        return (speed[..., None] + 0.5 * hardest * accelerating) * accelerating + limit * (durations - accelerating)
+        times = jnp.broadcast_to(durations, (*speed.shape, environment.horizon))
+        accelerating = jnp.clip((limit - speed[..., None]) / hardest, 0.0, times)
+        return (speed[..., None] + 0.5 * hardest * accelerating) * accelerating + limit * (times - accelerating)
 
     def policy(observations: jax.Array) -> jax.Array:
         position, speed = observations[..., 0], observations[..., 1]
+        accelerations = jnp.broadcast_to(jnp.asarray(ACCELERATIONS), (*speed.shape, NUM_ACTIONS))
         steps_after = jnp.argmax(farthest(speed) >= (environment.target - position)[..., None], -1)
-        left = SECONDS_PER_STEP * steps_after[..., None]  # s, after this step
+        left = SECONDS_PER_STEP * steps_after[..., None].astype(jnp.float32)  # s, after this step
         reached, then = advance(position[..., None], speed[..., None], accelerations, environment.speed_cap)
         nearest = reached + (then + 0.5 * strongest * left) * left
         tolerance = 0.01 * WINDOW

@@ -77,12 +77,12 @@ class Corridor(CompiledEnvironment):
         risky = actions[0] == RISKY
         bad = jax.random.bernoulli(key, self.bad_probability)
         reward = jnp.where(risky, jnp.where(bad, self.bad_reward, self.good_reward), self.safe_reward)
-        state = CorridorState(state.time + 1, state.risky_steps + risky)
+        state = CorridorState(state.time + 1, state.risky_steps + risky.astype(jnp.float32))
         return self.result(
             state,
             reward,
             costs=risky & bad,
             # The end of the corridor is the end of the task, not a time limit: nothing is left to collect.
             terminated=state.time >= self.length,
-            info={"risky": state.risky_steps / state.time},
+            info={"risky": state.risky_steps / state.time.astype(jnp.float32)},
         )

@@ -114,7 +114,9 @@ class RiskyCartPole(CompiledEnvironment):
 
     def step(self, key: jax.Array, state: CartPoleState, actions: jax.Array) -> StepResult:
         """0.02 s; actions int32 [1], left or right, or float32 [1, 1], shares of 10 N."""
-        push = PUSH * (jnp.clip(actions[0, 0], -1.0, 1.0) if self.continuous else 2.0 * actions[0] - 1.0)
+        push = PUSH * (
+            jnp.clip(actions[0, 0], -1.0, 1.0) if self.continuous else 2.0 * actions[0].astype(jnp.float32) - 1.0
+        )
         gust_key, size_key = jax.random.split(key)
         gust = jax.random.bernoulli(gust_key, self.disturbance.wind_probability)
         wind = jnp.where(gust, self.disturbance.wind_std * jax.random.normal(size_key), 0.0)

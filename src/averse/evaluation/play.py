@@ -164,7 +164,7 @@ def _play_one(
         walk, result = _step(environment, learner, greedy, policy, episode.walk)
         counted = episode.time >= probe_time
         probe = probe._replace(
-            discounted_return=probe.discounted_return + counted * probe.weight_left * result.rewards,
+            discounted_return=probe.discounted_return + jnp.where(counted, probe.weight_left, 0.0) * result.rewards,
             weight_left=jnp.where(counted, probe.weight_left * learner.gamma, 1.0),
         )
         return _Episode(

@@ -105,7 +105,7 @@ def advance(residual: Residual, parameters: Any, lane: Lane, tolerance: Array) -
     tangent = jnp.where(accepted, tangent, lane.tangent)
 
     easy = length < 0.25 * _SMALL * lane.step
-    growth = jnp.where(lane.polish, 1.0, jnp.where(easy, 2.0, 1.5) * 0.8**lane.corrections)
+    growth = jnp.where(lane.polish, 1.0, jnp.where(easy, 2.0, 1.5) * 0.8 ** lane.corrections.astype(lane.step.dtype))
     step = lane.step * jnp.where(accepted, growth, jnp.where(rejected, 0.4, 1.0))
     step = jnp.where(lane.care < 1, jnp.minimum(step, _LONGEST * lane.care), step)
     # The step that meets t = 1 is cut there.
@@ -211,7 +211,7 @@ def _solve(matrix: Array, right: Array) -> tuple[Array, Array]:
     size = matrix.shape[0]
     if size > _SMALL_SYSTEM:
         factors, pivots = lu_factor(matrix)
-        swaps = jnp.sum(pivots != jnp.arange(size))
+        swaps = jnp.sum(pivots != jnp.arange(size, dtype=pivots.dtype))
         return lu_solve((factors, pivots), right), (jnp.sum(jnp.diagonal(factors) < 0) + swaps) % 2 == 1
     # Gauss-Jordan with partial pivoting: in a batch, half the time of as many calls of LAPACK.
     rows = jnp.concatenate([matrix, right], 1)
@@ -223,5 +223,5 @@ def _solve(matrix: Array, right: Array) -> tuple[Array, Array]:
         rows = jnp.where(chosen, rows[k], rows)
         negative ^= (pivot != k) ^ (taken[k] < 0)
         row = taken / taken[k]
-        rows = (rows - rows[:, k, None] * row).at[k].set(row)
+        rows = (rows - rows[:, k, None] * row[None]).at[k].set(row)
     return rows[:, size:], negative

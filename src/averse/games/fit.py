@@ -1,6 +1,6 @@
 """Which players would play like these people? Fits of (tau, epsilon), and models compared on the published games."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ _CANDIDATES = 256
 _ROUNDS = 20
 _ENOUGH = 1e-4
 _TIE_BREAK = 1e-6
+_GRID = 33
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,7 @@ def _best_qre(game: PublishedGame) -> np.ndarray:
     def play(logs: np.ndarray) -> np.ndarray:
         return _firsts(qre(game.game, spread * np.exp(logs)[:, None] * np.ones(2), tolerance=1e-10))
 
-    return play(np.array([_search(lambda logs: np.mean((play(logs) - observed) ** 2, -1))]))[0]
+    return _nearest(play, observed)
 
 
 def _shared_qre(batch: NormalForm, spreads: np.ndarray, people: np.ndarray) -> np.ndarray:
@@ -186,17 +187,19 @@ def _shared_qre(batch: NormalForm, spreads: np.ndarray, people: np.ndarray) -> n
         epsilon = np.exp(logs)[:, None] * spreads
         return _firsts(qre(batch, np.repeat(epsilon[..., None], 2, -1), tolerance=1e-10))
 
-    return play(np.array([_search(lambda logs: np.mean((play(logs) - people) ** 2, (-2, -1)))]))[0]
+    return _nearest(play, people)
 
 
-def _search(loss) -> float:
-    """The log epsilon of least loss; `loss` takes many at once."""
+def _nearest(play: Callable[[np.ndarray], np.ndarray], people: np.ndarray) -> np.ndarray:
+    """The play nearest to people's over log epsilon; `play` takes as many of these as it is given."""
     low, high = -7.0, 2.0
     for _ in range(5):
-        grid = np.linspace(low, high, 33)
-        k = int(np.argmin(loss(grid)))
-        low, high = grid[max(k - 1, 0)], grid[min(k + 1, 32)]
-    return (low + high) / 2
+        grid = np.linspace(low, high, _GRID)
+        difference = play(grid) - people
+        k = int(np.argmin(np.mean(difference**2, tuple(range(1, difference.ndim)))))
+        low, high = grid[max(k - 1, 0)], grid[min(k + 1, _GRID - 1)]
+    # As many as before, though all the same: one alone would be another program to compile.
+    return play(np.full(_GRID, (low + high) / 2))[0]
 
 
 def _shared_rqe(batch: NormalForm, spreads: np.ndarray, people: np.ndarray) -> np.ndarray:

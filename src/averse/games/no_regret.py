@@ -71,13 +71,14 @@ def play(game: NormalForm, settings: Settings, tolerance: float = 1e-12, rounds:
 
 def _start(matrices):
     """Uniform play; then last round's gradients, and the sums that hindsight needs."""
-    log_x = [jnp.full(m.shape[0], -jnp.log(m.shape[0])) for m in matrices]
-    log_p = [jnp.full(m.shape[1], -jnp.log(m.shape[1])) for m in matrices]
+    # Of the type of later rounds, not a weak one: for another type `_block` would be compiled once more.
+    log_x = [jnp.full(m.shape[0], -jnp.log(m.shape[0]), m.dtype) for m in matrices]
+    log_p = [jnp.full(m.shape[1], -jnp.log(m.shape[1]), m.dtype) for m in matrices]
     gains = [m @ jnp.exp(p) for m, p in zip(matrices, log_p)]
     costs = [-jnp.exp(x) @ m for m, x in zip(matrices, log_x)]
     nothing = jax.tree.map(jnp.zeros_like, (gains, costs, costs))
     n = len(matrices)
-    return log_x, log_p, gains, costs, (*nothing, jnp.zeros(n), jnp.zeros(n), jnp.array(0.0))
+    return log_x, log_p, gains, costs, (*nothing, jnp.zeros(n), jnp.zeros(n), jnp.zeros(()))
 
 
 @partial(jax.jit, static_argnames=("static", "count"))

@@ -217,6 +217,17 @@ def _respond(static, matrix, log_y, aversion, epsilon):
     return _log_strategies(lane.point[:-1], [size])[0]
 
 
+@partial(jax.jit, static_argnames=("static",))
+def _objective(static, matrix, log_own, log_y, aversion, epsilon):
+    """What a player maximises, -f - epsilon nu; probabilities of zero are allowed."""
+    if static[1] == "entropy":
+        weights = jnp.exp(log_own)
+        nu = jnp.sum(jnp.where(weights > 0, weights * log_own, 0.0))
+    else:
+        nu = penalties.irregularity("log-barrier", log_own)
+    return value(static, matrix, log_own, log_y, aversion) - epsilon * nu
+
+
 def _responses(game: NormalForm, strategies: list[np.ndarray], settings: Settings) -> list[tuple[np.ndarray, float]]:
     """Each player's best response and what it gains over the present strategy, in units of reward."""
     settings.per_player(game.num_players)  # no batch
@@ -227,17 +238,9 @@ def _responses(game: NormalForm, strategies: list[np.ndarray], settings: Setting
         for i, matrices in enumerate(own.matrices):
             matrix, aversion, epsilon = matrices[0], own.aversion[0, i], own.epsilon[0, i]
             log_y = log_others(log_x, i)
-            answer = _respond(settings.static, matrix, log_y, aversion, epsilon)
-
-            def total(log_own, matrix=matrix, log_y=log_y, aversion=aversion, epsilon=epsilon):
-                worth = value(settings.static, jnp.asarray(matrix), log_own, log_y, aversion)
-                weights = jnp.exp(log_own)
-                if settings.regulariser == "entropy":
-                    nu = jnp.sum(jnp.where(weights > 0, weights * log_own, 0.0))
-                else:
-                    nu = penalties.irregularity("log-barrier", log_own)
-                return float(worth - epsilon * nu)
-
-            gain = max(total(answer) - total(log_x[i]), 0.0) * float(own.units.scale[0, i])
+            against = (log_y, aversion, epsilon)
+            answer = _respond(settings.static, matrix, *against)
+            best, present = (float(_objective(settings.static, matrix, x, *against)) for x in (answer, log_x[i]))
+            gain = max(best - present, 0.0) * float(own.units.scale[0, i])
             result.append((np.exp(np.asarray(answer)), gain))
     return result

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from averse.risk.arguments import of_arrays
 from averse.risk.bellman import _aligned, lambda_returns
+from averse.risk.broadcasting import per_value, same_rank
 from averse.risk.distributions import Distribution
 from averse.risk.measures import RiskMeasure
 
@@ -93,7 +94,7 @@ def entropic(
     tau = jnp.broadcast_to(jnp.asarray(tau, deltas.dtype), deltas.shape)
     finite = jnp.isfinite(tau)
     t = jnp.where(finite, tau, 1)
-    bound = jnp.asarray(exponent_clip, deltas.dtype) * tau
+    bound = jnp.broadcast_to(jnp.asarray(exponent_clip, deltas.dtype), deltas.shape) * tau
 
     def step(following, inputs):
         delta, discount, lam_t, tau_t, finite_t, bound_t = inputs
@@ -129,9 +130,10 @@ def exponential_errors(
       values, next_values, rewards, discounts, tau: as in `entropic`.
       exponent_clip: bound of |delta_t/tau|.
     """
-    deltas = jnp.asarray(rewards) + jnp.asarray(discounts) * jnp.asarray(next_values) - jnp.asarray(values)
-    bound = jnp.asarray(exponent_clip)
-    return jnp.exp(jnp.clip(-deltas / jnp.asarray(tau), -bound, bound))
+    given = (values, next_values, rewards, discounts, tau, exponent_clip)
+    values, next_values, rewards, discounts, tau, bound = same_rank(*(jnp.asarray(array) for array in given))
+    deltas = rewards + discounts * next_values - values
+    return jnp.exp(jnp.clip(-deltas / tau, -bound, bound))
 
 
 @of_arrays
@@ -161,7 +163,8 @@ def entropic_weights(
       exponent_clip: bound of |log w_t|.
     """
     next_values, rewards, discounts, continues = _aligned(next_values, rewards, discounts, continues, 1.0)
-    deltas = (rewards + discounts * next_values - jnp.asarray(values)) / jnp.asarray(tau)
+    values, tau, rewards = same_rank(jnp.asarray(values), jnp.asarray(tau), rewards)
+    deltas = (rewards + discounts * next_values - values) / tau
 
     def step(carry, inputs):
         log_weight, scale = carry
@@ -243,10 +246,11 @@ def episode_influence_advantage(
     Raises:
       AverseError: if the measure has no influence function (VaR, worst case).
     """
-    earned, scale = jnp.asarray(earned)[..., None], jnp.asarray(scale)[..., None]
+    earned, scale = per_value(jnp.asarray(earned)), per_value(jnp.asarray(scale))
 
     def worth(future: Distribution) -> Array:
-        return future.expectation(measure.influence(start, earned + scale * future.values))
+        before, factor, values = same_rank(earned, scale, future.values)
+        return future.expectation(measure.influence(start, before + factor * values))
 
     return worth(target) - worth(distribution)
 
@@ -293,7 +297,8 @@ def mean_variance_advantage(
     mean_advantages = gae(values, next_values, rewards, discounts, continues, lam)
     targets = second_moment_targets(next_values, next_second_moments, rewards, discounts, continues, lam)
     moment_advantages = targets - jnp.asarray(second_moments)
-    return mean_advantages - jnp.asarray(weight) * (moment_advantages - 2 * centre * mean_advantages)
+    weight, centre, mean_advantages = same_rank(jnp.asarray(weight), centre, mean_advantages)
+    return mean_advantages - weight * (moment_advantages - 2 * centre * mean_advantages)
 
 
 @of_arrays

@@ -5,7 +5,7 @@ Axes: N atoms, M points; `...` batch axes.
 
 import functools
 from collections.abc import Hashable, Mapping
-from typing import Annotated, Any, ClassVar, cast, dataclass_transform, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.risk.broadcasting import lifted, per_value
 from averse.risk.distributions import Distribution, Returns, Samples, as_distribution, floating
 from averse.risk.pytrees import pytree
 from averse.risk.registry import OURS, REGISTRY
 from averse.settings import Fraction, check_value, hints_of, words
+
+M = TypeVar("M", bound="RiskMeasure")
 
 
 @dataclass_transform(frozen_default=True)
@@ -116,7 +119,8 @@ class RiskMeasure:
         Raises:
           AverseError: for anything else.
         """
-        return self.value(as_distribution(distribution))
+        measure, distribution = _side_by_side(self, as_distribution(distribution))
+        return measure.value(distribution)
 
     def influence(self, distribution: Returns, z: ArrayLike) -> Array:
         """d/de of the measure at (1 - e) P + e delta_z, at e = 0, for points z [..., M], as [..., M].
@@ -135,7 +139,9 @@ class RiskMeasure:
             raise AverseError(
                 f"{self} has no influence function on atoms; these measures have one: {', '.join(_with_influence())}"
             )
-        return self.derivative(as_distribution(distribution), floating("z", z))
+        z = floating("z", z)
+        measure, distribution = _side_by_side(self, as_distribution(distribution), z.ndim)
+        return measure.derivative(distribution, lifted(z, distribution.values.ndim - z.ndim))
 
     @property
     def kind(self) -> str:
@@ -161,7 +167,7 @@ class Blend(RiskMeasure):
 
     def value(self, distribution: Distribution) -> Array:
         # Written as two products, so that fraction 0 is the mean exactly and 1 the measure exactly.
-        fraction = jnp.asarray(self.fraction)
+        fraction = jnp.asarray(self.fraction, distribution.probs.dtype)
         mean, worth = distribution.mean(), self.measure.value(distribution)
         # What is not to count does not, were it infinite; and of a measure that is -inf where the mean is inf (that of
         # mean and variance), it is the measure that goes there faster.
@@ -172,7 +178,7 @@ class Blend(RiskMeasure):
         return (1 - fraction) * mean + fraction * worth
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
-        fraction = jnp.asarray(self.fraction)[..., None]
+        fraction = per_value(jnp.asarray(self.fraction, distribution.probs.dtype))
         neutral = z - distribution.mean()[..., None]
         return (1 - fraction) * neutral + fraction * self.measure.derivative(distribution, z)
 
@@ -235,6 +241,26 @@ def numbers_of(cls: type[RiskMeasure]) -> list[str]:
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------
+
+
+def _side_by_side(measure: M, distribution: Distribution, ndim: int = 1) -> tuple[M, Distribution]:
+    """Both with as many batch axes as the longer has, `ndim` axes with that of the values at least.
+
+    So a measure need not broadcast implicitly, which those may have forbidden who set `jax_numpy_rank_promotion`.
+    """
+    present = distribution.values.ndim
+    numbers = max((getattr(leaf, "ndim", 0) for leaf in jax.tree.leaves(measure)), default=0)
+    ndim = max(ndim, present, numbers + 1)
+    if present < ndim:
+        distribution = jax.tree.map(lambda leaf: lifted(leaf, ndim - present), distribution)
+    if numbers > 0:
+        measure = jax.tree.map(lambda leaf: _with_axes(leaf, ndim - 1), measure)
+    return measure, distribution
+
+
+def _with_axes(number: ArrayLike, ndim: int) -> ArrayLike:
+    missing = ndim - getattr(number, "ndim", 0)
+    return number if missing in (0, ndim) else lifted(jnp.asarray(number), missing)
 
 
 def _joined(left: Array, right: Array, lead: tuple[int, ...]) -> Array:

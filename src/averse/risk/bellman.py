@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.risk.arguments import of_arrays
+from averse.risk.broadcasting import lifted, same_rank
 
 # Up to so many atoms it is cheaper on a CPU to visit every pair of atoms in vector instructions than to scatter.
 _DENSE_ATOMS = 64
@@ -76,14 +77,16 @@ def clamped_mass(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, sup
     positions = _shifted_positions(rewards, discounts, support, clamp=False)
     last = support.shape[0] - 1
     rounding = 8 * last * jnp.finfo(positions.dtype).eps
+    positions, probs = same_rank(positions, jnp.asarray(probs))
     outside = (positions < -rounding) | (positions > last + rounding)
-    return jnp.sum(jnp.where(outside, jnp.asarray(probs), 0), -1)
+    return jnp.sum(jnp.where(outside, probs, 0), -1)
 
 
 @of_arrays
 def cross_entropy(logits: ArrayLike, probs: ArrayLike) -> Array:
     """-sum_i probs_i log softmax(logits)_i as [...], for logits and target probabilities [..., N]."""
-    return -jnp.sum(jnp.asarray(probs) * jax.nn.log_softmax(jnp.asarray(logits), -1), -1)
+    probs, logits = same_rank(jnp.asarray(probs), jnp.asarray(logits))
+    return -jnp.sum(probs * jax.nn.log_softmax(logits, -1), -1)
 
 
 @of_arrays
@@ -109,7 +112,8 @@ def cross_entropy_to_shifted(
     lower, fraction = _split(positions, log_q.shape[-1])
     at_lower = jnp.take_along_axis(log_q, lower, -1, mode="promise_in_bounds")
     at_upper = jnp.take_along_axis(log_q, lower + 1, -1, mode="promise_in_bounds")
-    return -jnp.sum(jnp.asarray(probs_next) * ((1 - fraction) * at_lower + fraction * at_upper), -1)
+    probs, expected = same_rank(jnp.asarray(probs_next), (1 - fraction) * at_lower + fraction * at_upper)
+    return -jnp.sum(probs * expected, -1)
 
 
 @of_arrays
@@ -127,18 +131,22 @@ def quantile_huber_loss(
       weights: [..., M], probabilities of the targets; equal by default.
       kappa: threshold of the Huber loss in units of reward, static; 0 is the plain quantile regression loss.
     """
-    values, targets = jnp.asarray(values), jnp.asarray(targets)
+    values, targets = same_rank(jnp.asarray(values), jnp.asarray(targets))
     num_quantiles = values.shape[-1]
     levels = (jnp.arange(num_quantiles, dtype=values.dtype) + 0.5) / num_quantiles
+    levels = lifted(levels, values.ndim - 1)
     errors = targets[..., None, :] - values[..., :, None]
     sizes = jnp.abs(errors)
     if kappa > 0:
         losses = jnp.where(sizes <= kappa, jnp.square(errors) / 2, kappa * (sizes - kappa / 2))
     else:
         losses = sizes
-    losses = jnp.abs(levels[:, None] - (errors < 0)) * losses
+    losses = jnp.abs(levels[..., None] - (errors < 0).astype(levels.dtype)) * losses
     per_target = jnp.sum(losses, -2)
-    return jnp.mean(per_target, -1) if weights is None else jnp.sum(jnp.asarray(weights) * per_target, -1)
+    if weights is None:
+        return jnp.mean(per_target, -1)
+    weights, per_target = same_rank(jnp.asarray(weights), per_target)
+    return jnp.sum(weights * per_target, -1)
 
 
 @of_arrays
@@ -246,18 +254,20 @@ def _aligned(next_values, rewards, discounts, continues, lam) -> tuple[Array, Ar
 
 def _shifted_positions(rewards: ArrayLike, discounts: ArrayLike, support: Array, clamp: bool = True) -> Array:
     """Where reward + discount * support lies, [..., N], in units of the atoms' spacing from the first atom."""
-    rewards, discounts = jnp.asarray(rewards)[..., None], jnp.asarray(discounts)[..., None]
     last = support.shape[0] - 1
+    rewards, discounts, index = same_rank(
+        jnp.asarray(rewards)[..., None], jnp.asarray(discounts)[..., None], jnp.arange(last + 1, dtype=support.dtype)
+    )
     spacing = (support[-1] - support[0]) / last
     offset = (rewards + (discounts - 1) * support[0]) / spacing
-    positions = offset + discounts * jnp.arange(last + 1, dtype=support.dtype)
+    positions = offset + discounts * index
     return jnp.clip(positions, 0, last) if clamp else positions
 
 
 def _split(positions: Array, num_atoms: int) -> tuple[Array, Array]:
     """The atom below each position (never the last one) and how far the position is towards the next, in [0, 1]."""
     lower = jnp.clip(jnp.floor(positions).astype(jnp.int32), 0, num_atoms - 2)
-    return lower, positions - lower
+    return lower, positions - lower.astype(positions.dtype)
 
 
 def _spread_by_scatter(positions: Array, probs: Array, num_atoms: int) -> Array:
@@ -281,7 +291,7 @@ def _spread_by_visits(positions: Array, probs: Array, num_atoms: int) -> Array:
     M N multiplications instead of 2 M scattered additions, but in straight vector code that the compiler fuses into one
     loop without intermediate arrays. Also bit-reproducible on a GPU, where scattered additions are not.
     """
-    atoms = jnp.arange(num_atoms, dtype=positions.dtype)
+    atoms = lifted(jnp.arange(num_atoms, dtype=positions.dtype), positions.ndim - 1)
     total = jnp.zeros((*positions.shape[:-1], num_atoms), probs.dtype)
     for target in range(positions.shape[-1]):
         distance = jnp.abs(positions[..., target : target + 1] - atoms)
@@ -295,7 +305,7 @@ def _requantised_mixture(first: Array, second: Array, weight: Array) -> Array:
     Counting in place of merging: sorts and gathers cost several times more on a CPU than comparing all pairs.
     """
     num_quantiles = first.shape[-1]
-    ranks = jnp.arange(1, num_quantiles + 1, dtype=first.dtype)
+    ranks = lifted(jnp.arange(1, num_quantiles + 1, dtype=first.dtype), first.ndim - 1)
 
     def number_below(points, others):
         return jnp.sum(others[..., :, None] <= points[..., None, :], -2, dtype=first.dtype)
@@ -310,5 +320,5 @@ def _requantised_mixture(first: Array, second: Array, weight: Array) -> Array:
         -1,
     )
     levels = ranks - 0.5 - 64 * num_quantiles * jnp.finfo(first.dtype).eps
-    reached = cumulated[..., :, None] >= levels
+    reached = cumulated[..., :, None] >= levels[..., None, :]
     return jnp.min(jnp.where(reached, values[..., :, None], jnp.inf), -2)

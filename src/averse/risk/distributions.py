@@ -23,6 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from averse.errors import AverseError
+from averse.risk.broadcasting import lifted, per_value, same_rank
 from averse.risk.pytrees import pytree
 from averse.settings import Number, check_value
 
@@ -66,12 +67,14 @@ class Distribution:
 
         An infinite one counts only where its probability is not 0.
         """
-        return jnp.sum(self.probs * jnp.where((self.probs > 0) | ~jnp.isinf(integrand), integrand, 0), -1)
+        probs, integrand = same_rank(self.probs, floating("integrand", integrand))
+        return jnp.sum(probs * jnp.where((probs > 0) | ~jnp.isinf(integrand), integrand, 0), -1)
 
     def cdf(self, z: ArrayLike) -> Array:
         """P(Z <= z) for points z [..., M], as [..., M]."""
-        below = self.values[..., None, :] <= jnp.asarray(z)[..., :, None]
-        return jnp.sum(jnp.where(below, self.probs[..., None, :], 0), -1)
+        values, probs, z = same_rank(self.values, self.probs, floating("z", z))
+        below = values[..., None, :] <= z[..., :, None]
+        return jnp.sum(jnp.where(below, probs[..., None, :], 0), -1)
 
     def quantile(self, level: ArrayLike) -> Array:
         """The lower quantile inf{z: P(Z <= z) >= level} as [...]; `level` in (0, 1] broadcasts against [...]."""
@@ -152,13 +155,14 @@ def lower_quantile(values: Array, probs: Array, level: ArrayLike) -> Array:
     A cumulated probability that misses the level by rounding alone counts as reaching it, so that the 0.3-quantile of
     ten equal samples is the third. Differentiable with respect to the values.
     """
+    level = per_value(jnp.asarray(level, probs.dtype))
+    values, probs, level, index = same_rank(values, probs, level, jnp.arange(values.shape[-1]))
     cumulated = jnp.cumsum(probs, -1)
-    level = jnp.asarray(level, cumulated.dtype)[..., None]
     rounding = 16 * jnp.finfo(cumulated.dtype).eps
     below = (cumulated < level - rounding) | (cumulated <= 0)
     # The last value always qualifies, even if the probabilities sum to a little less than one. As a minimum over a
     # mask rather than a gather at an index: reductions are several times faster than gathers on a CPU.
-    below = below & (jnp.arange(values.shape[-1]) < values.shape[-1] - 1)
+    below = below & (index < values.shape[-1] - 1)
     reached = jnp.min(jnp.where(below, jnp.inf, values), -1)
     # Where they do, nothing beyond the last possible value is a quantile.
     return jnp.minimum(reached, jnp.max(jnp.where(probs > 0, values, -jnp.inf), -1))
@@ -202,9 +206,11 @@ class Categorical(Distribution):
                 f"probs must sum to one over the last axis, not to {wrong:.6g}; Samples(values, weights) are normalised"
             )
         log_probs = _safe_log(probs) if self.log_probs is None else floating("log_probs", self.log_probs)
+        # The atoms may lack batch axes, which `values` adds; the probabilities, which measures see, do not.
+        missing = max(0, atoms.ndim - probs.ndim)
         object.__setattr__(self, "atoms", atoms)
-        object.__setattr__(self, "probs", probs)
-        object.__setattr__(self, "log_probs", log_probs)
+        object.__setattr__(self, "probs", lifted(probs, missing))
+        object.__setattr__(self, "log_probs", lifted(log_probs, missing))
 
     @classmethod
     def from_logits(cls, atoms: ArrayLike, logits: ArrayLike) -> "Categorical":

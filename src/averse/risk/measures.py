@@ -17,6 +17,7 @@ from pydantic import AllowInfNan
 
 from averse.risk import numerics
 from averse.risk.base import RiskMeasure
+from averse.risk.broadcasting import lifted, per_value
 from averse.risk.distributions import Categorical, Distribution
 
 TailMass = Annotated[ArrayLike, Gt(0), Le(1)]
@@ -80,7 +81,7 @@ class CVaR(RiskMeasure):
         # The maximising form of Rockafellar and Uryasev, v - E[(v - Z)^+]/alpha at v = VaR, needs only VaR from the
         # cumulated probabilities. It is stationary in v, so their rounding hardly matters, and it needs the sorting
         # for v alone.
-        alpha = jnp.asarray(self.alpha)
+        alpha = jnp.asarray(self.alpha, distribution.probs.dtype)
         v = distribution.quantile(alpha)
         bounded = jnp.where(jnp.isinf(v), 0, v)
         tail = bounded - distribution.expectation(jax.nn.relu(bounded[..., None] - distribution.values)) / alpha
@@ -90,10 +91,10 @@ class CVaR(RiskMeasure):
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """VaR - (VaR - z)^+/alpha - CVaR, [..., M]."""
-        alpha = jnp.asarray(self.alpha)
+        alpha = jnp.asarray(self.alpha, distribution.probs.dtype)
         v = distribution.quantile(alpha)
-        tail = v[..., None] - jax.nn.relu(v[..., None] - z) / alpha[..., None]
-        return jnp.where(alpha[..., None] < 1, tail, z) - self.value(distribution)[..., None]
+        tail = v[..., None] - jax.nn.relu(v[..., None] - z) / per_value(alpha)
+        return jnp.where(per_value(alpha) < 1, tail, z) - self.value(distribution)[..., None]
 
     def relaxed(self, fraction: ArrayLike) -> "CVaR":
         """alpha moved from 1 (fraction 0) to itself (fraction 1) in a straight line; the fraction is a number []."""
@@ -132,7 +133,8 @@ class MeanVariance(RiskMeasure):
     monotone = False
 
     def value(self, distribution: Distribution) -> Array:
-        mean, weight, variance = distribution.mean(), jnp.asarray(self.weight), distribution.variance()
+        mean, variance = distribution.mean(), distribution.variance()
+        weight = jnp.asarray(self.weight, mean.dtype)
         # Variance grows with the square of a return, so that it outweighs any mean, were it inf.
         outweighs = jnp.isinf(variance) & (weight > 0)
         return jnp.where(outweighs, -jnp.inf, mean - weight * jnp.where(jnp.isinf(variance), 0, variance))
@@ -140,7 +142,7 @@ class MeanVariance(RiskMeasure):
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """(z - mean) - weight ((z - mean)^2 - variance), [..., M]."""
         difference = z - distribution.mean()[..., None]
-        weight = jnp.asarray(self.weight)[..., None]
+        weight = per_value(jnp.asarray(self.weight, difference.dtype))
         return difference - weight * (jnp.square(difference) - distribution.variance()[..., None])
 
     def relaxed(self, fraction: ArrayLike) -> "MeanVariance":
@@ -187,9 +189,11 @@ class Distortion(RiskMeasure):
         values, probs = distribution.ordered()
         eps = jnp.finfo(probs.dtype).eps
         ends = jnp.array([eps, 1 - eps], probs.dtype)
+        least, most = ends
         level, rest = numerics.levels(probs)
-        slopes = self.slope(jnp.clip(level, *ends), jnp.clip(rest, *ends))
-        beyond = self.slope(ends, ends[::-1])
+        slopes = self.slope(jnp.clip(level, least, most), jnp.clip(rest, least, most))
+        ends = lifted(ends, probs.ndim - 1)
+        beyond = self.slope(ends, jnp.flip(ends, -1))
         lowest, highest = beyond[..., :1], beyond[..., 1:]
         gaps = jnp.diff(values, axis=-1)
         # Integrated from the median, not from the lowest atom: steep slopes where F is 0 then cancel exactly instead of
@@ -232,10 +236,10 @@ class Wang(Distortion):
         return bool(jnp.all(jnp.asarray(self.eta) >= 0))
 
     def distort(self, level: Array, rest: Array) -> Array:
-        return numerics.wang(level, rest, jnp.asarray(self.eta)[..., None])
+        return numerics.wang(level, rest, per_value(jnp.asarray(self.eta, level.dtype)))
 
     def slope(self, level: Array, rest: Array) -> Array:
-        return numerics.wang_slope(level, rest, jnp.asarray(self.eta)[..., None])
+        return numerics.wang_slope(level, rest, per_value(jnp.asarray(self.eta, level.dtype)))
 
     def relaxed(self, fraction: ArrayLike) -> "Wang":
         return Wang(self.eta * fraction)
@@ -256,11 +260,11 @@ class CPW(Distortion):
     risk_averse = False
 
     def distort(self, level: Array, rest: Array) -> Array:
-        eta = jnp.asarray(self.eta)[..., None]
+        eta = per_value(jnp.asarray(self.eta, level.dtype))
         return level**eta / (level**eta + rest**eta) ** (1 / eta)
 
     def slope(self, level: Array, rest: Array) -> Array:
-        eta = jnp.asarray(self.eta)[..., None]
+        eta = per_value(jnp.asarray(self.eta, level.dtype))
         total = level**eta + rest**eta
         bracket = eta * total - level * (level ** (eta - 1) - rest ** (eta - 1))
         return level ** (eta - 1) * bracket * total ** (-1 / eta - 1)
@@ -283,11 +287,11 @@ class EVaR(RiskMeasure):
     example = 0.1
 
     def value(self, distribution: Distribution) -> Array:
-        return numerics.evar(distribution, jnp.asarray(self.alpha))
+        return numerics.evar(distribution, jnp.asarray(self.alpha, distribution.probs.dtype))
 
     def derivative(self, distribution: Distribution, z: Array) -> Array:
         """That of Entropic at the best tau, [..., M], by the envelope theorem."""
-        alpha = jnp.asarray(self.alpha)
+        alpha = jnp.asarray(self.alpha, distribution.probs.dtype)
         tau = numerics.evar_tolerance(distribution, alpha)
         return numerics.entropic_influence(distribution, jnp.where(alpha < 1, tau, jnp.inf), z)
 

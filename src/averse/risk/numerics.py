@@ -1,12 +1,14 @@
 """The arithmetic of the risk measures that floating-point numbers make delicate."""
 
+import math
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp, ndtr, ndtri
 from jax.typing import ArrayLike
 
+from averse.risk.broadcasting import per_value
 from averse.risk.distributions import Categorical, Distribution
 from averse.risk.pytrees import pytree
 
@@ -64,7 +66,7 @@ def _finite_entropic(distribution: Distribution, tau: Array) -> Array:
     log-sum-exp on log-probabilities, measured from the worst value. Each form sees harmless arguments where the other
     is chosen, so that no nan leaks into gradients through the unused branch.
     """
-    values, mean, t = distribution.values, distribution.mean(), tau[..., None]
+    values, mean, t = distribution.values, distribution.mean(), per_value(tau)
     # Both forms are exactly invariant to their reference point, which therefore needs no gradient.
     centre = jax.lax.stop_gradient(mean)[..., None]
     mild = jnp.max(jnp.abs(values - centre), -1, keepdims=True) <= t
@@ -100,7 +102,7 @@ def evar(distribution: Distribution, alpha: Array) -> Array:
 
 def entropic_influence(distribution: Distribution, tau: ArrayLike, z: Array) -> Array:
     rho = entropic(distribution, tau)[..., None]
-    tau = jnp.asarray(tau, rho.dtype)[..., None]
+    tau = per_value(jnp.asarray(tau, rho.dtype))
     finite = jnp.isfinite(tau)
     t = jnp.where(finite, tau, 1)
     exponents = jnp.minimum((rho - z) / t, 80.0)
@@ -143,7 +145,7 @@ def evar_tolerance(distribution: Distribution, alpha: Array) -> Array:
         return jnp.where(too_low, middle, low), jnp.where(too_low, high, middle)
 
     shape = jnp.broadcast_shapes(log_extent.shape, target.shape)
-    decades = 6 * np.log(10)
+    decades = 6 * math.log(10)
     low, high = jnp.broadcast_to(log_extent - decades, shape), jnp.broadcast_to(log_extent + decades, shape)
     low, high = jax.lax.fori_loop(0, 32, halve, (low, high))
     return jnp.exp((low + high) / 2)
@@ -171,7 +173,7 @@ def _wang_jvp(primals, tangents):
     level, rest, eta = primals
     level_dot, rest_dot, eta_dot = tangents
     quantile = _normal_quantile(level, rest)
-    density = jnp.exp(-jnp.square(quantile + eta) / 2) / np.sqrt(2 * np.pi)
+    density = jnp.exp(-jnp.square(quantile + eta) / 2) / math.sqrt(2 * math.pi)
     # `level` and `rest` sum to one; the smaller of the two is the one that was read.
     slope = wang_slope(level, rest, eta)
     moved = jnp.where(level < 0.5, level_dot, -rest_dot)

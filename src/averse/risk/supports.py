@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from averse.risk.arguments import of_arrays
 from averse.risk.bellman import _shifted_positions, _split
+from averse.risk.broadcasting import same_rank
 
 
 @of_arrays
@@ -30,6 +31,7 @@ def projection_variance(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLi
     """
     support, probs = jnp.asarray(support), jnp.asarray(probs)
     _, fraction = _split(_shifted_positions(rewards, discounts, support), support.shape[0])
+    probs, fraction = same_rank(probs, fraction)
     spacing = (support[-1] - support[0]) / (support.shape[0] - 1)
     return jnp.square(spacing) * jnp.sum(probs * fraction * (1 - fraction), -1)
 

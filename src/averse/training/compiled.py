@@ -41,6 +41,8 @@ class _Defined(NamedTuple):
 
     @classmethod
     def where(cls, there: jax.Array, numbers: jax.Array) -> "_Defined":
+        if numbers.dtype == bool:
+            numbers = numbers.astype(jnp.int32)
         return cls(jnp.where(there, numbers, 0), there)
 
     def of_trial(self, index: int) -> np.ndarray:

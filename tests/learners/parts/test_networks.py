@@ -15,7 +15,8 @@ def plain(params, inputs, activation):
     """The perceptron on whole inputs [..., I], layer by layer."""
     layers = [params["params"][f"Dense_{i}"] for i in range(3)]
     for i, layer in enumerate(layers):
-        inputs = (activation(inputs) if i else inputs) @ layer["kernel"] + layer["bias"]
+        inputs = (activation(inputs) if i else inputs) @ layer["kernel"]
+        inputs += jnp.broadcast_to(layer["bias"], inputs.shape)
     return inputs
 
 

@@ -114,7 +114,7 @@ def test_targets_of_means_against_a_plain_loop(lam):
         np.testing.assert_allclose(quantiles, np.repeat(expected[..., None], 4, axis=-1), atol=1e-5)
     support = jnp.linspace(-8.0, 8.0, 65)
     position = jnp.clip((following + 8.0) * 4.0, 0, 64)
-    logits = jnp.log(jnp.maximum(1e-30, 1.0 - jnp.abs(position - jnp.arange(65))))
+    logits = jnp.log(jnp.maximum(1e-30, 1.0 - jnp.abs(position - jnp.arange(65.0)[None, None])))
     categorical = Categorical(support).targets(logits, logits, transitions, lam)
     np.testing.assert_allclose(categorical.sum(-1), 1.0, atol=1e-5)
     np.testing.assert_allclose(categorical @ support, expected, atol=1e-4)

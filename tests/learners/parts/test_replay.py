@@ -1,13 +1,12 @@
 """The replay buffer and its sequences against plain Python."""
 
-import flashbax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from averse.learners.contract import Trajectory
-from averse.learners.parts.replay import Sequences, continues, sequences_of, size_in_bytes, time_major, usable
+from averse.learners.parts.replay import Sequences, continues, ring, sequences_of, size_in_bytes, time_major, usable
 
 T, B, A, O, G, N = 6, 4, 2, 3, 5, 3  # noqa: E741
 
@@ -76,7 +75,7 @@ def test_what_is_usable_and_what_goes_on():
 @pytest.mark.parametrize("capacity", [12, 10])
 def test_the_ring_against_a_plain_list(capacity):
     """After any number of additions it holds the last `capacity` sequences, and draws each equally often."""
-    buffer = flashbax.make_item_buffer(max_length=capacity, min_length=B, sample_batch_size=10, add_batches=True)
+    buffer = ring(max_length=capacity, min_length=B, sample_batch_size=10)
     batches = [sequences_of(jax.tree.map(jnp.asarray, trajectory(seed)), with_state=True) for seed in range(9)]
     state = buffer.init(jax.tree.map(lambda x: x[0], batches[0]))
     add, sample = jax.jit(buffer.add), jax.jit(jax.vmap(buffer.sample, in_axes=(None, 0)))
@@ -99,7 +98,7 @@ def test_the_ring_against_a_plain_list(capacity):
 
 
 def test_vmapped_rings_are_independent():
-    buffer = flashbax.make_item_buffer(max_length=16, min_length=B, sample_batch_size=16, add_batches=True)
+    buffer = ring(max_length=16, min_length=B, sample_batch_size=16)
     batches = [sequences_of(jax.tree.map(jnp.asarray, trajectory(seed)), with_state=False) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
     states = jax.vmap(lambda batch: buffer.add(buffer.init(jax.tree.map(lambda x: x[0], batch)), batch))(stacked)

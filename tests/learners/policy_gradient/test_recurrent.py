@@ -60,12 +60,12 @@ class Recall:
         right = actions == state.cues
         state = RecallState(state.cues, state.time + 1)
         return StepResult(
-            state, self._observe(state), jnp.where(last, 2.0 * right - 1.0, 0.0), jnp.zeros(2),
+            state, self._observe(state), jnp.where(last, jnp.where(right, 1.0, -1.0), 0.0), jnp.zeros(2),
             jnp.full(2, last), jnp.bool_(False), {"right": right.mean()},
         )  # fmt: skip
 
     def _observe(self, state):
-        shown = jax.nn.one_hot(state.cues, 2) * (state.time == 0)
+        shown = jnp.where(state.time == 0, jax.nn.one_hot(state.cues, 2), 0.0)
         return jnp.concatenate([shown, jnp.full((2, 1), state.time / self.delay)], -1)
 
     def global_state(self, state):

@@ -41,11 +41,6 @@ def any_of(values: Any, axis: int = 0) -> Any:
     return reduce(or_, _parts(values, axis), False)
 
 
-def total(values: Any, axis: int = 0) -> Any:
-    """The sum."""
-    return reduce(add, _parts(values, axis), 0)
-
-
 def counted(xp: Any, which: Any) -> Any:
     """How many are true along the first axis up to and including each, int32."""
     sums = list(accumulate(part.astype("int32") for part in _parts(which, 0)))
@@ -54,11 +49,11 @@ def counted(xp: Any, which: Any) -> Any:
 
 def ranks(xp: Any, keys: Any) -> Any:
     """Each key's place in the order along the second axis, int32; of equal keys the first comes first."""
-    index = xp.arange(keys.shape[1]).reshape(-1, *(1,) * (keys.ndim - 2))
+    index = xp.arange(keys.shape[1]).reshape(1, -1, *(1,) * (keys.ndim - 2))
     keys, places = kept(xp, keys), xp.zeros(keys.shape, "int32")
     for j in range(keys.shape[1]):
         other = keys[:, j : j + 1]
-        places = places + ((other < keys) | ((other == keys) & (j < index)))
+        places = places + ((other < keys) | ((other == keys) & (j < index))).astype("int32")
     return kept(xp, places)
 
 

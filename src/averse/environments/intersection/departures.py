@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from averse.environments.intersection.along_cars import any_of, counted, least, most, total
+from averse.environments.intersection.along_cars import any_of, counted, least, most, one_of
 from averse.environments.intersection.geometry import geometry
 from averse.environments.intersection.starts import departure_limit
 from averse.environments.intersection.task import (
@@ -118,13 +118,13 @@ def early_humans(task: IntersectionTask, gaps: jax.Array, temper: Tempers) -> Hu
     # the k-th who is kept takes the k-th place
     keeps = jnp.stack(kept, 1).reshape(len(ARMS) * EARLY_HUMANS, *position.shape[2:])
     positions = jnp.moveaxis(position[::-1], 0, 1).reshape(keeps.shape)
-    arms = jnp.repeat(jnp.arange(len(ARMS)), EARLY_HUMANS).reshape(-1, *(1,) * (keeps.ndim - 1))
+    arms = jnp.repeat(jnp.arange(len(ARMS), dtype=jnp.int32), EARLY_HUMANS).reshape(-1, *(1,) * (keeps.ndim - 1))
     places = jnp.arange(task.num_humans).reshape(-1, *(1,) * keeps.ndim)
-    taken = keeps & (counted(jnp, keeps) - 1 == places)  # [H, 32, ...]
+    taken = keeps[None] & (counted(jnp, keeps)[None] - 1 == places)  # [H, 32, ...]
     present = any_of(taken, 1)
     return Humans(
-        movement=total(taken * arms, 1).astype(jnp.int32) * len(TURNS) + temper.turn,
-        position=total(taken * positions, 1),
+        movement=one_of(jnp, taken, arms[None], 1) * len(TURNS) + temper.turn,
+        position=one_of(jnp, taken, positions[None], 1),
         speed=jnp.where(present, HUMAN_APPROACH_SPEED, 0.0),
         present=present,
         factor=temper.factor,
@@ -146,33 +146,35 @@ def admit(
     """
     n = task.num_agents
     batch = (1,) * (scene.movement.ndim - 1)
-    arms = jnp.arange(len(ARMS)).reshape(-1, *batch)
-    on_arm = (scene.movement // len(TURNS))[:, None] == arms  # [C, 4, ...]
+    arms = jnp.arange(len(ARMS), dtype=jnp.int32).reshape(-1, *batch)
+    on_arm = (scene.movement // len(TURNS))[:, None] == arms[None]  # [C, 4, ...]
     # the road ahead of each arm's place
     where = jnp.where(on_arm & scene.present[:, None], scene.position[:, None], _FAR)
     ahead = least(jnp, where)
-    leader_speed = most(jnp, jnp.where(where == ahead, scene.speed[:, None], 0.0))
+    leader_speed = most(jnp, jnp.where(where == ahead[None], scene.speed[:, None], 0.0))
     gap = ahead - CAR_LENGTH - SPAWN_POSITION
     free = gap >= SPAWN_GAP
     limit = departure_limit(jnp, gap, leader_speed)  # [4, ...], m/s
 
-    due = (scene.status == Status.WAITING) & (departure <= scene.elapsed)
+    due = (scene.status == Status.WAITING) & (departure.astype(jnp.float32) <= scene.elapsed[None])
     mine = on_arm[:n] & due[:, None]  # [N, 4, ...]
-    departs = any_of(mine & (counted(jnp, mine) == 1) & free, 1)
-    speed = jnp.minimum(departure_speed, total(on_arm[:n] * limit, 1))
+    departs = any_of(mine & (counted(jnp, mine) == 1) & free[None], 1)
+    speed = jnp.minimum(departure_speed, one_of(jnp, on_arm[:n], limit[None], 1))
 
-    human_due = (arrivals <= scene.elapsed * DECISION_SECONDS) & ~any_of(mine) & free
+    human_due = (arrivals <= scene.elapsed[None] * DECISION_SECONDS) & ~any_of(mine) & free
     places = ~scene.present[n:]
     # the k-th human who may depart takes the k-th free place
-    taken = places[:, None] & human_due & (counted(jnp, places)[:, None] == counted(jnp, human_due))  # [H, 4, ...]
+    taken = (
+        places[:, None] & human_due[None] & (counted(jnp, places)[:, None] == counted(jnp, human_due)[None])
+    )  # [H, 4, ...]
     came = any_of(taken)
     enters = jnp.concatenate([departs, any_of(taken, 1)])
 
     def of_arm(values: jax.Array) -> jax.Array:
-        return total(taken * values, 1)
+        return one_of(jnp, taken, values[None], 1)
 
     temper = who.temper
-    movement = of_arm(arms * len(TURNS) + temper.turn).astype(jnp.int32)
+    movement = of_arm(arms * len(TURNS) + temper.turn)
     scene = scene._replace(
         movement=jnp.where(enters, jnp.concatenate([scene.movement[:n], movement]), scene.movement),
         position=jnp.where(enters, SPAWN_POSITION, scene.position),
@@ -183,7 +185,7 @@ def admit(
     newcomers = Newcomers(
         cars=enters,
         factor=jnp.concatenate([jnp.ones_like(speed), of_arm(temper.factor)]),
-        reckless=jnp.concatenate([jnp.zeros_like(departs), any_of(taken & temper.reckless, 1)]),
+        reckless=jnp.concatenate([jnp.zeros_like(departs), any_of(taken & temper.reckless[None], 1)]),
         arrivals=arrivals + jnp.where(came, who.gap, 0.0),
     )
     return scene, newcomers

@@ -111,7 +111,7 @@ def points_and_directions(xp: Any, road: Geometry, movement: Any, position: Any)
     cells = road.segment_of_cell.shape[0] // NUM_MOVEMENTS
     cell = xp.minimum(xp.maximum((position * (1 / _CELL)).astype("int32"), 0), cells - 1)
     row = xp.take(road.segment_of_cell, movement * cells + cell, mode="clip")
-    row = row + (position >= xp.take(road.segments[:, 5], row, mode="clip"))
+    row = row + (position >= xp.take(road.segments[:, 5], row, mode="clip")).astype(row.dtype)
     start, x, y, dx, dy = (xp.take(road.segments[:, column], row, mode="clip") for column in range(5))
     along = position - start
     return x + along * dx, y + along * dy, dx, dy

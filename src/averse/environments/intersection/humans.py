@@ -80,7 +80,7 @@ def outlook(xp: Any, road: Geometry, movement: Any, factor: Any, reckless: Any) 
     mine, theirs = movement[None, n:], movement[:, None]
     zone = zones_of(xp, road, mine, theirs)
     lanes = lanes_of_movement(xp, road, movement)
-    other = (xp.arange(cars)[:, None] != xp.arange(n, cars)).reshape(cars, cars - n, *(1,) * (movement.ndim - 1))
+    other = (xp.arange(cars)[:, None] != xp.arange(n, cars)[None]).reshape(cars, cars - n, *(1,) * (movement.ndim - 1))
     same_arm = _theirs(lanes.arm) == _mine(lanes.arm, n)
     same_exit = _theirs(lanes.exit_arm) == _mine(lanes.exit_arm, n)
     return Outlook(

@@ -82,7 +82,7 @@ def _own(
         speed / MAX_SPEED,
         (to_junction < 0) & (position < exit_),
     ]
-    return (waiting, *(xp.where(driving, number, 0) for number in seen))
+    return (waiting, *(xp.where(driving, number.astype("float32"), 0) for number in seen))
 
 
 def _neighbours(
@@ -135,7 +135,9 @@ def _neighbours(
     ]
     table = xp.stack([feature.astype("float32") for feature in features])  # [11, N, C, ...]
     places = xp.arange(task.num_neighbours).reshape(-1, *(1,) * rank.ndim)
-    picked = kept(xp, one_of(xp, kept(xp, (rank == places) & seen)[:, None], table[None], 3))  # [K, 11, N, ...]
+    picked = kept(
+        xp, one_of(xp, kept(xp, (rank[None] == places) & seen[None])[:, None], table[None], 3)
+    )  # [K, 11, N, ...]
     return [picked[k, f] for k in range(task.num_neighbours) for f in range(len(features))]
 
 
@@ -164,7 +166,7 @@ def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, 
     columns = [
         scene.present,
         xp.concatenate([waiting, nobody]),
-        *(xp.where(scene.present, number, 0) for number in shown),
+        *(xp.where(scene.present, number.astype("float32"), 0) for number in shown),
     ]
     rows = xp.stack([column.astype("float32") for column in columns], 1)  # [C, 15, ...]
     agents, humans = rows[:n], rows[n:]
@@ -172,7 +174,7 @@ def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, 
         away = xp.abs(pose.x[n:]) + xp.abs(pose.y[n:])
         rank = ranks(xp, xp.where(scene.present[n:], away, 1e6)[None])[0]
         places = xp.arange(STATE_HUMANS).reshape(-1, *(1,) * rank.ndim)
-        humans = one_of(xp, (rank == places)[:, :, None], humans[None], 1)
+        humans = one_of(xp, (rank[None] == places)[:, :, None], humans[None], 1)
     elapsed = (scene.elapsed / task.horizon).astype("float32")[None]
     return xp.concatenate([elapsed, agents.reshape(-1, *agents.shape[2:]), humans.reshape(-1, *agents.shape[2:])])
 

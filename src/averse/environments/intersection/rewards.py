@@ -72,7 +72,8 @@ def rewards(xp: Any, task: IntersectionTask, road: Geometry, before: Scene, afte
     driven = xp.where(arrived, end, xp.where(crashed, start, after.position[:n])) - start
     paid = task.progress_reward * driven / (end - SPAWN_POSITION) - task.time_cost * DECISION_SECONDS
     paid = xp.where(before.status == Status.DRIVING, paid, 0)
-    paid = (paid + task.arrival_bonus * arrived - task.crash_penalty * crashed).astype("float32")
+    paid = paid + xp.where(arrived, task.arrival_bonus, 0.0) - xp.where(crashed, task.crash_penalty, 0.0)
+    paid = paid.astype("float32")
     return xp.broadcast_to(paid.mean(0), paid.shape) if task.team else paid
 
 
@@ -132,7 +133,10 @@ def tracks(xp: Any, road: Geometry, track: Track) -> Pose:
         x, y, dx, dy = points_and_directions(xp, road, track.movement, track.start - behind)
         end_x, end_y, end_dx, end_dy = points_and_directions(xp, road, track.movement, track.end - behind)
         return tuple(
-            a + (b - a) * blend + da * track.start_speed * rise - db * track.end_speed * fall
+            a[None]
+            + (b - a)[None] * blend
+            + (da * track.start_speed)[None] * rise
+            - (db * track.end_speed)[None] * fall
             for a, b, da, db in ((x, end_x, dx, end_dx), (y, end_y, dy, end_dy))
         )
 
@@ -170,7 +174,7 @@ def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict
     crashes = (after.status == Status.CRASHED).sum(0).astype("float32")
     arrived = after.status == Status.ARRIVED
     arrivals = arrived.sum(0).astype("float32")
-    total_time = (tally.driving_time * arrived).sum(0)
+    total_time = xp.where(arrived, tally.driving_time, 0).sum(0)
     return {
         "collision": (crashes > 0).astype("float32"),
         "collisions": crashes,

@@ -40,7 +40,7 @@ def agent_starts(xp: Any, task: IntersectionTask, uniforms: Any) -> AgentStarts:
     before = earlier & (arm[None] == arm[:, None])  # [i, j, ...]: j leaves the same arm before i
     rank = before.sum(1)
     # a chain of cars on one arm: the k-th behind some car j leaves at least k headways after j was due
-    pushed = time[None] + SPAWN_HEADWAY * (rank[:, None] - rank[None])
+    pushed = time[None] + SPAWN_HEADWAY * (rank[:, None] - rank[None]).astype(time.dtype)
     time = xp.maximum(time, xp.where(before, pushed, 0.0).max(1))
     low, high = SPAWN_SPEEDS
     return AgentStarts(

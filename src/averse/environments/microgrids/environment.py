@@ -208,6 +208,7 @@ class Microgrids(CompiledEnvironment):
     def step(self, key: jax.Array, state: MicrogridsState, actions: jax.Array) -> StepResult:
         """One hour; actions int32 [N]."""
         state, reward = self._advance(state, actions, jax.random.uniform(key, (2, self.num_agents)))
+        hours = state.time.astype(jnp.float32)
         # No costs: nothing that happens here is unsafe; variance is the team's own affair.
         return self.result(
             state,
@@ -215,8 +216,8 @@ class Microgrids(CompiledEnvironment):
             truncated=state.time >= self.horizon,
             info={
                 "mean_power": state.mean,
-                "power_variance": state.squares / state.time,
-                "curtailed": state.curtailed / state.time,
+                "power_variance": state.squares / hours,
+                "curtailed": state.curtailed / hours,
             },
         )
 
@@ -233,7 +234,7 @@ class Microgrids(CompiledEnvironment):
         discharged = jnp.asarray(table.battery_power)[step + table.battery_power.size // 2]
         reward = (generated - consumed + discharged - thrown).sum()
         time = state.time + 1
-        mean = state.mean + (reward - state.mean) / time
+        mean = state.mean + (reward - state.mean) / time.astype(jnp.float32)
         following = MicrogridsState(
             wind=_drawn(draws[0], jnp.asarray(table.wind_bounds)[rows, state.wind]),
             load=_drawn(draws[1], jnp.asarray(table.load_bounds)[rows, state.load]),

@@ -50,7 +50,7 @@ def updated(moments: Moments, rewards: jax.Array, smoothing: float) -> Moments:
     (of older policies) fade by 1 - smoothing per update.
     """
     batches = moments.batches + 1
-    weight = jnp.maximum(smoothing, 1.0 / batches)
+    weight = jnp.maximum(smoothing, 1.0 / batches.astype(jnp.float32))
     mean = moments.mean + weight * (rewards.mean() - moments.mean)
     square = moments.square + weight * ((rewards**2).mean() - moments.square)
     return Moments(mean, square, batches)
@@ -82,7 +82,7 @@ def average_reward_advantages(
       truncated: bool [T, ...], the trajectory breaks after this step.
       lam: in [0, 1].
     """
-    return risk.gae(values, next_values, rewards - objective, jnp.ones_like(rewards), 1.0 - truncated, lam)
+    return risk.gae(values, next_values, rewards - objective, jnp.ones_like(rewards), ~truncated, lam)
 
 
 def value_targets(values: jax.Array, advantages: jax.Array, constraint: float) -> jax.Array:

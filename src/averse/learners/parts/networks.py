@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.risk.broadcasting import same_rank
+
 Params = Any
 Memory = Any  # float32 [..., A, H] of a recurrent network, () of a feed-forward one
 
@@ -64,7 +66,8 @@ class _Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (sum(sizes), self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         rows = jnp.split(kernel, list(accumulate(sizes))[:-1])
-        return sum((_product(part, row) for part, row in zip(parts, rows)), bias)
+        bias, *products = same_rank(bias, *(_product(part, row) for part, row in zip(parts, rows)))
+        return sum(products, bias)
 
 
 def _product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 
 from averse import risk
 from averse.errors import AverseError
+from averse.risk.broadcasting import lifted
 from averse.settings import Number
 
 PredictionName = Literal["scalar", "dual", "categorical", "quantile"]
@@ -280,7 +281,8 @@ class Quantile(NamedTuple):
     def weighted(self, raw: jax.Array, weights: jax.Array) -> jax.Array:
         """weights @ quantiles [...] for weights [..., N] that sum to one, without forming the quantiles."""
         mean, gaps = self._parts(raw)
-        return mean + (gaps * (weights @ self._offsets().T)).sum(-1)
+        slopes = jnp.broadcast_to(weights @ self._offsets().T, gaps.shape)
+        return mean + (gaps * slopes).sum(-1)
 
     def mixture(self, weights: jax.Array, predicted: jax.Array) -> jax.Array:
         """Quantiles [..., N], at the middles of N equal shares, of the mixture of n sets of quantiles [..., n, N]."""
@@ -289,8 +291,9 @@ class Quantile(NamedTuple):
         shares = jnp.broadcast_to(weights[..., None] / self.num_atoms, predicted.shape).reshape(shape)
         order = jnp.argsort(values, axis=-1)
         cumulative = jnp.cumsum(jnp.take_along_axis(shares, order, -1), -1)
-        middles = (jnp.arange(self.num_atoms) + 0.5) / self.num_atoms
-        index = (cumulative[..., None, :] < middles[:, None]).sum(-1).clip(max=values.shape[-1] - 1)
+        middles = (jnp.arange(self.num_atoms, dtype=cumulative.dtype) + 0.5) / self.num_atoms
+        below = cumulative[..., None, :] < lifted(middles, cumulative.ndim - 1)[..., None]
+        index = below.sum(-1).clip(max=values.shape[-1] - 1)
         return jnp.take_along_axis(jnp.take_along_axis(values, order, -1), index, -1)
 
     def targets(self, predicted: jax.Array, following: jax.Array, transitions: Transitions, lam: float) -> jax.Array:

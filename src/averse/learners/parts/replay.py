@@ -11,9 +11,12 @@ The ring is flashbax's, inside the learner's state: in a compiled environment th
 Axes: T time, E sequences of a batch, A agents, O observation, G global state, n actions.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flashbax
 import jax
 import jax.numpy as jnp
 
@@ -34,6 +37,23 @@ class Sequences(NamedTuple):
     active: jax.Array  # bool [T, A]
     first: jax.Array  # bool [T]
     memory: Any  # float32 [A, H], the memory before the first step; () for agents without
+
+
+def ring(max_length: int, min_length: int, sample_batch_size: int) -> Any:
+    """flashbax's buffer of so many entries, to which batches of entries are added and from which batches are drawn."""
+    buffer = flashbax.make_item_buffer(max_length, min_length, sample_batch_size, add_batches=True)
+    return buffer.replace(add=_promoting(buffer.add), sample=_promoting(buffer.sample))
+
+
+def _promoting(function: Callable) -> Callable:
+    """flashbax relies on implicit promotion, of ranks in its indices, which users and our tests may have forbidden."""
+
+    @functools.wraps(function)
+    def promoting(*args: Any) -> Any:
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            return function(*args)
+
+    return promoting
 
 
 def sequences_of(trajectory: Trajectory, with_state: bool) -> Sequences:

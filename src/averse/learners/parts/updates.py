@@ -18,7 +18,11 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Ar
     """
     if weights is None:
         return values.mean()
-    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+    if values.dtype == bool:
+        values = values.astype(jnp.float32)
+    # A count of samples is exact in whole numbers.
+    total = jnp.maximum(weights.sum().astype(values.dtype), 1.0)
+    return (values * weights.astype(values.dtype)).sum() / total
 
 
 def normalise(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
@@ -73,7 +77,9 @@ def gradient_step(
       gradient: of the loss, a tree like the parameters.
       step_size: [], may be traced, so that a sweep over it is one program.
     """
-    directions, optimiser_state = optimiser.update(gradient, optimiser_state, params)
+    # Adam corrects its bias by a power of an integer, which strict promotion of types forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        directions, optimiser_state = optimiser.update(gradient, optimiser_state, params)
     return optax.apply_updates(params, optax.tree.scale(-step_size, directions)), optimiser_state
 
 

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-import flashbax
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,7 +26,7 @@ from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork, feed_forward, recurrent
 from averse.learners.parts.predictions import Prediction, Transitions, prediction, select, support_metrics, support_std
-from averse.learners.parts.replay import Sequences, blank_sequence, continues, sequences_of, time_major, usable
+from averse.learners.parts.replay import Sequences, blank_sequence, continues, ring, sequences_of, time_major, usable
 from averse.learners.parts.updates import clipped, gradient_step, linear_schedule, weighted_mean
 from averse.learners.value_based.config import ValueBasedConfig, validate
 from averse.learners.value_based.exploration import best_available, epsilon_greedy
@@ -123,12 +122,7 @@ class ValueBased:
             mixer=make_mixer(config, environment),
             measure=risk_measure(config),
             optimiser=clipped(config.max_gradient_norm, adam if config.optimiser == "adam" else rmsprop),
-            buffer=flashbax.make_item_buffer(
-                max_length=config.buffer_size,
-                min_length=config.num_envs,
-                sample_batch_size=config.batch_size,
-                add_batches=True,
-            ),
+            buffer=ring(max_length=config.buffer_size, min_length=config.num_envs, sample_batch_size=config.batch_size),
             total_updates=total_updates,
         )
 
@@ -294,7 +288,9 @@ class ValueBased:
     def own_errors(self, measure: RiskMeasure, batch: Sequences, predicted: jax.Array, following: jax.Array) -> Errors:
         """Each agent's prediction against its own targets."""
         transitions = Transitions(
-            batch.rewards, self.config.gamma * (1.0 - batch.terminated), continues(batch).astype(jnp.float32)
+            batch.rewards,
+            self.config.gamma * (~batch.terminated).astype(jnp.float32),
+            continues(batch).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.prediction.targets(predicted, following, transitions, self.config.lam))
         weight = (batch.active & usable(batch)[..., None]).astype(jnp.float32)
@@ -326,7 +322,7 @@ class ValueBased:
         over = batch.terminated.all(-1)
         transitions = Transitions(
             batch.rewards.mean(-1),
-            self.config.gamma * (1.0 - over),
+            self.config.gamma * (~over).astype(jnp.float32),
             (continues(batch).any(-1) & ~over).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.total.targets(total, after, transitions, self.config.lam))

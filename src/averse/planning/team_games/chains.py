@@ -5,6 +5,7 @@ Everything here asks a chain for these two products and for its graph; small cha
 Krylov iterations, whose residual is checked.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from averse.errors import AverseError
 from averse.planning.checks import Floats, Integers
 
+_LONE = 64  # states up to which BLAS solves a dense system by one thread of itself
 _DIRECT = 400  # states up to which every chain is solved as a dense matrix
 _DENSE = 4000  # states up to which one is where the iteration fails
 _RESIDUAL = 1e-13  # of iterative solves, relative to the largest entry of the right-hand side and of the solution
@@ -173,7 +175,9 @@ def _solve(
     matrix = np.eye(chain.size) - (matrix if within is None else matrix * within[:, None])
     if rank_one is not None:
         matrix += np.outer(*rank_one)
-    return np.asarray(np.linalg.solve(matrix, right), np.float64)
+    # 100 states take one thread 0.06 ms, and two of them 2 to 5 ms on a busy machine, where they wait for each other.
+    with _one_thread() if _LONE < chain.size <= _DIRECT else nullcontext():
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
 
 
 def _iterate(apply: Any, right: Floats, guess: Floats | None) -> tuple[Floats, float]:
@@ -184,7 +188,7 @@ def _iterate(apply: Any, right: Floats, guess: Floats | None) -> tuple[Floats, f
     Returns:
       The solution, and the largest entry of its residual.
     """
-    with _threads().limit(limits=1, user_api="blas"):  # their products are small; on a busy machine threads only wait
+    with _one_thread():  # their products are small; on a busy machine threads only wait
         return _refined(apply, right, guess)
 
 
@@ -211,6 +215,10 @@ def _refined(apply: Any, right: Floats, guess: Floats | None) -> tuple[Floats, f
 @cache
 def _threads() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager:
+    return _threads().limit(limits=1, user_api="blas")
 
 
 def _bicgstab(operator: LinearOperator, right: Floats) -> Floats:
