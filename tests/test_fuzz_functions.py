@@ -240,12 +240,14 @@ def check_call(call):
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))
-def test_right_arguments_are_taken(no_work, door):
+@settings(max_examples=1, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_right_arguments_are_taken(no_work, door, data):
     """So that of a drawn call it is what is odd that is refused, not the rest."""
     parameters = inspect.signature(DOORS[door]).parameters
     named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     first = [name for name, p in named.items() if p.kind is p.POSITIONAL_ONLY]
-    arguments = {name: right(door, p).example() for name, p in named.items()}
+    arguments = {name: data.draw(right(door, p)) for name, p in named.items()}
     ordered = [arguments.pop(name) for name in first]
     with contextlib.suppress(_Begun):
         DOORS[door](*ordered, **arguments)
