@@ -181,3 +181,19 @@ def test_an_equilibrium_fits_the_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     main(["equilibrium", "selten-chmura-1", "--tau", "1", "--epsilon", "1"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo", "--in=" + "x" * 3000],
+        ["train", "--" + "x" * 3000],
+        ["list", "x" * 3000],
+        ["train", "--env", "x" * 3000],
+    ],
+)
+def test_a_long_text_is_not_told_whole(command, capsys):
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert len(told) < 700
