@@ -1,7 +1,9 @@
 """The command line: help, lists, a whole train-evaluate round, and one clear line for bad input."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 
 import pytest
@@ -163,3 +165,35 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_pat
     assert error.count("\n") == 1
     assert "Traceback" not in error
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_has_an_exit_code_whatever_is_written(monkeypatch, capsys, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number), "table.md")
+
+    monkeypatch.setattr("averse.listing.COMMAND", COMMANDS.find("list")._replace(run=full))
+    assert main(["list"]) == 74
+    assert capsys.readouterr().err == f"averse: table.md could not be written: {os.strerror(number)}\n"
+
+
+def test_an_equilibrium_fits_the_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["equilibrium", "selten-chmura-1", "--tau", "1", "--epsilon", "1"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo", "--in=" + "x" * 3000],
+        ["train", "--" + "x" * 3000],
+        ["list", "x" * 3000],
+        ["train", "--env", "x" * 3000],
+    ],
+)
+def test_a_long_text_is_not_told_whole(command, capsys):
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert len(told) < 700

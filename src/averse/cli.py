@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -150,6 +151,8 @@ EXIT_CODES = {
     143: "terminated (SIGTERM)",
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says where there is no room for a file
+
 COMMANDS = Registry(
     "command",
     "averse.commands",
@@ -198,6 +201,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 1, str(error)
     except WritingError as error:
         code, words = 74, str(error)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        code, words = 74, f"{error.filename or 'a file'} could not be written: {error.strerror}"
     except KeyboardInterrupt:
         code, words = 130, "interrupted; a run goes on with averse train --resume"
     except _Terminated:
@@ -349,7 +356,7 @@ def _sweep(text: str) -> tuple[str, list[float]]:
     except ValueError:
         numbers = []
     if not name or not equals or not numbers:
-        raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r}")
+        raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r:.80}")
     return name.replace("-", "_"), numbers
 
 

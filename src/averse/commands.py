@@ -53,7 +53,7 @@ def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
             print(folded(text) if {"-h", "--help"} & set(given) else text, end="")
             raise
         line = _in_one_line(told.getvalue(), arguments, given)
-    raise AverseError(f"{line.rstrip('.')} (see {program} --help)")
+    raise AverseError(f"{_shortened(line).rstrip('.')} (see {program} --help)")
 
 
 def folded(text: str, width: int | None = None) -> str:
@@ -112,6 +112,11 @@ def _in_one_line(box: str, arguments: type, given: Sequence[str]) -> str:
     if (found := re.match(r"Missing value for argument '(--[\w-]+)", message)) and found[1] in kinds:
         return f"{found[1]} needs a value: {words(kinds[found[1]])}"
     return re.sub(r"^Error parsing (?!-)\w+: ", "", message)
+
+
+def _shortened(line: str, longest: int = 400) -> str:
+    """The line without the middle of a text that somebody gave, where that makes it too long to be read."""
+    return line if len(line) <= longest else f"{line[: longest // 2]}...{line[-longest // 2 :]}"
 
 
 def _unknown(flag: str, arguments: type) -> str:

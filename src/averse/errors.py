@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+LONGEST_NAME = 80  # characters of an unknown name that are told
+
 
 class AverseError(ValueError):
     """Bad input, told in one line that says what was wrong and what is allowed. The command line exits with code 2."""
@@ -22,6 +24,7 @@ class WritingError(RuntimeError):
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:
     """The error for a name not among `allowed`, with the nearest ones: `raise unknown_name("method", name, names)`."""
+    name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"

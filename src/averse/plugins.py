@@ -36,7 +36,7 @@ class Registry:
         Raises AverseError for a text that cannot be a name, and for the name of a built-in.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise AverseError(f"a name of {self.kind}s has letters, digits, '.', '_' and '-' only, not {name!r}")
+            raise AverseError(f"a name of {self.kind}s has letters, digits, '.', '_' and '-' only, not {name!r:.80}")
         if name in self._builtin:
             raise AverseError(f"{name} is a built-in {self.kind}; choose another name")
         self._registered[name] = thing

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import sys
 import types
 from collections.abc import Hashable, Mapping
 from typing import (
@@ -30,10 +31,17 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from averse.errors import AverseError, unknown_name
 
-Count = Annotated[int, Ge(1)]
-"""A whole number from 1 on."""
-Whole = Annotated[int, Ge(0)]
-"""A whole number from 0 on."""
+
+def _of_float_size(number: int) -> int:
+    if number > sys.float_info.max:
+        raise ValueError("below 1e308")
+    return number
+
+
+Count = Annotated[int, Ge(1), pydantic.AfterValidator(_of_float_size)]
+"""A whole number from 1 on, such that it has a float."""
+Whole = Annotated[int, Ge(0), pydantic.AfterValidator(_of_float_size)]
+"""A whole number from 0 on, such that it has a float."""
 TINY, HUGE = 1e-30, 1e30  # sizes of a setting's number: what is computed with it is computed in single precision
 
 

@@ -1,6 +1,7 @@
 """What an evaluation keeps: nothing is lost unasked, unfinished runs are called so, and bad arguments cost no work."""
 
 import dataclasses
+import errno
 import json
 import shutil
 
@@ -250,3 +251,17 @@ def test_players_are_checked(trained):
         compiled_player(trained.environment, "mappo", greedy=True)
     with pytest.raises(AverseError, match="environment must be"):
         compiled_player("corridor", learner, greedy=True)
+
+
+@pytest.mark.parametrize("file", ["write_parquet", "write_text"])
+def test_a_full_disk_is_told(run, monkeypatch, capsys, file):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*((Episodes, file) if file == "write_parquet" else (evaluator, file)), full)
+    with pytest.raises(
+        averse.WritingError, match=r"the evaluation in .* could not be written: No space left on device"
+    ):
+        averse.evaluate(run, 10)
+    assert main(["evaluate", str(run.path), "--episodes", "10", "--json"]) == 74
+    assert capsys.readouterr().err.startswith("averse: the evaluation in ")

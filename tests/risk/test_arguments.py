@@ -1,5 +1,6 @@
 """Whatever is handed to a measure, to `parse` and to distributions: the right number, or one line that names it."""
 
+import inspect
 from decimal import Decimal
 from fractions import Fraction
 
@@ -141,3 +142,47 @@ def test_a_distribution_is_taken_as_it_is():
     distribution = Samples(RETURNS)
     assert risk.as_distribution(distribution) is distribution
     assert Expectation()(distribution) == Expectation()(RETURNS)
+
+
+SHORT, LONG = np.ones(3, np.float32), np.ones((4, 2), np.float32)
+
+
+@pytest.mark.parametrize("bad", ["x", None, object(), [1j], [[1.0], [1.0, 2.0]], {}, np.array(["1"])])
+def test_functions_of_arrays_name_what_is_no_number(bad):
+    for function, name in (
+        (risk.gae, "rewards"),
+        (risk.lambda_returns, "rewards"),
+        (risk.second_moment_targets, "lam"),
+    ):
+        arguments = dict.fromkeys(inspect.signature(function).parameters, SHORT)
+        with pytest.raises(AverseError, match=f"^{name} must be numbers, neither ragged nor of anything else, not "):
+            function(**{**arguments, name: bad})
+
+
+@pytest.mark.parametrize("function", [risk.gae, risk.lambda_returns, risk.cross_entropy, risk.project])
+def test_functions_of_arrays_tell_shapes_that_do_not_fit(function):
+    names = list(inspect.signature(function).parameters)
+    arguments = {**dict.fromkeys(names, SHORT), names[1]: LONG}
+    for call in (function, jax.jit(function)):
+        with pytest.raises(
+            AverseError, match=rf"{function.__name__} cannot compute with .*{names[1]} \[4, 2\]"
+        ) as told:
+            call(**arguments)
+        assert "\n" not in str(told.value)
+
+
+def test_functions_of_distributions_name_what_is_none():
+    samples = Samples(RETURNS)
+    with pytest.raises(AverseError, match=r"^target must be an averse.risk.Distribution, not"):
+        risk.influence_advantage(CVaR(0.1), samples, SHORT)
+    with pytest.raises(AverseError, match=r"^measure must be an averse.risk.RiskMeasure, not 'cvar:0.1'"):
+        risk.influence_advantage("cvar:0.1", samples, samples)
+    with pytest.raises(AverseError, match=r"^gamma must be one number, not an array of shape \[3\]"):
+        risk.projection_std(0.1, SHORT)
+
+
+def test_lists_are_arrays_to_functions_of_arrays():
+    lists = [[1.0, 2.0], [0.5, 0.5], [0.9, 0.9], [1, 1]]
+    np.testing.assert_array_equal(
+        risk.lambda_returns(*lists, 0.5), risk.lambda_returns(*(jnp.array(x, float) for x in lists), 0.5)
+    )

@@ -7,7 +7,7 @@ import averse
 from averse.environments.corridor import Corridor
 from averse.errors import AverseError
 from averse.learners import MAPPOConfig
-from averse.risk import CVaR
+from averse.risk import CVaR, Entropic
 from averse.training import configure
 from averse.training.config import TrainingConfig
 
@@ -206,3 +206,39 @@ def test_what_is_too_much_or_too_little(given, words):
     with pytest.raises(AverseError) as caught:
         configure("corridor", "rqe-mappo", **{"steps": 64, **given})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["length", "good_reward", "bad_probability"])
+def test_parameters_of_an_object_are_set_where_it_is_built(name):
+    for method in ("rqe-mappo", MAPPOConfig()):
+        with pytest.raises(
+            AverseError, match=rf"{name} is a parameter of the environment: .* Corridor\({name}="
+        ) as told:
+            configure(Corridor(), method, 64, **{name: 1})
+        assert "segment_length" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"measure": "entropic:7", "tau": [1, 2]}, "'entropic:7' and a sweep over tau (1, 2) contradict"),
+        ({"measure": Entropic(7.0), "tau": [1.0]}, "'entropic:7' and a sweep over tau (1) contradict"),
+        ({"measure": "cvar:0.3", "alpha": [0.1, 0.2], "advantage": "influence"}, "a sweep over alpha (0.1, 0.2)"),
+    ],
+)
+def test_a_sweep_drops_no_number_of_a_measure(given, words):
+    with pytest.raises(AverseError) as caught:
+        configure("corridor", "rqe-mappo", 64, **given)
+    assert words in str(caught.value)
+
+
+def test_a_number_that_is_swept_over_is_no_contradiction():
+    config = configure("corridor", "rqe-mappo", 64, measure="entropic:7", tau=[1, 7])
+    assert config.sweep == {"tau": (1.0, 7.0)}
+
+
+@pytest.mark.parametrize("value", [3, [1], "length", {1, 2}])
+def test_environment_parameters_are_a_dictionary(value):
+    for environment in ("corridor", Corridor()):
+        with pytest.raises(AverseError, match="environment_parameters must be a dict or nothing, not"):
+            averse.train(environment, "ppo", 64, environment_parameters=value)

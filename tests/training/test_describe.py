@@ -54,3 +54,15 @@ def test_neutral_agents():
     text = describe(configure("cliff-walk", "mappo", 1e4))
     assert "several equilibria may exist" in text
     assert text.endswith("= -inf")
+
+
+def test_one_of_a_thing_and_several():
+    def first(environment, **settings):
+        return describe(configure(environment, "mappo", num_envs=8, rollout_steps=32, **settings)).splitlines()[:2]
+
+    head, sizes = first("corridor", steps=256)
+    assert "; 1 agent, " in head
+    assert sizes == "  1 trial x 1 update x 256 steps"
+    head, sizes = first("cliff-walk", steps=256_000, seeds=2)
+    assert " agents, " in head
+    assert sizes == "  2 trials x 1,000 updates x 256 steps"

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.environments.protocol import ActionSpace, Discrete, StepResult
+from averse.environments.protocol import ActionSpace, Box, Discrete, StepResult
 from averse.errors import AverseError
+from averse.settings import Count, check_value
 
 Step = Callable[[Any, jax.Array, Any, Any], StepResult]
 """A compiled environment's function `step(self, key, state, actions)`."""
@@ -36,8 +37,11 @@ def checked_actions(space: ActionSpace, actions: Any, lead: tuple[int, ...]) -> 
       actions: an array or nested sequences, whole numbers of `lead` or numbers [*lead, size].
       lead: the axes before: (environments, agents), or (agents,).
 
-    Raises AverseError for actions of another shape or type, and for those outside the space.
+    Raises AverseError for actions of another shape or type, for those outside the space, and for what is no space.
     """
+    if not isinstance(space, Discrete | Box):
+        raise AverseError(f"space must be a Discrete or a Box, not {space!r:.60}")
+    lead = check_value("lead", tuple[Count, ...], lead)
     try:
         given = np.asarray(actions)
     except (ValueError, TypeError):  # sequences of different lengths

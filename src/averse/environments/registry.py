@@ -50,7 +50,7 @@ def register(name: str, factory: Callable[..., Description]) -> None:
     Raises AverseError for a text that cannot be a name, the name of a built-in, and what cannot be called.
     """
     if not callable(factory):
-        raise AverseError(f"the factory of {name} must be a class or a function, not {factory!r}")
+        raise AverseError(f"the factory of {name!s:.80} must be a class or a function, not {factory!r:.80}")
     _REGISTRY.register(name, factory)
 
 
@@ -66,7 +66,7 @@ def factory(name: str) -> Callable[..., Description]:
     """
     found = _REGISTRY.find(name)
     if not callable(found):
-        raise AverseError(f"{name} is no class or function that builds an environment, but {found!r}")
+        raise AverseError(f"{name} is no class or function that builds an environment, but {found!r:.80}")
     return found
 
 
@@ -167,11 +167,11 @@ def parameters_of(environment: Any) -> dict[str, Any]:
 def specification(environment: Description) -> Specification:
     """What builds this environment again, wherever it is read: tried, not believed.
 
-    Raises AverseError, whose line says what to do about it, if a name is not to be had (the class is defined within a
-    function, or in a script that is being run, and not registered), if a parameter is no JSON, and if what is built
-    again is another environment.
+    Raises AverseError, whose line says what to do about it, if it is no environment, if a name is not to be had (the
+    class is defined within a function, or in a script that is being run, and not registered), if a parameter is no
+    JSON, and if what is built again is another environment.
     """
-    cls = type(environment)
+    cls = type(verified(environment))
     candidates = [_REGISTRY.name_of(cls)]
     if environment.name in names() and not isinstance(factory(environment.name), type):
         candidates.append(environment.name)  # what a function built
@@ -217,7 +217,7 @@ def _parameters(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(build).parameters
     except (ValueError, TypeError) as error:
-        raise AverseError(f"the parameters of {build!r} cannot be found out: {error}") from error
+        raise AverseError(f"the parameters of {build!r:.80} cannot be found out: {error}") from error
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
     return {name: parameter for name, parameter in parameters.items() if parameter.kind not in kinds}
 
@@ -230,7 +230,9 @@ def _plain(what: str, value: Any) -> Any:
         return [_plain(what, item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(what, item) for key, item in value.items()}
-    raise AverseError(f"{what} must be a number, a text, a truth, or a sequence of these, to be stored; not {value!r}")
+    raise AverseError(
+        f"{what} must be a number, a text, a truth, or a sequence of these, to be stored; not {value!r:.80}"
+    )
 
 
 def _tuples(value: Any) -> Any:

@@ -24,7 +24,7 @@ from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED, Played, compiled_player
 from averse.evaluation.summary import Summary, summarise
 from averse.evaluation.tables import summary_table
-from averse.files import writable_folder, write_text
+from averse.files import told_if_not_written, writable_folder, write_text
 from averse.learners.fixed import fixed
 from averse.progress import progress_bar
 from averse.settings import Count, NonNegative, Positive, Whole, check_value
@@ -135,7 +135,7 @@ def evaluate(
       overwrite: take the place of whatever evaluation is there.
 
     Raises AverseError, before anything is played, for bad input, for a run that cannot be read, for an evaluation there
-    that would be lost, and for more episodes than fit in memory.
+    that would be lost, and for more episodes than fit in memory; WritingError if the disk is full.
     """
     _check_arguments(locals())
     run = run if isinstance(run, Run) else load(run)
@@ -170,8 +170,9 @@ def evaluate(
     else:
         evaluation = _evaluate_episodes(run, _Plan(greedy, first_seed, num_envs, progress, basis))
     if folder is not None:
-        evaluation.write_parquet(table)
-        write_text(figures, json.dumps(evaluation.to_dict(), indent=2) + "\n")
+        with told_if_not_written(f"the evaluation in {folder}", "make room and evaluate again"):
+            evaluation.write_parquet(table)
+            write_text(figures, json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
 
 

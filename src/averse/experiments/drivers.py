@@ -31,6 +31,7 @@ from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
 from averse.settings import Count, Fraction, NonNegative, settings
+from averse.training.config import TrainingConfig
 from averse.training.run import read_config
 
 NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
@@ -76,7 +77,12 @@ def run(arguments: DriversArguments) -> None:
     if not isinstance(environment, Environment):
         require_simulator()
     chosen = {name: driver(name, environment) for name in arguments.drivers}
-    learned = {name: table for path in arguments.beside for name, table in evaluated(path, environment).items()}
+    learned: dict[str, Episodes] = {}
+    warnings: dict[str, str] = {}
+    for path in arguments.beside:
+        found = evaluated(path, environment)
+        learned |= found
+        warnings |= dict.fromkeys(found, words) if (words := unfinished(path, environment)) else {}
     check_episodes(environment, None, arguments.episodes, len(chosen), FIRST_SEED)
     out = None if arguments.out is None else new_folder(arguments.out)
     seeds = np.arange(FIRST_SEED, FIRST_SEED + arguments.episodes)
@@ -88,6 +94,9 @@ def run(arguments: DriversArguments) -> None:
             tables[name] = drive(world, policy, seeds, lambda n: bar.advance(task, n))
     shown = {**tables, **learned}
     summaries = {name: summarise(table, environment.metrics, learnt=name in learned) for name, table in shown.items()}
+    for name, words in warnings.items():
+        both = "; ".join(filter(None, (words, summaries[name].warning)))
+        summaries[name] = replace(summaries[name], warning=both)
     figures = json.dumps({name: summary.to_dict() for name, summary in summaries.items()}, indent=2)
     table = summary_table(summaries, COLUMNS, title=f"{arguments.env}, {arguments.num_agents} agents", first="driver")
     if arguments.json:
@@ -122,13 +131,30 @@ def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Epi
     differ = [field.name for field in fields(IntersectionTask) if here[field.name] != there[field.name]]
     if differ:
         raise AverseError(f"{path} was trained with another {', '.join(differ)} than the drivers are to drive with")
-    suffix = "" if config.environment == environment.name else f"-{environment.name}"
-    file = path / f"episodes{suffix}.parquet"
+    file = path / f"episodes{_suffix(config, environment)}.parquet"
     if not file.is_file():
         raise AverseError(f"no {file}; make it with: averse evaluate {path} --env {environment.name}")
     table = Episodes.read_parquet(file)
     labels = np.array([label_of({k: v[i] for k, v in table.settings.items()}) for i in range(len(table))])
     return {f"{path.name} {label}".strip(): table.select(labels == label) for label in dict.fromkeys(labels)}
+
+
+def unfinished(path: Path, environment: IntersectionEnvironment) -> str:
+    """A line on a run that was evaluated in this environment before it was finished; empty where it was.
+
+    Raises AverseError where what the evaluation says of itself cannot be read.
+    """
+    file = path / f"evaluation{_suffix(read_config(path), environment)}.json"
+    try:
+        said = json.loads(file.read_text()) if file.is_file() else {}
+        updates, total = said.get("updates", ()), said.get("total_updates", 0)
+        return "" if said.get("finished", True) else f"unfinished run, after {min(updates)} of {total} updates"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise AverseError(f"{file} cannot be read ({error}); make it again: averse evaluate {path}") from error
+
+
+def _suffix(config: TrainingConfig, environment: IntersectionEnvironment) -> str:
+    return "" if config.environment == environment.name else f"-{environment.name}"
 
 
 def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Driver]:
@@ -156,7 +182,7 @@ def _gap(name: str, number: str) -> float:
     except ValueError:
         gap = float("nan")
     if isnan(gap) or gap == inf:
-        raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r}")
+        raise AverseError(f"{name}: the gap must be a number of seconds or -inf, not {number!r:.80}")
     return gap
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from numpy.typing import ArrayLike
 
-from averse.commands import Command
+from averse.commands import Command, folded
 from averse.errors import AverseError, NotConvergedError
 from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.fit import Model, compare_with_people
@@ -125,7 +125,7 @@ def _solve(arguments: EquilibriumArguments, game: NormalForm, known: PublishedGa
         found = [rqe(game, tau, epsilon, *pair, arguments.form, arguments.method)]
     if arguments.regret and arguments.figure:
         draw_regret({game.name or "game": found[0]}, arguments.figure)
-    print(_json(game, found, stand, arguments) if arguments.json else _text(game, found, stand, arguments))
+    print(_json(game, found, stand, arguments) if arguments.json else folded(_text(game, found, stand, arguments)))
     if not found:
         raise NotConvergedError("NOT CONVERGED: bracketing found no equilibrium, but every game has one")
     unsolved = [equilibrium for equilibrium in found if not equilibrium.converged]
@@ -225,7 +225,7 @@ def _numbers(name: str, text: str | None) -> ArrayLike | None:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise AverseError(f"--{name} takes numbers such as 12.5,0.5, not {text!r}") from None
+        raise AverseError(f"--{name} takes numbers such as 12.5,0.5, not {text!r:.80}") from None
     return values[0] if len(values) == 1 else values
 
 

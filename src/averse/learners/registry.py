@@ -61,6 +61,8 @@ def with_settings(config: Any, **overrides: Any) -> Any:
     Raises AverseError for an unknown setting, with the nearest one, and for values that are not allowed or contradict
     each other.
     """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise AverseError(f"config must be a method's settings, such as MAPPOConfig(), not {config!r:.60}")
     return _replaced(config, overrides, type(config).__name__)
 
 
@@ -147,12 +149,12 @@ def learner(method: Any, environment: Description, total_updates: int = 100, **o
 def _checked(name: str, found: Any) -> Method:
     """`found`, if it is a method."""
     if not isinstance(found, Method):
-        raise AverseError(f"{name} is no averse.learners.Method but {found!r:.60}")
+        raise AverseError(f"{name!s:.80} is no averse.learners.Method but {found!r:.60}")
     if not dataclasses.is_dataclass(found.preset) or isinstance(found.preset, type):
-        raise AverseError(f"the preset of {name} must be an instance of a dataclass, not {found.preset!r:.60}")
+        raise AverseError(f"the preset of {name!s:.80} must be an instance of a dataclass, not {found.preset!r:.60}")
     if not callable(found.build):
-        raise AverseError(f"build of {name} must be a function (config, environment, total_updates) -> Learner")
+        raise AverseError(f"build of {name!s:.80} must be a function (config, environment, total_updates) -> Learner")
     for needed in ("num_envs", "rollout_steps"):
         if needed not in field_names(found.preset):
-            raise AverseError(f"the settings of {name} need the field {needed}, the size of a batch")
+            raise AverseError(f"the settings of {name!s:.80} need the field {needed}, the size of a batch")
     return found

@@ -134,7 +134,7 @@ def _initial(initial: Any, states: int) -> Floats:
     array = numbers("initial", initial)
     if array.ndim == 0:
         if array != int(array) or not 0 <= array < states:
-            raise AverseError(f"initial must be a state from 0 to {states - 1} or a distribution, not {initial!r}")
+            raise AverseError(f"initial must be a state from 0 to {states - 1} or a distribution, not {initial!r:.80}")
         return np.eye(states)[int(array)]
     if array.shape != (states,):
         raise AverseError(f"initial must have the shape [{states}], not {list(array.shape)}")

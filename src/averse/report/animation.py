@@ -11,9 +11,11 @@ from scipy.spatial import cKDTree
 
 from averse.environments.intersection.recording import Recording
 from averse.errors import AverseError
+from averse.evaluation.arguments import members
 from averse.extras import extra_module
-from averse.files import written_whole
+from averse.files import as_path, written_whole
 from averse.report.drawing import FLAT, Painter, View, speed_color
+from averse.settings import Number, check_value
 
 END_SECONDS = 2.0  # how long the last frame stays
 _COLORS = 127  # of the GIF, beside the transparent one
@@ -33,9 +35,13 @@ def animate(
     Raises AverseError for another suffix, an fps that players cannot show, recordings without a frame or with different
     time steps, an empty view, and an MP4 without `imageio-ffmpeg`.
     """
-    suffix = Path(path).suffix.lower()
+    members("recordings", Recording, "recorded episodes", recordings)
+    check_value("fps", Number, fps)
+    check_value("view", tuple[Number, Number, Number, Number] | None, view)
+    path = as_path("path", path)
+    suffix = path.suffix.lower()
     if suffix not in (".gif", ".mp4"):
-        raise AverseError(f"an animation's file name must end in .gif or .mp4, not {Path(path).name!r}")
+        raise AverseError(f"an animation's file name must end in .gif or .mp4, not {path.name!r:.80}")
     if not 0 < fps <= 50:
         raise AverseError(f"fps must be in (0, 50], which players can show, not {fps}")
     painter = Painter(recordings, view)

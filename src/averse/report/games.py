@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from averse.errors import AverseError
-from averse.files import written_whole
-from averse.games.checks import shown
-from averse.games.equilibrium import Equilibrium, Form
+from averse.evaluation.arguments import mapping, members
+from averse.files import as_path, written_whole
+from averse.games.checks import instance, shown
+from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
@@ -40,6 +41,7 @@ def check_place(path: str | os.PathLike | None) -> None:
     """Raises AverseError for a figure's path that cannot be written; makes the folder. None is no figure."""
     if path is None:
         return
+    path = as_path("path", path)
     check_suffix(path)
     try:
         if Path(path).is_dir():
@@ -67,6 +69,8 @@ def draw_map(
 
     Raises AverseError for a path that is no figure's or cannot be written, before anything is solved.
     """
+    game = instance("game", NormalForm, game)
+    Settings(1.0, 1.0, penalty, regulariser, form)
     check_place(path)
     spread = max(np.ptp(array) for array in game.arrays()) or 1.0
     tau, epsilon = spread * np.logspace(-2.5, 1, _POINTS), spread * np.logspace(-2, 0.5, _POINTS)
@@ -95,7 +99,14 @@ def draw_map(
 
 
 def draw_people(models: Sequence[Model], path: str | os.PathLike) -> None:
-    """Predicted against observed probabilities of the 13 published games, one panel per model."""
+    """Predicted against observed probabilities of the 13 published games, one panel per model.
+
+    Raises AverseError, before anything is drawn, for no models and a path that is no figure's or cannot be written.
+    """
+    models = members("models", Model, "a Model (compare_with_people)", models)
+    if not models:
+        raise AverseError("models is empty: no model to draw")
+    check_place(path)
     figure, (axes,) = panels(1, len(models), (2.55 * len(models), 3.1), sharey=True)
     for axis, model in zip(axes, models):
         axis.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
@@ -114,7 +125,14 @@ def draw_people(models: Sequence[Model], path: str | os.PathLike) -> None:
 
 
 def draw_regret(runs: Mapping[str, Equilibrium], path: str | os.PathLike) -> None:
-    """Average regret (largest over players) and residual of the last iterate against rounds, of no-regret solutions."""
+    """Average regret (largest over players) and residual of the last iterate against rounds, of no-regret solutions.
+
+    Raises AverseError, before anything is drawn, for other solutions and a path that is no figure's.
+    """
+    mapping("runs", Equilibrium, 'equilibria (rqe(..., method="no-regret"))', runs)
+    if not runs or any("regret" not in run.history for run in runs.values()):
+        raise AverseError('runs must be one or more equilibria of rqe(..., method="no-regret"), which have a history')
+    check_place(path)
     figure, ((left, right),) = panels(1, 2, (8.4, 3.5))
     for name, style in line_styles(runs).items():
         history = runs[name].history

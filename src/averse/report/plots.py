@@ -5,6 +5,7 @@ mapping is the order of colours and of the legend. All raise AverseError where t
 suffixes.
 """
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -23,6 +24,7 @@ from averse.report.style import (
     INK,
     MARKERS,
     WIDTH,
+    check_figure,
     legend_above,
     line_styles,
     panels,
@@ -31,6 +33,7 @@ from averse.report.style import (
     save,
     thousands,
 )
+from averse.settings import Number, check_value
 from averse.statistics import (
     Estimate,
     bootstrap_interval,
@@ -41,6 +44,7 @@ from averse.statistics import (
     stratified_bootstrap_interval,
     worst,
 )
+from averse.statistics.samples import numbers, shown
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 
@@ -60,6 +64,7 @@ def plot_returns(
 
     Raises AverseError for no returns at all, and for returns that are not finite.
     """
+    check_figure("returns", object, "returns", returns, path, title=title, xlabel=xlabel)
     groups = _groups(returns)
     size = (WIDTH, 5.1 + 0.18 * len(groups))  # as much higher as the legend has lines
     figure, ((top,), (bottom,)) = panels(2, 1, size, title, heights=(3, 2), sharex=True)
@@ -104,6 +109,7 @@ def plot_cvar_curves(
     A curve above another at every alpha is better whatever one's risk aversion. Returns as for `plot_returns`; raises
     AverseError as it does.
     """
+    check_figure("returns", object, "returns", returns, path, title=title, ylabel=ylabel)
     groups = _groups(returns)
     figure, ((axes,),) = panels(title=title)
     smallest = max(min(sum(map(len, parts)) for parts in groups.values()), 2)
@@ -139,14 +145,13 @@ def plot_learning_curves(
 
     Raises AverseError for no curve at all, and for values that do not belong to the steps.
     """
-    if not curves:
-        raise AverseError("no learning curve to plot")
+    check_figure("curves", Sequence, "learning curves", curves, path, title=title, ylabel=ylabel, xlabel=xlabel)
+    lines = check_value("lines", dict[str, float] | None, lines)
+    ylim = check_value("ylim", tuple[Number, Number] | None, ylim)
+    checked = {name: _curve(name, curve) for name, curve in curves.items()}
     figure, ((axes,),) = panels(title=title)
     for name, style in line_styles(curves).items():
-        steps, values = (np.asarray(x, float) for x in curves[name])
-        values = values[None] if values.ndim == 1 else values
-        if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
-            raise AverseError(f"curve {name!r}: values {values.shape} must be [seeds, points] with {steps.size} points")
+        steps, values = checked[name]
         for seed_values in values:
             axes.plot(steps, seed_values, color=style["color"], linewidth=0.6, alpha=0.3)
         middle, low, high = interquartile_band(values)
@@ -171,6 +176,17 @@ AXES = {
 }
 
 
+def _curve(name: str, curve: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [P] and values [S, P] of a learning curve. Raises AverseError for what is none."""
+    if isinstance(curve, str | bytes) or len(curve) != 2:
+        raise AverseError(f"curve {name!r} must be (steps [P], values [S, P]), not {shown(curve)}")
+    steps, values = (numbers(f"curve {name!r}", x) for x in curve)
+    values = values[None] if values.ndim == 1 else values
+    if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
+        raise AverseError(f"curve {name!r}: values {values.shape} must be [seeds, points] with {steps.size} points")
+    return steps, values
+
+
 def plot_tradeoff(
     summaries: Mapping[str, Summary],
     path: str | os.PathLike,
@@ -187,10 +203,12 @@ def plot_tradeoff(
 
     Raises AverseError for no summary at all, and for a figure that a summary does not have.
     """
-    if not summaries:
-        raise AverseError("no summary to plot")
-    figure, ((axes,),) = panels(size=(WIDTH, 4.4), title=title)
+    check_figure("summaries", Summary, "summaries", summaries, path, title=title, x=x, y=y)
     points = {name: (_estimate(summary, x), _estimate(summary, y)) for name, summary in summaries.items()}
+    for name in itertools.chain(*check_value("connect", tuple[tuple[str, ...], ...], connect)):
+        if name not in points:
+            raise unknown_name("summary to connect", name, points)
+    figure, ((axes,),) = panels(size=(WIDTH, 4.4), title=title)
     for group in connect:
         if group:
             line = np.array([[estimate.value for estimate in points[name]] for name in group])
@@ -219,8 +237,7 @@ def plot_calibration(calibrations: Mapping[str, Calibration], path: str | os.Pat
 
     Raises AverseError for no calibration at all.
     """
-    if not calibrations:
-        raise AverseError("no calibration to plot")
+    check_figure("calibrations", Calibration, "calibrations", calibrations, path, title=title)
     figure, ((axes,),) = panels(title=title)
     for name, style in line_styles(calibrations).items():
         relative = calibrations[name].histogram * calibrations[name].histogram.size
@@ -255,8 +272,6 @@ def interquartile_band(values: np.ndarray, resamples: int = 1_000) -> tuple[np.n
 
 def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
     """Every entry as returns by training seed, failed episodes left out."""
-    if not returns:
-        raise AverseError("no returns to plot")
     groups = {}
     for name, data in returns.items():
         parts: Sequence[ArrayLike]

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from averse.errors import AverseError
-from averse.files import written_whole
+from averse.evaluation.arguments import mapping
+from averse.files import as_path, written_whole
+from averse.settings import check_value
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, and a brown.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -107,10 +109,33 @@ def plain_logarithm(axis: Axis, words: Callable[[float, Any], str], steps: Seque
 
 def check_suffix(path: str | os.PathLike) -> str:
     """The format of a figure's file: "png". Raises AverseError for a path that does not end in one of `SUFFIXES`."""
-    suffix = Path(path).suffix.lower()
+    suffix = as_path("path", path).suffix.lower()
     if suffix not in SUFFIXES:
         raise AverseError(f"a figure's file name must end in .png, .svg or .pdf, not {Path(path).name!r}")
     return suffix[1:]
+
+
+def check_texts(**texts: Any) -> None:
+    """Raises AverseError, which names it, for a title or a label that is no text."""
+    for name, text in texts.items():
+        check_value(name, str, text)
+
+
+def check_figure(name: str, kind: Any, words: str, given: Any, path: str | os.PathLike, **texts: Any) -> None:
+    """What every figure of some named things is given, checked before anything is drawn.
+
+    Args:
+      name: of the argument that holds the things, a mapping from names to instances of `kind`.
+      words: what the things are, in messages.
+      texts: title and labels.
+
+    Raises AverseError for no things and for other ones, for what are no texts, and for a path that is no figure's.
+    """
+    mapping(name, kind, words, given)
+    if not given:
+        raise AverseError(f"{name} is empty: no {words} to plot")
+    check_suffix(path)
+    check_texts(**texts)
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:

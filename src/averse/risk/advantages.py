@@ -17,12 +17,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from averse.risk.arguments import of_arrays
 from averse.risk.bellman import _aligned, lambda_returns
 from averse.risk.broadcasting import per_value, same_rank
 from averse.risk.distributions import Distribution
 from averse.risk.measures import RiskMeasure
 
 
+@of_arrays
 def gae(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -48,6 +50,7 @@ def gae(
     return _discounted_sums(deltas, discounts * lams)
 
 
+@of_arrays
 def entropic(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -107,6 +110,7 @@ def entropic(
     return jnp.where(finite, -t * jnp.expm1(-bounded / t), equivalents), clipped
 
 
+@of_arrays
 def exponential_errors(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -132,6 +136,7 @@ def exponential_errors(
     return jnp.exp(jnp.clip(-deltas / tau, -bound, bound))
 
 
+@of_arrays
 def entropic_weights(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -172,6 +177,7 @@ def entropic_weights(
     return jnp.exp(jnp.clip(log_weights, -exponent_clip, exponent_clip))
 
 
+@of_arrays
 def action_value(risk_values: ArrayLike, probs: ArrayLike, actions: ArrayLike) -> Array:
     """rho(Z(s, a)) - sum_b pi(b|s) rho(Z(s, b)) as [...]: the advantage from a critic of one's own actions.
 
@@ -189,6 +195,7 @@ def action_value(risk_values: ArrayLike, probs: ArrayLike, actions: ArrayLike) -
     return taken - jnp.sum(jnp.asarray(probs) * risk_values, -1)
 
 
+@of_arrays
 def influence_advantage(measure: RiskMeasure, distribution: Distribution, target: Distribution) -> Array:
     """E over z ~ target of the measure's influence function at the critic's distribution, as [...].
 
@@ -211,6 +218,7 @@ def influence_advantage(measure: RiskMeasure, distribution: Distribution, target
     return target.expectation(measure.influence(distribution, target.values))
 
 
+@of_arrays
 def episode_influence_advantage(
     measure: RiskMeasure,
     start: Distribution,
@@ -247,6 +255,7 @@ def episode_influence_advantage(
     return worth(target) - worth(distribution)
 
 
+@of_arrays
 def mean_variance_advantage(
     values: ArrayLike,
     next_values: ArrayLike,
@@ -292,6 +301,7 @@ def mean_variance_advantage(
     return mean_advantages - weight * (moment_advantages - 2 * centre * mean_advantages)
 
 
+@of_arrays
 def second_moment_targets(
     next_values: ArrayLike,
     next_second_moments: ArrayLike,

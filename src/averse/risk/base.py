@@ -221,7 +221,7 @@ def text_of(measure: RiskMeasure, importable: bool = False) -> str:
         no name, and for numbers that are arrays or traced.
     """
     if not isinstance(measure, RiskMeasure):
-        raise AverseError(f"measure must be an averse.risk.RiskMeasure, not {measure!r}")
+        raise AverseError(f"measure must be an averse.risk.RiskMeasure, not {measure!r:.80}")
     if isinstance(measure, Blend):
         _refuse_arrays(measure, {"fraction": measure.fraction})
         return f"{_shown(measure.fraction)} of {text_of(measure.measure, importable)}"
@@ -281,7 +281,7 @@ def _ranges(cls: Hashable) -> Mapping[str, Any]:
 def _check_numbers(measure: RiskMeasure) -> None:
     """Refuse a concrete number out of range (nan fails every comparison); traced ones cannot be looked at."""
     if isinstance(measure, Blend) and not isinstance(measure.measure, RiskMeasure):
-        raise AverseError(f"measure of blend must be an averse.risk.RiskMeasure, not {measure.measure!r}")
+        raise AverseError(f"measure of blend must be an averse.risk.RiskMeasure, not {measure.measure!r:.80}")
     for name, hint in _ranges(cast(Hashable, type(measure))).items():
         given = getattr(measure, name)
         if isinstance(given, jax.core.Tracer):

@@ -16,12 +16,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from averse.risk.arguments import of_arrays
 from averse.risk.broadcasting import lifted, same_rank
 
 # Up to so many atoms it is cheaper on a CPU to visit every pair of atoms in vector instructions than to scatter.
 _DENSE_ATOMS = 64
 
 
+@of_arrays
 def project(target_atoms: ArrayLike, probs: ArrayLike, support: ArrayLike) -> Array:
     """Projects probabilities at arbitrary atoms onto a fixed support (Bellemare et al. 2017, eq. 7).
 
@@ -44,6 +46,7 @@ def project(target_atoms: ArrayLike, probs: ArrayLike, support: ArrayLike) -> Ar
     return _spread_by_scatter(jnp.broadcast_to(positions, shape), jnp.broadcast_to(probs, shape), num_atoms)
 
 
+@of_arrays
 def shift_and_project(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:
     """The distribution of reward + discount * Z, projected onto the support of Z: `project` for the affine case.
 
@@ -64,6 +67,7 @@ def shift_and_project(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike
     return spread(jnp.broadcast_to(positions, shape), jnp.broadcast_to(probs, shape), num_atoms)
 
 
+@of_arrays
 def clamped_mass(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:
     """The probability [...] of reward + discount * Z that lies outside the support, which `shift_and_project` clamps.
 
@@ -78,12 +82,14 @@ def clamped_mass(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, sup
     return jnp.sum(jnp.where(outside, probs, 0), -1)
 
 
+@of_arrays
 def cross_entropy(logits: ArrayLike, probs: ArrayLike) -> Array:
     """-sum_i probs_i log softmax(logits)_i as [...], for logits and target probabilities [..., N]."""
     probs, logits = same_rank(jnp.asarray(probs), jnp.asarray(logits))
     return -jnp.sum(probs * jax.nn.log_softmax(logits, -1), -1)
 
 
+@of_arrays
 def cross_entropy_to_shifted(
     logits: ArrayLike, probs_next: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike
 ) -> Array:
@@ -110,6 +116,7 @@ def cross_entropy_to_shifted(
     return -jnp.sum(probs * expected, -1)
 
 
+@of_arrays
 def quantile_huber_loss(
     values: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None, kappa: float = 1.0
 ) -> Array:
@@ -142,6 +149,7 @@ def quantile_huber_loss(
     return jnp.sum(weights * per_target, -1)
 
 
+@of_arrays
 def lambda_returns(
     next_values: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, continues: ArrayLike, lam: ArrayLike
 ) -> Array:
@@ -167,6 +175,7 @@ def lambda_returns(
     return jax.lax.scan(step, next_values[-1], (next_values, rewards, discounts, lams), reverse=True)[1]
 
 
+@of_arrays
 def categorical_lambda_returns(
     probs_next: ArrayLike,
     rewards: ArrayLike,
@@ -201,6 +210,7 @@ def categorical_lambda_returns(
     return jax.lax.scan(step, probs_next[-1], (probs_next, rewards, discounts, lams), reverse=True)[1]
 
 
+@of_arrays
 def quantile_lambda_returns(
     values_next: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, continues: ArrayLike, lam: ArrayLike
 ) -> Array:

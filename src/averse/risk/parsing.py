@@ -50,7 +50,7 @@ def parse(text: str | RiskMeasure) -> RiskMeasure:
     if isinstance(text, RiskMeasure):
         return text
     if not isinstance(text, str):
-        raise AverseError(f"a risk measure is a text such as cvar:0.1 or an averse.risk.RiskMeasure, not {text!r}")
+        raise AverseError(f"a risk measure is a text such as cvar:0.1 or an averse.risk.RiskMeasure, not {text!r:.80}")
     if blend := _BLEND.fullmatch(text):
         return Blend(parse(blend[2]), _number("the share of a measure", blend[1], "0.5 of cvar:0.1"))
     kind, arguments = _split(text)
@@ -72,7 +72,7 @@ def _split(text: str) -> tuple[str, str | None]:
 
 def _checked_class(kind: str, thing: Any) -> type[RiskMeasure]:
     if not (isinstance(thing, type) and issubclass(thing, RiskMeasure)):
-        raise AverseError(f"{kind} is no risk measure: it must be a class derived from averse.risk.RiskMeasure")
+        raise AverseError(f"{kind!s:.80} is no risk measure: it must be a class derived from averse.risk.RiskMeasure")
     return thing
 
 
@@ -82,20 +82,20 @@ def _numbers(kind: str, measure_class: type[RiskMeasure], arguments: str | None)
     number = f"{measure_class.example:g}"
     example = f"{kind}:{number}" if len(names) == 1 else f"{kind}:" + ",".join(f"{name}={number}" for name in names)
     if arguments is not None and not names:
-        raise AverseError(f"the risk measure {kind} takes no parameter, but {arguments!r} is given")
+        raise AverseError(f"the risk measure {kind} takes no parameter, but {arguments!r:.80} is given")
     numbers: dict[str, float] = {}
     for argument in arguments.split(",") if arguments else []:
         name, equals, value = (part.strip() for part in argument.rpartition("="))
         if not equals:
             left = [name for name in names if name not in numbers]
             if not left:
-                raise AverseError(f"{kind} takes {len(names)} numbers, not {arguments!r}")
+                raise AverseError(f"{kind} takes {len(names)} numbers, not {arguments!r:.80}")
             name = left[0]
         if name not in names:
             called = f"parameter of {kind} is called" if len(names) == 1 else f"parameters of {kind} are called"
-            raise AverseError(f"the {called} {', '.join(names)}, not {name!r}")
+            raise AverseError(f"the {called} {', '.join(names)}, not {name!r:.80}")
         if name in numbers:
-            raise AverseError(f"{name} of {kind} is given twice in {arguments!r}")
+            raise AverseError(f"{name} of {kind} is given twice in {arguments!r:.80}")
         numbers[name] = _number(f"{name} of {kind}", value, example)
     fields = dataclasses.fields(cast(Any, measure_class))
     missing = [
@@ -110,7 +110,7 @@ def _number(what: str, text: str, example: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise AverseError(f"{what} must be a number, as in {example}, not {text!r}") from None
+        raise AverseError(f"{what} must be a number, as in {example}, not {text!r:.80}") from None
 
 
 def _is_number(text: str) -> bool:

@@ -18,10 +18,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from averse.risk.arguments import of_arrays
 from averse.risk.bellman import _shifted_positions, _split
 from averse.risk.broadcasting import same_rank
 
 
+@of_arrays
 def projection_variance(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLike, support: ArrayLike) -> Array:
     """The variance that `shift_and_project` adds to reward + discount * Z, as [...], in squared units of reward.
 
@@ -34,6 +36,7 @@ def projection_variance(probs: ArrayLike, rewards: ArrayLike, discounts: ArrayLi
     return jnp.square(spacing) * jnp.sum(probs * fraction * (1 - fraction), -1)
 
 
+@of_arrays
 def projection_std(spacing: ArrayLike, gamma: float, steps: float = jnp.inf) -> Array:
     """The standard deviation that projection adds to a return `steps` before its end, in units of reward, as [...].
 

@@ -18,7 +18,7 @@ from averse.files import as_path
 from averse.learners.contract import Learner
 from averse.learners.parts.measure import NUMBERS, measure_fields
 from averse.learners.registry import COUNTABLE
-from averse.risk import parse
+from averse.risk import RiskMeasure, parse
 from averse.settings import Count, Seed, check_value, field_names, hints_of, is_sequence, settings
 from averse.version import __version__
 
@@ -178,8 +178,10 @@ def configure(
         built = environments.make(environment, **parameters)
     else:
         built = environments.verified(environment)
+        _refuse_parameters(settings, preset, built)
     swept = {key: _numbers(key, value) for key, value in settings.items() if _is_sweep(preset, key, value)}
     fixed = {key: value for key, value in settings.items() if key not in swept}
+    _refuse_dropped_number(settings.get("measure"), swept)
     suggested = environments.suggested_settings(built, name) if named else {}
     config = learners.with_settings(preset, **{**suggested, **fixed})
     for key, values in swept.items():
@@ -249,6 +251,34 @@ def _sorted_out(
     return kept, {**parameters, **moved}
 
 
+def _refuse_parameters(settings: dict[str, Any], preset: Any, environment: Description) -> None:
+    """Raises AverseError for what is no setting of the method but was set when the environment was built."""
+    parameters = (
+        environments.parameters_of(environment)
+        if hasattr(environment, "parameters")
+        else getattr(environment, "__dict__", ())
+    )
+    for name in settings.keys() - {*field_names(preset), *NUMBERS}:
+        if name in parameters:
+            built = type(environment).__name__
+            raise AverseError(
+                f"{name} is a parameter of the environment: set it where that is built, {built}({name}=...)"
+            )
+
+
+def _refuse_dropped_number(measure: Any, swept: dict[str, tuple[float, ...]]) -> None:
+    """Raises AverseError where a measure is given with a number that the sweep over it leaves out."""
+    if not isinstance(measure, RiskMeasure) and not (isinstance(measure, str) and ":" in measure):
+        return
+    own = parse(measure) if isinstance(measure, str) else measure
+    for name in measure_fields(own) & swept.keys():
+        if getattr(own, name) not in swept[name]:
+            values = ", ".join(f"{value:g}" for value in swept[name])
+            raise AverseError(
+                f"the measure {str(own)!r} and a sweep over {name} ({values}) contradict each other; give one"
+            )
+
+
 def _is_sweep(preset: Any, name: str, value: Any) -> bool:
     hint = hints_of(type(preset)).get(name)
     return isinstance(value, list | tuple | np.ndarray) and not (hint is not None and is_sequence(hint))
@@ -258,7 +288,7 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     """The values of a sweep."""
     plain = np.asarray(values).tolist() if isinstance(values, np.ndarray) else list(values)
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
-        raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r}")
+        raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r:.80}")
     return tuple(float(x) for x in plain)
 
 

@@ -4,6 +4,7 @@ import jax
 
 from averse.environments import is_compiled
 from averse.environments.protocol import Box
+from averse.errors import AverseError
 from averse.games import tractability
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
 from averse.learners.parts.measure import measure_fields, risk_measure
@@ -15,17 +16,23 @@ from averse.training.config import TrainingConfig
 
 
 def describe(config: TrainingConfig) -> str:
-    """A summary for the terminal: sizes, risk, support, and the tractability margin of the settings."""
+    """A summary for the terminal: sizes, risk, support, and the tractability margin of the settings.
+
+    Raises AverseError for what is no configuration.
+    """
+    if not isinstance(config, TrainingConfig):
+        raise AverseError(f"config must be a TrainingConfig (averse.configure(...)), not {config!r:.60}")
     environment = config.build_environment()
     settings = config.learner_config()
     space = environment.action_space
     actions = f"Box of {space.size}" if isinstance(space, Box) else f"{space.num_actions} actions"
     per_update = settings.num_envs * settings.rollout_steps
     where = "compiled" if is_compiled(environment) else "worker processes"
+    trials, updates = counted(len(config.trials), "trial"), counted(config.total_updates, "update")
     lines = [
-        f"{config.method} on {config.environment} ({where}; {environment.num_agents} agents, {actions}, "
+        f"{config.method} on {config.environment} ({where}; {counted(environment.num_agents, 'agent')}, {actions}, "
         f"horizon {environment.horizon})",
-        f"  {len(config.trials)} trials x {config.total_updates} updates x {per_update:,} steps",
+        f"  {trials} x {updates} x {counted(per_update, 'step')}",
     ]
     for name, values in config.sweep.items():
         lines.append(f"  {name}: {', '.join(f'{value:g}' for value in values)}")
@@ -44,6 +51,11 @@ def describe(config: TrainingConfig) -> str:
     if isinstance(settings, MAPPOConfig):
         lines += _describe_risk(config, settings, environment)
     return "\n".join(lines)
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 trial", "1,000 trials"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _describe_replay(config: TrainingConfig, settings: ValueBasedConfig, environment) -> list[str]:

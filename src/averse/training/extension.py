@@ -91,4 +91,4 @@ def _require_same(run: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    return f"{list(value) if isinstance(value, tuple) else value!r:.60}"
+    return f"{list(value) if isinstance(value, tuple) else value!r}"[:60]

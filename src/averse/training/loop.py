@@ -17,8 +17,8 @@ from rich.progress import Progress
 from averse.compilation import single_precision
 from averse.environments import is_compiled
 from averse.environments.protocol import HostEnvironment
-from averse.errors import DivergenceError
-from averse.files import told_if_not_written
+from averse.errors import AverseError, DivergenceError
+from averse.files import as_path, told_if_not_written
 from averse.learners.contract import Learner
 from averse.progress import progress_bar, progress_text
 from averse.settings import Positive, check_value
@@ -89,8 +89,10 @@ def run_training(
     that nothing could build again, and what would not fit in memory; DivergenceError if the parameters stop being
     finite; WritingError if results cannot be written, as on a full disk. What was saved before is kept.
     """
+    _check_objects(config, progress, stop, monitor)
     for name, value in (("overwrite", overwrite), ("tensorboard", tensorboard), ("resuming", resuming)):
         check_value(name, bool, value)
+    path = None if path is None and not resuming else as_path("path", path)
     checkpoint_minutes = check_value("checkpoint_minutes", Positive | None, checkpoint_minutes)
     environment, learner = build(config, path if resuming else None)
     groups = groups_of(config, is_compiled(environment))
@@ -126,6 +128,18 @@ def run_training(
             states.append(trainee.learner_states())
     learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
     return Run(config, path, learner_states, (config.total_updates,) * len(config.trials))
+
+
+def _check_objects(config: Any, progress: Any, stop: Any, monitor: Any) -> None:
+    """Raises AverseError for the first of these arguments of `run_training` that is not of the kind that it must be."""
+    if not isinstance(config, TrainingConfig):
+        raise AverseError(f"config must be a TrainingConfig (averse.configure(...)), not {config!r:.60}")
+    if not isinstance(progress, Progress):
+        check_value("progress", bool, progress)
+    if stop is not None and not isinstance(stop, Event):
+        raise AverseError(f"stop must be a threading.Event, not {stop!r:.60}")
+    if monitor is not None and not callable(monitor):
+        raise AverseError(f"monitor must be a function (learner, state) -> figures, not {monitor!r:.60}")
 
 
 def _begin(trainee: Trainee, config: TrainingConfig, group: list[int], store: Checkpoints | None) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from averse.compilation import single_precision
 from averse.environments.protocol import Description, num_available
+from averse.environments.registry import verified
 from averse.errors import AverseError
 from averse.learners.contract import Learner
 from averse.risk import Expectation
@@ -27,13 +28,16 @@ class Policy:
       greedy: the most likely action instead of a draw from the policy; always so where exploration is mere noise.
       random_seed: of the draws.
 
-    Raises AverseError for a `greedy` or `random_seed` of another type.
+    Raises AverseError for what is no learner or environment, and for a `greedy` or `random_seed` of another type.
     """
 
     @single_precision
     def __init__(
         self, learner: Learner, state: Any, environment: Description, *, greedy: bool = False, random_seed: int = 0
     ):
+        if not isinstance(learner, Learner):
+            raise AverseError(f"learner must be a Learner (run.learner, averse.learner(...)), not {learner!r:.60}")
+        environment = verified(environment)
         greedy, random_seed = check_value("greedy", bool, greedy), check_value("random_seed", Seed, random_seed)
         self.num_agents, self.observation_size = environment.num_agents, environment.observation_size
         self.global_state_size = environment.global_state_size

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from averse.environments.protocol import Description
-from averse.errors import AverseError
 from averse.files import as_path
 from averse.settings import check_value
 from averse.training.config import configure
@@ -99,8 +98,6 @@ def resume(
     steps or settings that are not the run's; else as `train` does.
     """
     path = as_path("path", path)
-    if monitor is not None and not callable(monitor):
-        raise AverseError(f"monitor must be a function (learner, state) -> figures, not {monitor!r:.60}")
     return run_training(
         extended(read_config(path), steps, **given),
         path,

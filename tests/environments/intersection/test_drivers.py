@@ -101,6 +101,23 @@ def test_the_command_writes_its_table_beside_learned_policies_and_overwrites_not
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [{"finished": False, "updates": [30, 40], "total_updates": 100}, {}, None])
+def test_learned_policies_that_are_not_trained_to_their_end_are_called_so(tmp_path, capsys, content):
+    run = learned(tmp_path / "careful")
+    episodes(np.full(20, 1.25)).write_parquet(run / "episodes-intersection.parquet")
+    if content is not None:
+        (run / "evaluation-intersection.json").write_text(json.dumps(content))
+    command = ["drivers", "rush", "--env", "intersection", "--episodes", "250", "--beside", str(run)]
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert ("unfinished run, after 30 of 100 updates" in told) == bool(content)
+    assert main([*command, "--json"]) == 0
+    warning = json.loads(capsys.readouterr().out)["careful"].get("warning", "")
+    assert ("unfinished" in warning) == bool(content)
+    (run / "evaluation-intersection.json").write_text("[1]")
+    assert main(command) == 2
+
+
 def test_bad_commands_are_one_clear_line(tmp_path, capsys):
     def refused(*arguments: str) -> str:
         assert main(["drivers", "rush", "--env", "intersection", *arguments]) == 2

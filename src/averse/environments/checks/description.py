@@ -15,11 +15,11 @@ GAMMAS = (1.0, 0.97, 0.0)  # at which returns are held against their bounds; at 
 def description_faults(environment: Description) -> Iterator[str]:
     """Attributes of the wrong type or size, bounds that are none, parameters that do not build it again."""
     if not isinstance(environment.name, str) or not environment.name:
-        yield f"name must be a text, not {environment.name!r}"
+        yield f"name must be a text, not {environment.name!r:.80}"
     for attribute in ("num_agents", "observation_size", "global_state_size", "horizon"):
         value = getattr(environment, attribute)
         if not _count(value):
-            yield f"{attribute} must be a whole number >= 1, not {value!r}"
+            yield f"{attribute} must be a whole number >= 1, not {value!r:.80}"
     yield from _action_space_faults(environment.action_space)
     yield from _metric_faults(environment.metrics)
     for gamma in GAMMAS:
@@ -39,17 +39,17 @@ def _count(value: Any) -> bool:
 def _action_space_faults(space: Any) -> Iterator[str]:
     if isinstance(space, Discrete):
         if not _count(space.num_actions):
-            yield f"action_space must have at least 1 action, not {space.num_actions!r}"
+            yield f"action_space must have at least 1 action, not {space.num_actions!r:.80}"
     elif isinstance(space, Box):
         if not _count(space.size) or not -math.inf < space.low < space.high < math.inf:
             yield f"action_space must have a size >= 1 and finite ends low < high, not {space}"
     else:
-        yield f"action_space must be a Discrete or a Box of averse.environments, not {space!r}"
+        yield f"action_space must be a Discrete or a Box of averse.environments, not {space!r:.80}"
 
 
 def _metric_faults(metrics: Any) -> Iterator[str]:
     if not isinstance(metrics, Mapping) or not all(isinstance(text, str) for row in metrics.items() for text in row):
-        yield f"metrics must map names to what they mean, both texts, not {metrics!r}"
+        yield f"metrics must map names to what they mean, both texts, not {metrics!r:.80}"
 
 
 def _bounds_faults(environment: Description, gamma: float) -> Iterator[str]:

@@ -40,7 +40,7 @@ def array_fault(what: str, array: Any, shape: tuple[int, ...], dtype: str, axes:
     if isinstance(array, bool | int | float):  # as good as an array where functions are compiled
         array = np.asarray(array, {bool: "bool", int: "int32"}.get(type(array), "float32"))
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        return f"{what} must be an array, {dtype} {list(shape)} {axes}, not {array!r}"
+        return f"{what} must be an array, {dtype} {list(shape)} {axes}, not {array!r:.80}"
     if tuple(array.shape) != shape or str(array.dtype) != dtype:
         return f"{what} must be {dtype} {list(shape)} {axes}, not {array.dtype} {list(array.shape)}"
     return None

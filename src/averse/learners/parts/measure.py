@@ -104,7 +104,7 @@ def _read(measure: Any, numbers: Mapping[str, float]) -> RiskMeasure:
     if isinstance(measure, RiskMeasure):
         return measure
     if not isinstance(measure, str):
-        raise AverseError(f"measure must be a text such as entropic:1, or a risk measure, not {measure!r}")
+        raise AverseError(f"measure must be a text such as entropic:1, or a risk measure, not {measure!r:.80}")
     if ":" not in measure and len(numbers) == 1:
         with contextlib.suppress(AverseError):
             return parse(measure)

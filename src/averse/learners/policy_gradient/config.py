@@ -101,18 +101,22 @@ class MAPPOConfig:
         if self.advantage == "mean-variance" and self.critic != "dual":
             raise AverseError("advantage 'mean-variance' needs critic 'dual'")
         if self.critic == "dual" and self.advantage not in ("mean-variance", "gae"):
-            raise AverseError(f"critic 'dual' goes with advantage 'mean-variance' or 'gae', not {self.advantage!r}")
+            raise AverseError(f"critic 'dual' goes with advantage 'mean-variance' or 'gae', not {self.advantage!r:.80}")
         if self.advantage == "mean-variance" and not isinstance(measure, MeanVariance):
-            raise AverseError(f"advantage 'mean-variance' needs a mean-variance measure, not {self.measure!r}")
+            raise AverseError(f"advantage 'mean-variance' needs a mean-variance measure, not {self.measure!r:.80}")
         distributional = self.critic in ("categorical", "quantile")
         if self.advantage in ("risk-value", "entropic", "action-value", "influence") and not distributional:
             raise AverseError(
-                f"advantage {self.advantage!r} needs critic 'categorical' or 'quantile', not {self.critic!r}"
+                f"advantage {self.advantage!r} needs critic 'categorical' or 'quantile', not {self.critic!r:.80}"
             )
         if self.advantage == "entropic" and not isinstance(measure, Entropic):
-            raise AverseError(f"advantage 'entropic' needs an entropic measure, not {self.measure!r}; try 'influence'")
+            raise AverseError(
+                f"advantage 'entropic' needs an entropic measure, not {self.measure!r:.80}; try 'influence'"
+            )
         if self.advantage == "influence" and isinstance(measure, VaR | WorstCase):
-            raise AverseError(f"advantage 'influence' needs a measure with an influence function, not {self.measure!r}")
+            raise AverseError(
+                f"advantage 'influence' needs a measure with an influence function, not {self.measure!r:.80}"
+            )
 
 
 def validate(config: MAPPOConfig, environment: Description) -> None:

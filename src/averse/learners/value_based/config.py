@@ -101,14 +101,14 @@ class ValueBasedConfig:
                 f"a head that predicts the mean alone knows no measure {self.measure!r}; try qr-dqn or riskq"
             )
         if self.mixer in ("sum", "monotone") and self.head != "mean":
-            raise AverseError(f"mixer {self.mixer!r} goes with head 'mean', not {self.head!r}")
+            raise AverseError(f"mixer {self.mixer!r} goes with head 'mean', not {self.head!r:.80}")
         if self.mixer == "quantile":
             if self.head != "quantile":
-                raise AverseError(f"mixer 'quantile' needs head 'quantile', not {self.head!r}")
+                raise AverseError(f"mixer 'quantile' needs head 'quantile', not {self.head!r:.80}")
             if not isinstance(measure, LINEAR_IN_QUANTILES):
                 raise AverseError(
                     f"with mixer 'quantile' agents' own choices are the team's only for mean, cvar, var, wang, cpw and "
-                    f"worst-case, not {self.measure!r}"
+                    f"worst-case, not {self.measure!r:.80}"
                 )
 
 
@@ -132,7 +132,9 @@ class RMIXConfig(ValueBasedConfig):
 
     def _check_risk(self) -> None:
         if self.measure != "mean":
-            raise AverseError(f"rmix chooses its measure itself, not {self.measure!r}; fixed_alpha holds it at a cvar")
+            raise AverseError(
+                f"rmix chooses its measure itself, not {self.measure!r:.80}; fixed_alpha holds it at a cvar"
+            )
 
 
 def validate(environment: Description) -> None:

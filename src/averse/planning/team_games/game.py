@@ -307,7 +307,7 @@ def first_policy(game: Game, initial: str | Sequence[ArrayLike]) -> Tables:
     if not isinstance(initial, str):
         return checked_policy(game, initial, "initial")
     if initial != "uniform":
-        raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r}')
+        raise AverseError(f'initial must be "uniform" or a policy per agent, not {initial!r:.80}')
     return checked_game(game).uniform_policy()
 
 
