@@ -81,7 +81,7 @@ def test_an_experiment_is_a_command_and_goes_on_where_it_was_left(tmp_path, caps
     assert main([*command, str(tmp_path)]) == 0
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == rows
     capsys.readouterr()
-    assert main([*command, str(tmp_path), "--tau", "0"]) == 2
+    assert main(["own_experiment:COMMAND", "--out", str(tmp_path), "--tau", "0"]) == 2
     assert "tau must be a sequence, each of it a finite number > 0" in capsys.readouterr().err
 
 

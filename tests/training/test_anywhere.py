@@ -17,7 +17,7 @@ REPLAY = {**PART, "batch_size": 2, "gradient_steps": 1, "buffer_size": 4, "num_a
 AVERAGE = {**PART, "minibatches": 1, "epochs": 1}
 FAMILIES = [
     ("corridor", "rqe-mappo", {**ON_POLICY, "num_atoms": 5}),
-    ("car-following", "riskq", {**REPLAY, "hypernet": 4, "mixer_embedding": 4}),
+    ("corridor", "qmix", {**REPLAY, "hypernet": 4, "mixer_embedding": 4}),
     ("microgrids", "mv-ippo", AVERAGE),
 ]
 MORE = [
@@ -28,6 +28,7 @@ MORE = [
     ("cliff-walk", "rqe-mappo", {**ON_POLICY, "num_atoms": 5, "advantage": "action-value"}),
     ("car-following", "rmix", {**REPLAY, "hypernet": 4, "mixer_embedding": 4, "risk_levels": 2}),
     ("car-following", "c51", REPLAY),
+    ("car-following", "riskq", {**REPLAY, "hypernet": 4, "mixer_embedding": 4}),
     ("microgrids", "mv-matrpo", {**AVERAGE, "cg_iterations": 2, "backtracks": 2, "fisher_stride": 1}),
 ]
 MARKED = [*FAMILIES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]

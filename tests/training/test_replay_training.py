@@ -31,7 +31,8 @@ def differing(one, other) -> list[str]:
 @pytest.mark.parametrize(
     ("environment", "method"),
     [
-        ("car-following", "riskq"),
+        ("corridor", "qmix"),
+        pytest.param("car-following", "riskq", marks=pytest.mark.slow),
         pytest.param("sumo-intersection", "qmix", marks=pytest.mark.slow),
         pytest.param("sumo-intersection", "rmix", marks=pytest.mark.slow),
     ],
