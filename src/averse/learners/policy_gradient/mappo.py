@@ -301,8 +301,8 @@ def transitions_of(trajectory: Trajectory, gamma: float, shaping: float) -> Tran
     breaks = trajectory.terminated | trajectory.truncated[..., None]
     return Transitions(
         rewards=trajectory.rewards - shaping * trajectory.costs,
-        discounts=gamma * (~trajectory.terminated).astype(jnp.float32),
-        continues=(~breaks).astype(jnp.float32),
+        discounts=gamma * (1.0 - trajectory.terminated.astype(jnp.float32)),
+        continues=1.0 - breaks.astype(jnp.float32),
     )
 
 

@@ -289,7 +289,7 @@ class ValueBased:
         """Each agent's prediction against its own targets."""
         transitions = Transitions(
             batch.rewards,
-            self.config.gamma * (~batch.terminated).astype(jnp.float32),
+            self.config.gamma * (1.0 - batch.terminated.astype(jnp.float32)),
             continues(batch).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.prediction.targets(predicted, following, transitions, self.config.lam))
@@ -322,7 +322,7 @@ class ValueBased:
         over = batch.terminated.all(-1)
         transitions = Transitions(
             batch.rewards.mean(-1),
-            self.config.gamma * (~over).astype(jnp.float32),
+            self.config.gamma * (1.0 - over.astype(jnp.float32)),
             (continues(batch).any(-1) & ~over).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.total.targets(total, after, transitions, self.config.lam))

@@ -141,7 +141,7 @@ class RMIX(ValueBased):
         """
         transitions = Transitions(
             jnp.broadcast_to(batch.rewards.mean(-1, keepdims=True), batch.rewards.shape),
-            self.config.gamma * (~batch.terminated).astype(jnp.float32),
+            self.config.gamma * (1.0 - batch.terminated.astype(jnp.float32)),
             continues(batch).astype(jnp.float32),
         )
         targets = jax.lax.stop_gradient(self.total.targets(utility, utility, transitions, self.config.lam))
