@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST_NAME = 80  # characters of an unknown name that are told
 
@@ -20,6 +21,12 @@ class DivergenceError(RuntimeError):
 
 class WritingError(RuntimeError):
     """Results could not be written, as on a full disk; what had been written before is kept. The exit code is 74."""
+
+
+def shown(value: Any) -> str:
+    """What was given, for a message: in at most 80 characters of one line."""
+    text = " ".join(repr(value).split())  # arrays have lines
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:

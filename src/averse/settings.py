@@ -29,7 +29,7 @@ import pydantic
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
-from averse.errors import AverseError, unknown_name
+from averse.errors import AverseError, shown, unknown_name
 
 
 def _of_float_size(number: int) -> int:
@@ -167,7 +167,7 @@ def _checked(name: str, hint: Any, adapter: pydantic.TypeAdapter, value: Any) ->
     if isinstance(plain, str) and choices and all(isinstance(choice, str) for choice in choices):
         raise unknown_name(name, plain, choices)
     also = f" ({further[0]})" if further else ""
-    raise AverseError(f"{name} must be {words(hint)}{also}, not {_shown(value)}")
+    raise AverseError(f"{name} must be {words(hint)}{also}, not {shown(value)}")
 
 
 def _plain(value: Any) -> Any:
@@ -177,11 +177,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return tuple(_plain(item) for item in value)
     return value
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())  # arrays have lines
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _options(hint: Any) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from averse.errors import AverseError
-from averse.statistics.samples import numbers, shown
+from averse.errors import AverseError, shown
+from averse.statistics.samples import numbers
 
 T = TypeVar("T")
 SEEDS = 2**32  # episode seeds are below: they are folded into a key of 32 bits

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import file_path, instance, integers, members
 from averse.files import written_whole
 from averse.settings import check_value
-from averse.statistics.samples import numbers, shown
+from averse.statistics.samples import numbers
 
 REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "failed")
 _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics

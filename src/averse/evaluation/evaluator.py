@@ -12,7 +12,7 @@ import numpy as np
 
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import function, instance
 from averse.evaluation.basis import Basis, refuse_loss
 from averse.evaluation.calibration import Calibration
@@ -28,7 +28,6 @@ from averse.files import told_if_not_written, writable_folder, write_text
 from averse.learners.fixed import fixed
 from averse.progress import progress_bar
 from averse.settings import Count, NonNegative, Positive, Whole, check_value
-from averse.statistics.samples import shown
 from averse.training.run import Run, load
 
 EPISODES = 1000  # per policy, by default

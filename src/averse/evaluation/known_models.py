@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.environments.known_model import KnownModel
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import instance
 from averse.games import MarkovGame, Score, score
 from averse.learners.contract import Learner
 from averse.planning import FactoredTeamGame, MeanVarianceValue, TeamGame, mean_variance
 from averse.planning.mdp import Floats
 from averse.settings import NonNegative, check_value
-from averse.statistics.samples import numbers, shown
+from averse.statistics.samples import numbers
 from averse.training.run import Run, load
 
 MOST_STATES = 5_000  # beyond which an exact evaluation takes longer than playing

@@ -17,12 +17,11 @@ import numpy as np
 
 from averse.compilation import jit
 from averse.environments.protocol import Environment, StepResult
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import episode_seeds, instance
 from averse.evaluation.episodes import Episodes
 from averse.learners.contract import Learner
 from averse.settings import Count, check_value
-from averse.statistics.samples import shown
 
 SALT = 0x5EED  # evaluation keys never coincide with training keys
 FIRST_SEED = 1_000_000  # of evaluation episodes; tuning that looks at episodes should use others

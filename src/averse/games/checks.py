@@ -2,18 +2,14 @@
 
 import decimal
 import numbers as kinds
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Lt
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
 from averse.planning import checks
 from averse.planning.checks import Floats
-
-Seed = Annotated[int, Ge(0), Lt(2**32)]
-"""A seed of random numbers."""
 
 
 def numbers(name: str, values: Any) -> Floats:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.errors import AverseError
-from averse.games.checks import Seed, shown
+from averse.games.checks import shown
 from averse.games.markov import MarkovGame
-from averse.settings import Count, Fraction, check_value
+from averse.settings import Count, Fraction, Seed, check_value
 
 _NEEDED = ("num_agents", "action_space", "horizon", "reset", "step", "available_actions")
 

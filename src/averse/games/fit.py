@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.checks import Seed
 from averse.games.equilibrium import Equilibrium, Form, Settings, checked_strategies
 from averse.games.limits import nash, qre
 from averse.games.normal_form import NormalForm
@@ -15,7 +14,7 @@ from averse.games.penalties import Penalty, Regulariser
 from averse.games.published import PublishedGame, published
 from averse.games.rqe import rqe
 from averse.games.tractability import Tractability, tractability
-from averse.settings import check_value
+from averse.settings import Seed, check_value
 
 _CANDIDATES = 256
 _ROUNDS = 20

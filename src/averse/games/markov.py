@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.checks import Seed, instance, numbers, per_player, refuse_other_than_numbers, sequence, shown
+from averse.games.checks import instance, numbers, per_player, refuse_other_than_numbers, sequence, shown
 from averse.games.equilibrium import Form, Settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.rqe import rqe
 from averse.planning.checks import distributions
 from averse.planning.numerics import entropic
-from averse.settings import Count, Fraction, NonNegative, Whole, check_value
+from averse.settings import Count, Fraction, NonNegative, Seed, Whole, check_value
 
 
 @dataclass(frozen=True, eq=False)

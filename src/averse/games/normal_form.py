@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.errors import AverseError
-from averse.games.checks import Seed, instance, numbers, sequence
-from averse.settings import Count, check_value
+from averse.games.checks import instance, numbers, sequence
+from averse.settings import Count, Seed, check_value
 
 
 @dataclass(frozen=True, eq=False)

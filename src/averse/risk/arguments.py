@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.risk.base import RiskMeasure
 from averse.risk.distributions import Distribution
 
@@ -48,14 +48,14 @@ def of_arrays(function: F) -> F:
 def _checked(name: str, hint: Any, value: Any) -> Any:
     if hint in _KINDS:
         if not isinstance(value, hint):
-            raise AverseError(f"{name} must be {_KINDS[hint]}, not {_shown(value)}")
+            raise AverseError(f"{name} must be {_KINDS[hint]}, not {shown(value)}")
         return value
     try:
         array: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     except (ValueError, TypeError):  # ragged, or it refuses
         array = np.asarray(None)
     if not (array.dtype.kind in "fiub" or jnp.issubdtype(array.dtype, jnp.floating)):
-        raise AverseError(f"{name} must be numbers, neither ragged nor of anything else, not {_shown(value)}")
+        raise AverseError(f"{name} must be numbers, neither ragged nor of anything else, not {shown(value)}")
     if hint is float and array.ndim:
         raise AverseError(f"{name} must be one number, not an array of shape {list(array.shape)}")
     return array if isinstance(value, list | tuple | range) else value
@@ -67,7 +67,3 @@ def _form(value: Any) -> str:
         return f"{type(value).__name__} {list(value.values.shape)}"
     shape = getattr(value, "shape", None)
     return f"{list(shape)}" if shape is not None else f"{value!s:.40}"
-
-
-def _shown(value: Any) -> str:
-    return " ".join(repr(value).split())[:80]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.settings import Count, Whole, check_value
 from averse.statistics.estimate import Estimate
 from averse.statistics.figures import CVaRCurve, StandardDeviation, Statistic, mean
 from averse.statistics.resampling import RESAMPLES, Resample, check_resampling, intervals
-from averse.statistics.samples import Confidence, one_or_many, samples_by_seed, shown
+from averse.statistics.samples import Confidence, one_or_many, samples_by_seed
 
 AnyStatistic = Statistic | Callable[[np.ndarray], float]
 

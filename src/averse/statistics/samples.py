@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Gt, Lt
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 
 Confidence = Annotated[float, Gt(0), Lt(1)]
 """A number in (0, 1): how often an interval is to hold the truth."""
@@ -65,12 +65,6 @@ def one_or_many(name: str, values: Any) -> list[np.ndarray]:
     if nested or getattr(values, "ndim", 1) == 2:
         return samples_by_seed(name, values)
     return [sample(values, name)]
-
-
-def shown(value: Any) -> str:
-    """A value in at most 80 characters of one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _has_axis(value: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from averse import environments, learners
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.learners.parts.measure import NUMBERS, measure_fields, risk_measure
 from averse.settings import check_value, field_names
 from averse.training.config import TrainingConfig, configure, whole
@@ -81,14 +81,14 @@ def _flat(config: TrainingConfig) -> dict[str, Any]:
 def _require_same(run: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises AverseError for the first setting that is another than the run's."""
     advice = "it goes on with its own settings; train a new one instead"
+    run, given = (
+        {name: list(value) if isinstance(value, tuple) else value for name, value in side.items()}
+        for side in (run, given)
+    )
     for name in {**run, **given}:
         if name not in run:
             raise AverseError(f"the run does not sweep over {name}: {advice}")
         if name not in given:
-            raise AverseError(f"the run sweeps over {name}, {_shown(run[name])}, in place of one: {advice}")
+            raise AverseError(f"the run sweeps over {name}, {shown(run[name])}, in place of one: {advice}")
         if run[name] != given[name]:
-            raise AverseError(f"the run has {name} {_shown(run[name])}, not {_shown(given[name])}: {advice}")
-
-
-def _shown(value: Any) -> str:
-    return f"{list(value) if isinstance(value, tuple) else value!r}"[:60]
+            raise AverseError(f"the run has {name} {shown(run[name])}, not {shown(given[name])}: {advice}")
