@@ -158,7 +158,9 @@ def _suffix(config: TrainingConfig, environment: IntersectionEnvironment) -> str
 
 
 def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Driver]:
-    """The environment to drive in and the policy to drive with; only `sumo-drivers` changes the environment.
+    """The environment to drive in and the policy to drive with.
+
+    `sumo-drivers` changes who drives, and those that know no manoeuvres what is controlled.
 
     Raises AverseError for a name that is not known, with the nearest one, and for a gap that is no number.
     """
@@ -170,10 +172,13 @@ def driver(name: str, environment: IntersectionEnvironment) -> tuple[Intersectio
     kind, _, number = name.partition(":")
     if kind == "reservation":
         return environment, Reservation(environment, _gap(name, number or "0"))
-    simple: dict[str, Driver] = {"constant-speed": constant_speed, "full-speed": full_speed, "rush": Rush(environment)}
-    if name not in simple:
+    if name == "rush":
+        return environment, Rush(environment)
+    blind: dict[str, Driver] = {"constant-speed": constant_speed, "full-speed": full_speed}
+    if name not in blind:
         raise unknown_name("driver", name, NAMES)
-    return environment, simple[name]
+    by_acceleration: Any = environment
+    return replace(by_acceleration, control="acceleration"), blind[name]
 
 
 def _gap(name: str, number: str) -> float:

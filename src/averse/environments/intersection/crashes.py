@@ -155,6 +155,48 @@ def _build(road: Geometry, cells: int) -> np.ndarray:
     return (bits.reshape(-1, _WORD) * powers).sum(-1, dtype=np.uint32)
 
 
+class Contacts(NamedTuple):
+    """Where on a path a car would touch another that stands still, for each place of that one; rows as in `CrashTable`.
+
+    The place is taken to be uncertain by a cell, so that standing cars are given a little room.
+    """
+
+    first: Any  # float32 [3 * 12 * cells], m behind the junction's entry; infinite where the two never touch
+    last: Any  # and until where
+    cells: int
+
+
+@cache
+def contacts() -> Contacts:
+    """The contacts of the shipped network, as numpy."""
+    table = crash_table()
+    rows = len(TURNS) * NUM_MOVEMENTS
+    words = table.words.reshape(rows, table.cells, -1)
+    bits = ((words[..., None] >> np.arange(_WORD, dtype=np.uint32)) & 1).astype(bool)
+    touch = bits.reshape(rows, table.cells, -1)[..., : table.cells]
+    near = touch.copy()
+    near[..., 1:] |= touch[..., :-1]
+    near[..., :-1] |= touch[..., 1:]
+    first = np.where(near.any(1), near.argmax(1) * CELL, np.inf)
+    last = np.where(near.any(1), (table.cells - near[:, ::-1].argmax(1)) * CELL, -np.inf)
+    return Contacts(first.ravel().astype(np.float32), last.ravel().astype(np.float32), table.cells)
+
+
+def distance_to_contact(xp: Any, road: Geometry, movement: Any, position: Any, other: Any, other_position: Any) -> Any:
+    """How far (m) a car can drive until it touches another one on the junction that stays where it is, elementwise.
+
+    Infinite where it never does, or has passed it; 0 where it is within a cell of doing so.
+    """
+    (entry,), (other_entry,) = of_movement(xp, movement, road.entry), of_movement(xp, other, road.entry)
+    table = contacts()
+    cell = xp.floor((other_position - other_entry) * (1 / CELL)).astype("int32")
+    inside = (cell >= 0) & (cell < table.cells)
+    row = xp.where(inside, table_rows(movement, other) * table.cells + cell, 0)
+    first, last = (xp.take(xp.asarray(part), row, mode="clip") for part in (table.first, table.last))
+    driven = position - entry
+    return xp.where(inside & (driven < last), xp.maximum(first - driven, 0), xp.inf)
+
+
 def table_rows(movement: Any, other_movement: Any) -> Any:
     """The table's rows of pairs of movements, int."""
     turn = movement % len(TURNS)

@@ -8,7 +8,7 @@ from averse.environments.base import Described
 from averse.environments.intersection.geometry import geometry
 from averse.environments.intersection.observations import global_state_size, observation_size
 from averse.environments.intersection.rewards import return_bounds
-from averse.environments.intersection.task import ACCELERATIONS, METRICS, IntersectionTask
+from averse.environments.intersection.task import METRICS, IntersectionTask
 from averse.environments.protocol import Discrete
 
 # MAPPO and its presets.
@@ -19,14 +19,19 @@ class IntersectionEnvironment(Described, IntersectionTask):
     """The task with the attributes of `environments.protocol.Description`.
 
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
-    `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
+    `intersection.rewards`, manoeuvres in `intersection.manoeuvres`. Accelerations are -4.5, -2, 0, 1.3, 2.6 m/s2, held
+    for 0.5 s.
     """
 
-    action_space: ClassVar[Discrete] = Discrete(len(ACCELERATIONS))
     metrics: ClassVar[Mapping[str, str]] = METRICS
     mappo_settings: ClassVar[Mapping[str, Any]] = {}
     """What suits MAPPO's presets, found on development seed 100. Critics predict in units of 5, as returns are far from
     1; a critic means the same in the twin and in the simulator, so that a policy that moves across keeps its critic."""
+
+    @property
+    def action_space(self) -> Discrete:
+        """See `control`."""
+        return Discrete(self.num_actions)
 
     @property
     def observation_size(self) -> int:

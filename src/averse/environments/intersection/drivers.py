@@ -1,78 +1,75 @@
 """Hand-written drivers, to print beside those that have learnt: nothing is trained, everything is seen.
 
-A policy is a callable from a `TimeStep` to actions int32 [B, N]. Drivers act through the same five accelerations as
-agents do, in SUMO as in its compiled twin.
+A policy is a callable from a `TimeStep` to actions int32 [B, N], in SUMO as in its compiled twin. `Rush` and
+`Reservation` choose among the manoeuvres of agents; where the task's control is by accelerations, those that carry them
+out, given what the global state shows: all agents, and the humans nearest to the junction.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from averse.environments.intersection.geometry import Geometry, Zone, exit_arm, geometry, zones_of
+from averse.environments.intersection.geometry import geometry
+from averse.environments.intersection.manoeuvres import GO, STOP_BEFORE, YIELD, accelerations
 from averse.environments.intersection.observations import CAR_SIZE
+from averse.environments.intersection.pairs import (
+    SLOWEST,
+    others,
+    pairs_of,
+    seconds_at_present,
+    sides_of,
+    soonest,
+)
 from averse.environments.intersection.task import (
     ACCELERATIONS,
     ARM_LENGTH,
-    CAR_LENGTH,
-    DECISION_SECONDS,
-    HUMAN_DECELERATION,
-    HUMAN_MIN_GAP,
     MAX_SPEED,
     NO_OP,
-    NUM_MOVEMENTS,
     TURNS,
     IntersectionTask,
+    Scene,
 )
 from averse.environments.protocol import TimeStep
 
 Driver = Callable[[TimeStep], np.ndarray]
 
-STOP_BEFORE = 0.5  # m; agents stop this far before the line or a conflict zone
-STANDING = 1.0  # m/s; a human slower than this at the line is taken to wait
-_EXIT_ARMS = np.array([exit_arm(movement) for movement in range(NUM_MOVEMENTS)])
-_FAR = 1e3
-
 
 def constant_speed(time_step: TimeStep) -> np.ndarray:
-    """Keep the speed of departure, whatever comes."""
+    """Keep the speed of departure, whatever comes; for control by accelerations."""
     return np.full(time_step.available.shape[:2], NO_OP, np.int32)
 
 
 def full_speed(time_step: TimeStep) -> np.ndarray:
-    """Accelerate to the limit, whatever comes."""
+    """Accelerate to the limit, whatever comes; for control by accelerations."""
     return _restrict(time_step, np.full(time_step.available.shape[:2], len(ACCELERATIONS) - 1, np.int32))
 
 
-class Cars(NamedTuple):
-    """What the global state tells of each car, [B, cars]: the agents, then the humans nearest to the junction."""
-
-    present: np.ndarray  # bool
-    movement: np.ndarray  # int
-    position: np.ndarray  # m along the movement's path
-    speed: np.ndarray  # m/s
-
-
-def cars_in(global_state: np.ndarray) -> Cars:
-    """Decode the global state [B, G]."""
-    rows = np.asarray(global_state)[:, 1:].reshape(len(global_state), -1, CAR_SIZE)
-    arm, turn = rows[..., 2:6].argmax(-1), rows[..., 6:9].argmax(-1)
-    movement = arm * len(TURNS) + turn
-    position = rows[..., 9] * ARM_LENGTH + geometry().entry[movement]
-    return Cars(rows[..., 0] > 0.5, movement, position, rows[..., 14] * MAX_SPEED)
+def scene_in(global_state: np.ndarray, num_agents: int) -> Scene:
+    """The cars that the global state [B, G] tells of, the batch last: the agents, then the nearest humans."""
+    state = np.asarray(global_state)
+    rows = state[:, 1:].reshape(len(state), -1, CAR_SIZE).transpose(1, 2, 0)  # [cars, 15, B]
+    movement = rows[:, 2:6].argmax(1) * len(TURNS) + rows[:, 6:9].argmax(1)
+    return Scene(
+        movement=movement,
+        position=rows[:, 9] * ARM_LENGTH + geometry().entry[movement],
+        speed=rows[:, 14] * MAX_SPEED,
+        present=rows[:, 0] > 0.5,
+        status=None,  # carrying out a manoeuvre does not depend on these
+        elapsed=None,
+    )
 
 
 @dataclass(frozen=True)
 class Rush:
-    """As fast as the car ahead allows; whoever crosses is ignored."""
+    """As fast as the car ahead, and whoever stands in the way, allow; whoever crosses is ignored."""
 
     task: IntersectionTask
 
     def __call__(self, time_step: TimeStep) -> np.ndarray:
         """Actions int32 [B, N]."""
-        cars = cars_in(time_step.global_state)
-        return _restrict(time_step, _actions(cars.speed[:, : self.task.num_agents], _behind(_Views(self.task, cars))))
+        scene = scene_in(time_step.global_state, self.task.num_agents)
+        return _actions(self.task, time_step, scene, np.full(scene.speed[: self.task.num_agents].shape, GO))
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,12 @@ class Reservation:
     """First come, first served among agents, and nobody drives onto the junction without a gap in the traffic.
 
     Before the line an agent looks at each car whose path crosses or joins its own: at agents that are nearer to the
-    line, at everybody who is on the junction or can no longer stop before it, and at humans under way. It waits at the
-    line unless each of them will have left the conflict zone `gap` seconds before it gets there, or will not get there
+    line, at everybody who is on the junction or can no longer stop before it, and at humans under way. It yields unless
+    each of them will have left the conflict zone `gap` seconds before it gets there, or will not get there
     until `gap` seconds after it has left. Both are reckoned with care: it and they may accelerate to the limit before
     they get there, and they may keep no more than their speed until they have left. Humans standing at the line are
-    taken to wait. On the junction an agent drives on, and stops only before a zone that somebody else is in, or will
-    be in first. It keeps a safe distance to the car ahead throughout.
+    taken to wait. On the junction an agent goes, and yields only while somebody else is in a zone ahead, or will be in
+    it first.
 
     The larger the gap, the safer and the slower. Below 0 two cars may be reckoned to be in the zone at once; at minus
     infinity everybody enters at once, and only those already on the junction are waited for.
@@ -97,95 +94,36 @@ class Reservation:
 
     def __call__(self, time_step: TimeStep) -> np.ndarray:
         """Actions int32 [B, N]."""
-        cars = cars_in(time_step.global_state)
-        view = _Views(self.task, cars)
-        limit = np.minimum(_behind(view), self._limit(view))
-        return _restrict(time_step, _actions(cars.speed[:, : self.task.num_agents], limit))
+        scene = scene_in(time_step.global_state, self.task.num_agents)
+        return _actions(self.task, time_step, scene, np.where(self._yields(scene), YIELD, GO))
 
-    def _limit(self, view: "_Views") -> np.ndarray:
-        """The speed (m/s) that lets an agent stop where it must, [B, N]."""
-        me, them, zone = view.me, view.them, view.zone
-        my_line = view.road.entry[me.movement] - me.position
-        their_line = view.road.entry[them.movement] - them.position
-        i_must, they_must = ~_can_stop(me.speed, my_line), ~_can_stop(them.speed, their_line)
-        index = np.arange(them.speed.shape[-1])
+    def _yields(self, scene: Scene) -> np.ndarray:
+        """Which agents yield, bool [N, B]."""
         n = self.task.num_agents
-        nearer = (their_line < my_line) | ((their_line == my_line) & (index < index[:n, None]))
-        counts = they_must | np.where(index < n, nearer, them.speed > STANDING)
+        me, them = sides_of(scene, n)
+        pairs = pairs_of(np, geometry(), me, them)
+        crossing = pairs.conflict & ~pairs.same_arm & others(np, scene.present, n)
+        index = np.arange(len(scene.speed))[None, :, None]
+        nearer = pairs.their_to_line < pairs.to_line
+        nearer |= (pairs.their_to_line == pairs.to_line) & (index < index[:, :n].swapaxes(0, 1))
+        counts = pairs.they_committed | np.where(index < n, nearer, them.speed > SLOWEST)
 
-        to_zone = zone.start - me.position
-        i_come, i_leave = _soonest(to_zone, me.speed), _soonest(zone.end - me.position, me.speed)
-        they_come = _soonest(zone.their_start - them.position, them.speed)
-        they_leave = (zone.their_end - them.position) / np.maximum(them.speed, STANDING)
+        i_come, i_leave = (soonest(np, to, me.speed) for to in (pairs.to_zone, pairs.to_zone_end))
+        they_come = soonest(np, pairs.their_to_zone, them.speed)
+        they_leave = seconds_at_present(np, pairs.their_to_zone_end, them.speed)
         accepted = (i_come > they_leave + self.gap) | (they_come > i_leave + self.gap)
-        waits = view.crossing & counts & ~accepted & ~i_must
+        waits = crossing & counts & ~accepted & ~pairs.committed
 
-        in_zone = them.position > zone.their_start
-        first = in_zone | (they_must & (them.speed > STANDING) & (they_come < i_come))
-        stops = view.crossing & i_must & first & (i_come < they_leave) & (to_zone > STOP_BEFORE)
-
-        stop = np.where(waits, my_line, np.where(stops, to_zone, _FAR)) - STOP_BEFORE
-        return _stopping_speed(stop).min(-1)
+        first = (pairs.their_to_zone < 0) | (pairs.they_committed & (them.speed > SLOWEST) & (they_come < i_come))
+        stops = crossing & pairs.committed & first & (i_come < they_leave) & (pairs.to_zone > STOP_BEFORE)
+        return (waits | stops).any(1)
 
 
-class _Views:
-    """All agents' views of all cars: parts of `me` are [B, N, 1], of `them` [B, 1, cars], the rest [B, N, cars]."""
-
-    def __init__(self, task: IntersectionTask, cars: Cars):
-        n = task.num_agents
-        self.road: Geometry = geometry()
-        self.me = Cars(*(part[:, :n, None] for part in cars))
-        self.them = Cars(*(part[:, None, :] for part in cars))
-        self.others = self.them.present & ~np.eye(n, cars.speed.shape[1], dtype=bool)
-        self.same_arm = self.me.movement // len(TURNS) == self.them.movement // len(TURNS)
-        self.zone: Zone = zones_of(np, self.road, self.me.movement, self.them.movement)
-        ahead_of_zone = (self.me.position < self.zone.end) & (self.them.position < self.zone.their_end)
-        self.crossing = self.zone.conflict & ahead_of_zone & ~self.same_arm & self.others
-
-
-def _behind(view: _Views) -> np.ndarray:
-    """The safe speed (m/s) behind the car ahead, on the same arm or leaving by the same one, [B, N]."""
-    road, me, them = view.road, view.me, view.them
-    same_exit = _EXIT_ARMS[me.movement] == _EXIT_ARMS[them.movement]
-    end = road.length
-    before_me = them.position - me.position
-    before_me_at_exit = (end[me.movement] - me.position) - (end[them.movement] - them.position)
-    left_junction = them.position > road.exit[them.movement]
-    passed = ~same_exit & left_junction  # it has turned off
-    ahead = np.where(view.same_arm & ~passed & (before_me > 0), before_me, _FAR)
-    ahead = np.where(same_exit & left_junction & (before_me_at_exit > 0), before_me_at_exit, ahead)
-    gap = np.where(view.others, ahead, _FAR) - CAR_LENGTH - HUMAN_MIN_GAP
-    # as Krauss, but for the time of one decision instead of a human's reaction
-    b = HUMAN_DECELERATION * DECISION_SECONDS
-    safe = -b + np.sqrt(b * b + them.speed**2 + 2 * HUMAN_DECELERATION * np.maximum(gap, 0))
-    return np.minimum(safe.min(-1), MAX_SPEED)
-
-
-def _can_stop(speed: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    return (distance >= 0) & (speed * speed <= 2 * HUMAN_DECELERATION * distance + 1e-6)
-
-
-def _soonest(distance: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """Seconds in which a car can drive so far (m), at the strongest acceleration up to the limit."""
-    a, distance = ACCELERATIONS[-1], np.maximum(distance, 0)
-    to_limit = (MAX_SPEED - speed) / a
-    beyond = distance - to_limit * (speed + MAX_SPEED) / 2
-    return np.where(beyond > 0, to_limit + beyond / MAX_SPEED, (np.sqrt(speed**2 + 2 * a * distance) - speed) / a)
-
-
-def _stopping_speed(distance: np.ndarray) -> np.ndarray:
-    """The speed (m/s) to have after the next decision, so as to stop within `distance` m."""
-    b = HUMAN_DECELERATION * DECISION_SECONDS
-    return -b + np.sqrt(b * b + 2 * HUMAN_DECELERATION * np.maximum(distance, 0))
-
-
-def _actions(speed: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """The strongest acceleration that does not exceed the speed limit within one decision, [B, N]."""
-    after = speed[..., None] + np.array(ACCELERATIONS) * DECISION_SECONDS
-    allowed = after <= np.maximum(limit, 0)[..., None] + 1e-6
-    # at the limit, keeping the speed and accelerating are the same; keep it
-    allowed[..., NO_OP + 1 :] &= (speed < MAX_SPEED - 1e-3)[..., None]
-    return np.where(allowed.any(-1), len(ACCELERATIONS) - 1 - allowed[..., ::-1].argmax(-1), 0).astype(np.int32)
+def _actions(task: IntersectionTask, time_step: TimeStep, scene: Scene, manoeuvres: np.ndarray) -> np.ndarray:
+    """Manoeuvres [N, B] as actions [B, N] of the task's control."""
+    if task.control == "acceleration":
+        manoeuvres = accelerations(np, geometry(), scene, manoeuvres)
+    return _restrict(time_step, manoeuvres.T)
 
 
 def _restrict(time_step: TimeStep, actions: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ Axes: cars first, a batch last (`...`), so that a compiler makes vector instruct
 from typing import Any
 
 from averse.environments.intersection.along_cars import kept, one_of, ranks
-from averse.environments.intersection.geometry import Geometry, Pose, of_movement, poses_at, zones_of
+from averse.environments.intersection.crashes import distance_to_contact
+from averse.environments.intersection.geometry import Geometry, Pose, of_movement, poses_at
+from averse.environments.intersection.pairs import Pairs, Side, others, pairs_of, seconds_at_present, sides_of
 from averse.environments.intersection.task import (
-    ACCELERATIONS,
     ARM_LENGTH,
     ARMS,
     MAX_SPEED,
@@ -20,15 +21,15 @@ from averse.environments.intersection.task import (
 )
 
 OWN_SIZE = 12
-NEIGHBOUR_SIZE = 11
+NEIGHBOUR_SIZE = 19
 CAR_SIZE = 15
 GAP_SECONDS = 5.0  # arrival-time gaps are clipped to this
+LINE_SCALE = 30.0  # m; a car at the limit needs 21 m to stop
 STATE_HUMANS = 6  # humans in the global state: those nearest to the junction's centre
-_SLOWEST = 1.0  # m/s; arrival times of slower cars are computed with this speed
 
 
 def observation_size(task: IntersectionTask) -> int:
-    """O = 12 + 11 K for K neighbours."""
+    """O = 12 + 19 K for K neighbours."""
     return OWN_SIZE + NEIGHBOUR_SIZE * task.num_neighbours
 
 
@@ -42,9 +43,14 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
 
     Own (12): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
     entry; distance to the arrival / 150 m; speed / limit; inside the junction.
-    Each of the K neighbours (11): seen; forward and leftward distance / sensor range; cosine and sine of the relative
+    Each of the K neighbours (19): seen; forward and leftward distance / sensor range; cosine and sine of the relative
     heading; speed / limit; whether the two paths still conflict; own and its distance to the conflict zone / sensor
-    range, clipped to [-1, 1]; how much later it reaches the zone / 5 s, clipped to [-1, 1]; driven by an agent.
+    range; how much later it reaches the zone / 5 s; driven by an agent; own and its distance to the zone's end / sensor
+    range; its distance to its line / 30 m; from its leaving the zone to my coming, and from my leaving to its coming
+    / 5 s; whether it can no longer stop before its line, or is behind it; whether it is nearer to its line than I to
+    mine; and, where I would touch it if it stood still, 1 - the distance until then / 30 m, not below 0. Distances and
+    times are clipped to [-1, 1] and 0 without a conflict; times are those at present speeds, of 1 m/s at least.
+
     Others' movements are known, as by turn signals. Neighbours are sorted by how far the two cars are from having
     both reached their conflict zone, then those without conflict by distance; unseen ones are all zeros. An agent that
     has not departed sees only its first number; one whose episode is over only zeros.
@@ -88,57 +94,92 @@ def _own(
 def _neighbours(
     xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, driving: Any, noise: Any
 ) -> list[Any]:
-    """11 numbers of each of the K neighbours, each [N, ...]."""
-    n, cars = task.num_agents, task.num_cars
-    # "mine" has axes [N, 1], "theirs" [1, C], or [N, C] where each agent sees them with its own noise
-    mine, theirs = scene.movement[:n, None], scene.movement[None]
-    my_position, my_speed = scene.position[:n, None], scene.speed[:n, None]
-    position, speed = scene.position[None], scene.speed[None]
-    others = ~xp.eye(n, cars, dtype=bool)
-    seen = driving[:, None] & scene.present[None] & others.reshape(n, cars, *(1,) * (scene.movement.ndim - 1))
-    me = Pose(*(part[:n, None] for part in pose))
+    """19 numbers of each of the K neighbours, each [N, ...]."""
+    n = task.num_agents
+    me, them = sides_of(scene, n)
+    seen = driving[:, None] & others(xp, scene.present, n)
+    my_pose = Pose(*(part[:n, None] for part in pose))
     if noise is None:
-        them = Pose(*(part[None] for part in pose))
-    else:
-        position = position + task.observation_noise * noise[0]
-        speed = xp.maximum(speed + 0.5 * task.observation_noise * noise[1], 0)
+        their_pose = Pose(*(part[None] for part in pose))
+    else:  # each agent sees them with noise of its own, [N, C]
+        position = them.position + task.observation_noise * noise[0]
+        speed = xp.maximum(them.speed + 0.5 * task.observation_noise * noise[1], 0)
+        them = Side(xp.broadcast_to(them.movement, position.shape), position, speed)
         seen = seen & (noise[2] >= task.dropout)
-        them = poses_at(xp, road, xp.broadcast_to(theirs, position.shape), position)
-    east, north = them.x - me.x, them.y - me.y
+        their_pose = poses_at(xp, road, them.movement, them.position)
+    east, north = their_pose.x - my_pose.x, their_pose.y - my_pose.y
     distance = xp.sqrt(east * east + north * north)
     seen = seen & (distance <= task.sensor_range)
+    nearest = _nearest(xp, task, pairs_of(xp, road, me, them), distance, seen)  # [K, N, C, ...]
 
-    zone = zones_of(xp, road, mine, theirs)
-    to_mine, to_theirs = zone.start - my_position, zone.their_start - position
-    conflict = zone.conflict & (my_position < zone.end) & (position < zone.their_end)
-    later = xp.maximum(to_theirs, 0) / xp.maximum(speed, _SLOWEST)
-    later = later - xp.maximum(to_mine, 0) / xp.maximum(my_speed, _SLOWEST)
+    by_agent = (xp.arange(task.num_cars) < n).reshape(1, -1, *(1,) * (scene.movement.ndim - 1))
+    known = [seen, them.position, them.speed, east, north, their_pose.cos, their_pose.sin, by_agent]
+    table = xp.stack([xp.broadcast_to(number, seen.shape).astype("float32") for number in known])
+    picked = kept(xp, one_of(xp, nearest[:, None], table[None], 3))  # [K, 8, N, ...]
+    movement = one_of(xp, nearest, xp.broadcast_to(them.movement, seen.shape)[None], 2)  # [K, N, ...]
+    picked = [picked[:, i].swapaxes(0, 1) for i in range(len(known))]  # each [N, K, ...]
+    return _features(xp, task, road, me, my_pose, movement.swapaxes(0, 1), picked)
 
-    reach = xp.maximum(to_mine, to_theirs)
-    urgency = xp.where(conflict, xp.where(reach > 0, reach, distance), 1e3 + distance)
+
+def _nearest(xp: Any, task: IntersectionTask, pairs: Pairs, distance: Any, seen: Any) -> Any:
+    """Which car is at which of the K places of each agent's neighbours, bool [K, N, C, ...]."""
+    reach = xp.maximum(pairs.to_zone, pairs.their_to_zone)
+    urgency = xp.where(pairs.conflict, xp.where(reach > 0, reach, distance), 1e3 + distance)
     rank = ranks(xp, xp.where(seen, urgency, 1e6))
+    places = xp.arange(task.num_neighbours).reshape(-1, *(1,) * rank.ndim)
+    return kept(xp, (rank[None] == places) & seen[None])
 
+
+def _features(
+    xp: Any, task: IntersectionTask, road: Geometry, me: Side, my_pose: Pose, movement: Any, picked: list[Any]
+) -> list[Any]:
+    """The 19 numbers of the neighbours that were picked, neighbour by neighbour, each [N, ...]."""
+    seen, position, speed, east, north, cos, sin, by_agent = picked
+    seen = seen > 0
+    them = Side(movement, position, speed)
+    pairs = pairs_of(xp, road, me, them)
+    conflict = pairs.conflict & seen
+    i_come, i_leave, they_come, they_leave = (
+        seconds_at_present(xp, distance, side.speed)
+        for distance, side in (
+            (pairs.to_zone, me),
+            (pairs.to_zone_end, me),
+            (pairs.their_to_zone, them),
+            (pairs.their_to_zone_end, them),
+        )
+    )
+    contact = distance_to_contact(xp, road, me.movement, me.position, movement, position)
     scale = 1 / task.sensor_range
-    by_agent = xp.broadcast_to((xp.arange(cars) < n).reshape(1, cars, *(1,) * (scene.movement.ndim - 1)), seen.shape)
+
+    def in_conflict(value: Any) -> Any:
+        return xp.where(conflict, _clipped(xp, value), 0)
+
+    def where_seen(value: Any) -> Any:
+        return xp.where(seen, value, 0)
+
     features = [
         seen,
-        (east * me.cos + north * me.sin) * scale,
-        (north * me.cos - east * me.sin) * scale,
-        me.cos * them.cos + me.sin * them.sin,
-        me.cos * them.sin - me.sin * them.cos,
-        xp.broadcast_to(speed / MAX_SPEED, seen.shape),
+        (east * my_pose.cos + north * my_pose.sin) * scale,
+        (north * my_pose.cos - east * my_pose.sin) * scale,
+        my_pose.cos * cos + my_pose.sin * sin,
+        my_pose.cos * sin - my_pose.sin * cos,
+        speed / MAX_SPEED,
         conflict,
-        xp.where(conflict, _clipped(xp, to_mine * scale), 0),
-        xp.where(conflict, _clipped(xp, to_theirs * scale), 0),
-        xp.where(conflict, _clipped(xp, later * (1 / GAP_SECONDS)), 0),
+        in_conflict(pairs.to_zone * scale),
+        in_conflict(pairs.their_to_zone * scale),
+        in_conflict((they_come - i_come) * (1 / GAP_SECONDS)),
         by_agent,
+        in_conflict(pairs.to_zone_end * scale),
+        in_conflict(pairs.their_to_zone_end * scale),
+        in_conflict(pairs.their_to_line * (1 / LINE_SCALE)),
+        in_conflict((i_come - they_leave) * (1 / GAP_SECONDS)),
+        in_conflict((they_come - i_leave) * (1 / GAP_SECONDS)),
+        conflict & pairs.they_committed,
+        conflict & (pairs.their_to_line < pairs.to_line),
+        where_seen(xp.maximum(1 - contact * (1 / LINE_SCALE), 0)),
     ]
-    table = xp.stack([feature.astype("float32") for feature in features])  # [11, N, C, ...]
-    places = xp.arange(task.num_neighbours).reshape(-1, *(1,) * rank.ndim)
-    picked = kept(
-        xp, one_of(xp, kept(xp, (rank[None] == places) & seen[None])[:, None], table[None], 3)
-    )  # [K, 11, N, ...]
-    return [picked[k, f] for k in range(task.num_neighbours) for f in range(len(features))]
+    numbers = [feature.astype("float32") for feature in features]  # each [N, K, ...]
+    return [number[:, k] for k in range(task.num_neighbours) for number in numbers]
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:
@@ -179,7 +220,7 @@ def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, 
     return xp.concatenate([elapsed, agents.reshape(-1, *agents.shape[2:]), humans.reshape(-1, *agents.shape[2:])])
 
 
-def available_actions(xp: Any, scene: Scene) -> Any:
-    """All five actions for agents that drive, only the no-op for the others, bool [N, 5, ...]."""
+def available_actions(xp: Any, task: IntersectionTask, scene: Scene) -> Any:
+    """All actions for agents that drive, only the no-op (`NO_OP`) for the others, bool [N, n, ...]."""
     driving = scene.status == Status.DRIVING
-    return xp.stack([driving | (action == NO_OP) for action in range(len(ACCELERATIONS))], 1)
+    return xp.stack([driving | (action == NO_OP) for action in range(task.num_actions)], 1)

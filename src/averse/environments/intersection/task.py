@@ -3,7 +3,7 @@
 Units: metres, seconds, m/s, m/s2. A *decision* is one environment step (0.5 s), made of five simulation steps (0.1 s).
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Le
 
@@ -29,7 +29,8 @@ MAX_SPEED = 13.89
 CAR_LENGTH = 5.0
 CAR_WIDTH = 1.8
 ACCELERATIONS = (-4.5, -2.0, 0.0, 1.3, 2.6)  # what the five actions do
-NO_OP = 2  # the action that keeps the speed; the only one available to an agent that is not driving
+MANOEUVRES = ("yield", "ease", "go")  # what the three actions do where agents drive by manoeuvres; see `manoeuvres`
+NO_OP = 2  # to keep the speed, or to go: the only action available to an agent that is not driving
 SPAWN_SPEEDS = (8.0, 12.0)  # a departing car's speed is uniform in this range, unless the car ahead forces less
 SPAWN_HEADWAY = 2.0  # least time between two departures of agents from the same arm
 SPAWN_GAP = 4.0  # a departure waits until the road ahead of its place is free for this long
@@ -87,6 +88,9 @@ class IntersectionTask:
 
     num_agents: Annotated[int, Ge(1), Le(16)] = 4
     """Cars driven by agents."""
+    control: Literal["manoeuvre", "acceleration"] = "manoeuvre"
+    """What agents decide: to yield, ease or go, which keeps a safe distance to the car ahead and is carried out by the
+    five accelerations; or these accelerations themselves, with nothing that keeps a car from driving into another."""
     human_rate: Annotated[float, Ge(0), Le(2)] = 0.2
     """Human drivers arriving per second, over all arms together; 0 for none."""
     reckless_fraction: Fraction = 0.2
@@ -119,6 +123,11 @@ class IntersectionTask:
     def __post_init__(self) -> None:
         if self.human_rate > 0 and self.max_humans == 0:
             raise AverseError("max_humans must be at least 1 where human_rate is above 0")
+
+    @property
+    def num_actions(self) -> int:
+        """What an agent chooses from: 3 manoeuvres or 5 accelerations."""
+        return len(MANOEUVRES if self.control == "manoeuvre" else ACCELERATIONS)
 
     @property
     def num_humans(self) -> int:

@@ -28,6 +28,7 @@ from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.following import agent_motion, next_speed
 from averse.environments.intersection.geometry import Geometry, Pose, geometry, of_movement, poses_at
 from averse.environments.intersection.humans import HALTING_SPEED, limits, outlook
+from averse.environments.intersection.manoeuvres import accelerations
 from averse.environments.intersection.observations import available_actions, global_state, observe
 from averse.environments.intersection.rewards import (
     Tally,
@@ -102,7 +103,8 @@ class Intersection(IntersectionEnvironment):
     """N cars of agents cross a junction among human drivers, some of them reckless; SUMO's compiled twin.
 
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
-    `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
+    `intersection.rewards`, manoeuvres in `intersection.manoeuvres`. Accelerations are -4.5, -2, 0, 1.3, 2.6 m/s2, held
+    for 0.5 s.
 
     An episode's arrays have the axes that `TwinState` names; a batch of them is worked on with the batch last.
     """
@@ -138,8 +140,8 @@ class Intersection(IntersectionEnvironment):
         return batch_last(lambda scene: global_state(jnp, self, _road(), scene, self._poses(scene)))(state.scene)
 
     def available_actions(self, state: TwinState) -> jax.Array:
-        """All for agents that drive, only keeping the speed for the others, bool [N, 5]."""
-        return batch_last(lambda scene: available_actions(jnp, scene))(state.scene)
+        """All for agents that drive, only the no-op for the others, bool [N, n]."""
+        return batch_last(lambda scene: available_actions(jnp, self, scene))(state.scene)
 
     def _draw(self, key: jax.Array) -> _Decision:
         seen = (self.num_agents, self.num_cars)
@@ -235,6 +237,8 @@ class Intersection(IntersectionEnvironment):
         """Five simulation steps."""
         n, cars, scene = self.num_agents, self.num_cars, state.scene
         road, table = _road(), crash_table()
+        if self.control == "manoeuvre":
+            actions = kept(accelerations(jnp, road, scene, actions))
         view = outlook(jnp, road, scene.movement, state.factor, state.reckless[n:])
         lanes = view.lanes
         driving = scene.status == Status.DRIVING

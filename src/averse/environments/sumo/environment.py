@@ -8,6 +8,7 @@ import numpy as np
 
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.geometry import Geometry, Pose, gaps, geometry, poses_at
+from averse.environments.intersection.manoeuvres import accelerations
 from averse.environments.intersection.observations import (
     available_actions,
     global_state,
@@ -33,6 +34,7 @@ from averse.environments.intersection.task import (
     DECISION_SECONDS,
     MAX_SPEED,
     METRICS,
+    NO_OP,
     STEPS_PER_DECISION,
     IntersectionTask,
     Scene,
@@ -55,7 +57,8 @@ class SumoIntersection(IntersectionEnvironment):
     """N cars of agents cross a junction among human drivers, some of them reckless, in SUMO (package `libsumo`).
 
     Observations and the global state are stated in `intersection.observations`, rewards, costs and metrics in
-    `intersection.rewards`. Actions are the accelerations -4.5, -2, 0, 1.3, 2.6 m/s2, held for 0.5 s.
+    `intersection.rewards`, manoeuvres in `intersection.manoeuvres`. Accelerations are -4.5, -2, 0, 1.3, 2.6 m/s2, held
+    for 0.5 s.
     """
 
     drivers: Literal["agents", "sumo"] = "agents"
@@ -149,9 +152,16 @@ class TrafficEncoder:
         self._scene = scene_of(batch.now)
         self._tally = new_tally(np, task, (num_envs,))
         seen = self._look(batch.now, self._scene)
-        available = batch_first(available_actions(np, self._scene))
+        available = batch_first(available_actions(np, task, self._scene))
         time_step = TimeStep.first(*seen, available, SumoIntersection.metrics)
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle.any() else time_step
+
+    def commands(self, actions: np.ndarray) -> np.ndarray:
+        """See `Encoder`: the accelerations that carry out the agents' manoeuvres."""
+        if self._task.control == "acceleration":
+            return actions
+        chosen = accelerations(np, self._road, self._scene, actions.T)
+        return np.where(self._scene.status == Status.DRIVING, chosen, NO_OP).T
 
     def advance(self, batch: Batch) -> TimeStep:
         """See `Encoder`."""
@@ -182,14 +192,14 @@ class TrafficEncoder:
         time_step = TimeStep(
             observations=observations,
             global_state=state,
-            available=batch_first(available_actions(np, now)),
+            available=batch_first(available_actions(np, task, now)),
             rewards=paid,
             costs=cost,
             terminated=over,
             truncated=batch.ended & ~(after.status >= Status.ARRIVED).all(0),
             next_observations=next_observations,
             next_global_state=next_state,
-            next_available=batch_first(available_actions(np, after)),
+            next_available=batch_first(available_actions(np, task, after)),
             info=figures,
         )
         return _without_idle(time_step, batch.idle, batch.idle_now) if batch.idle_now.any() else time_step

@@ -18,6 +18,10 @@ class Encoder(Protocol):
         """The answer to a reset: rewards are zero, nothing has ended."""
         ...
 
+    def commands(self, actions: np.ndarray) -> np.ndarray:
+        """What the workers are told, as their layout has it, for what agents chose [B, A, ...]."""
+        ...
+
     def advance(self, batch: Batch) -> TimeStep:
         """The answer to a step. `info` has `worker_failed`; rows that were idle: zero rewards, nothing ended, NaN."""
         ...
@@ -57,7 +61,7 @@ class WorkerVector:
         Raises AverseError for actions outside the space, before anything is stepped.
         """
         actions = checked_actions(self._space, actions, (self.num_envs, self._num_agents))
-        self.batch = self.pool.step(actions)
+        self.batch = self.pool.step(self._encoder.commands(actions))
         return self._encoder.advance(self.batch)
 
     def close(self) -> None:
@@ -92,6 +96,10 @@ class PlainEncoder:
             now["available"] | idle[:, None, None],
             [*self._metrics, "worker_failed"],
         )
+
+    def commands(self, actions: np.ndarray) -> np.ndarray:
+        """See `Encoder`: the same."""
+        return actions
 
     def advance(self, batch: Batch) -> TimeStep:
         """See `Encoder`."""
