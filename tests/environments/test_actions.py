@@ -223,12 +223,19 @@ def test_the_check_finds_a_host_environment_without_the_contract(kind, words):
 
 
 @SIMULATED
-def test_the_simulator_refuses_and_goes_on():
-    world = environments.make("sumo-intersection", num_agents=2, human_rate=0.0)
+@pytest.mark.parametrize(("control", "last"), [("manoeuvre", 2), ("acceleration", 4)])
+def test_the_simulator_refuses_and_goes_on(control, last):
+    world = environments.make("sumo-intersection", num_agents=2, human_rate=0.0, control=control)
     with world.vector(2) as vector:
         vector.reset_endless(0)
-        for actions in ([[2, 2], [2, -1]], [[2, 2], [2, 5]], np.full((2, 2), np.nan), [[2, 2]], np.full((2, 2), "2")):
-            with pytest.raises(AverseError, match=r"actions must be whole numbers from 0 to 4, \[2, 2\]"):
+        for actions in (
+            [[2, 2], [2, -1]],
+            [[2, 2], [2, last + 1]],
+            np.full((2, 2), np.nan),
+            [[2, 2]],
+            np.full((2, 2), "2"),
+        ):
+            with pytest.raises(AverseError, match=rf"actions must be whole numbers from 0 to {last}, \[2, 2\]"):
                 vector.step(actions)
         assert np.isfinite(vector.step([[2, 2], [2, 2]]).rewards).all()
         for raw in (np.full((2, 2), 0.5), np.zeros(2, np.int32)):

@@ -49,7 +49,7 @@ def kept(values: Any) -> Any:
     """
     leaves, structure = jax.tree.flatten(values)
     some = [leaf for leaf in leaves if leaf.size]
-    if not some:
+    if not some or jax.default_backend() != "cpu":  # elsewhere a branch waits for the host, and fusion is good
         return values
     # Always so, which the compiler cannot know: the first number of all would have to be NaN.
     ordinary = some[0][(0,) * some[0].ndim].astype(jnp.float32) <= jnp.inf

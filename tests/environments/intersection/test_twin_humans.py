@@ -123,7 +123,7 @@ def test_humans_come_as_often_as_asked():
 
 
 def test_a_crash_ends_the_episode_of_all_it_hits_and_tells_the_impact():
-    env = Intersection(num_agents=2, human_rate=0.0)
+    env = Intersection(num_agents=2, human_rate=0.0, control="acceleration")
     state, _ = env.reset(jax.random.key(0))
     scene = state.scene._replace(
         movement=jnp.array([NORTH_STRAIGHT, EAST_STRAIGHT], jnp.int32),

@@ -158,7 +158,7 @@ def test_two_cars_that_will_meet_see_each_other():
     here = scene((NORTH_STRAIGHT, ENTRY - 30, 10.0), (EAST_STRAIGHT, ENTRY - 20, 5.0), task=task)
     seen = see(task, here)
     assert seen.shape == (2, observation_size(task))
-    own, other = seen[0, :12], seen[0, 12:23]
+    own, other = seen[0, :12], seen[0, 12:31]
     assert own[:8].tolist() == [0, 1, 0, 0, 0, 0, 1, 0]
     assert own[8:] == pytest.approx([30 / 150, (ROAD.length[1] - ENTRY + 30) / 150, 10 / 13.89, 0])
     # the first car is at (-1.6, 39.2) heading south, the other at (29.2, 1.6) heading west: ahead to the left
@@ -170,7 +170,36 @@ def test_two_cars_that_will_meet_see_each_other():
     assert other[6:9] == pytest.approx([1, (30 + start_mine) / 60, (20 + start_theirs) / 60], abs=1e-5)
     assert other[9] == pytest.approx(((20 + start_theirs) / 5 - (30 + start_mine) / 10) / 5, abs=1e-5)
     assert other[10] == 1
-    assert not seen[0, 23:].any()
+    start, end, their_start, their_end = ROAD.zones[NORTH_STRAIGHT * 12 + EAST_STRAIGHT][1:] - ENTRY
+    assert other[11:13] == pytest.approx([(30 + end) / 60, (20 + their_end) / 60], abs=1e-5)
+    assert other[13] == pytest.approx(20 / 30)
+    assert other[14] == pytest.approx(max(-1, ((30 + start) / 10 - (20 + their_end) / 5) / 5), abs=1e-5)
+    assert other[15] == pytest.approx(((20 + their_start) / 5 - (30 + end) / 10) / 5, abs=1e-5)
+    assert other[16:18].tolist() == [0, 1]  # 20 m suffice to stop from 5 m/s; it is nearer to its line
+    assert other[18] == 0  # where it is now, on its own arm, it is in nobody's way
+    assert not seen[0, 31:].any()
+
+
+def test_what_a_car_on_the_junction_means_for_others():
+    """Committed, in the way or out of it: a car that stands on the junction, seen from an arm."""
+    task = IntersectionTask(num_agents=2, human_rate=0.0, num_neighbours=1)
+
+    def numbers(position: float, speed: float) -> np.ndarray:
+        here = scene((NORTH_STRAIGHT, ENTRY - 20, 10.0), (EAST_STRAIGHT, position, speed), task=task)
+        return see(task, here)[0, 12:31]
+
+    on_path, before_line = numbers(ENTRY + 12.0, 0.0), numbers(ENTRY - 1.0, 0.0)
+    assert on_path[16:18].tolist() == [1, 1]
+    # the other stands across my lane with its front at x = -2.8: its side (y = 2.5) is 6.7 m behind my line
+    assert (1 - on_path[18]) * 30 == pytest.approx(20 + 9.2 - 2.5, abs=0.5)
+    assert before_line[16:18].tolist() == [0, 1]
+    assert before_line[18] == 0
+    assert numbers(ENTRY - 5.0, 13.0)[16] == 1  # too fast to stop within 5 m
+    assert numbers(ENTRY - 5.0, 13.0)[14] == pytest.approx(
+        ((20 + ROAD.zones[NORTH_STRAIGHT * 12 + EAST_STRAIGHT][1] - ENTRY) / 10
+         - (5 + ROAD.zones[NORTH_STRAIGHT * 12 + EAST_STRAIGHT][4] - ENTRY) / 13) / 5,
+        abs=1e-5,
+    )  # fmt: skip
 
 
 def test_far_hidden_and_finished_cars_are_not_seen():
@@ -201,7 +230,7 @@ def test_the_most_pressing_conflicts_come_first():
         (NORTH_STRAIGHT, ENTRY - 11, 10.0),  # the car ahead, 9 m
         task=task,
     )
-    rows = see(task, here)[0, 12:].reshape(4, 11)
+    rows = see(task, here)[0, 12:].reshape(4, 19)
     forward = rows[:, 1] * 60
     assert forward[0] == pytest.approx(9.0, abs=1e-3)  # ahead
     assert rows[:, 6].tolist() == [1, 1, 1, 0]
@@ -227,12 +256,11 @@ def test_global_state_tells_of_agents_and_near_humans():
 
 
 def test_only_driving_agents_may_choose():
-    task = IntersectionTask(human_rate=0.0)
-    mask = available_actions(np, random_scenes(task, 1)._replace(status=np.array([[0], [1], [2], [3]])))
-    assert (
-        mask[..., 0].tolist()
-        == [[False, False, True, False, False], [True] * 5] + [[False, False, True, False, False]] * 2
-    )
+    for control, only_no_op in (("manoeuvre", [0, 0, 1]), ("acceleration", [0, 0, 1, 0, 0])):
+        task = IntersectionTask(human_rate=0.0, control=control)
+        here = random_scenes(task, 1)._replace(status=np.array([[0], [1], [2], [3]]))
+        mask = available_actions(np, task, here)[..., 0]
+        assert mask.astype(int).tolist() == [only_no_op, [1] * len(only_no_op), only_no_op, only_no_op]
 
 
 # ---- rewards and measures
@@ -343,7 +371,7 @@ def test_numpy_and_jax_state_the_same_task(task):
             "observations": observe(xp, task, road, after, pose),
             "noisy": observe(xp, task, road, after, pose, noise),
             "global_state": global_state(xp, task, road, after, pose),
-            "available": available_actions(xp, after),
+            "available": available_actions(xp, task, after),
             "rewards": rewards(xp, task, road, before, after),
             "terminated": terminated(xp, task, after),
             "costs": costs(xp, task, before, after, gap),

@@ -51,7 +51,7 @@ def test_sixteen_cars_of_sumo_drivers_get_across_without_agents_crashing():
 
 
 def test_a_recording_shows_every_car_moving_smoothly_and_wrecks_for_two_seconds():
-    environment = SumoIntersection()
+    environment = SumoIntersection(control="acceleration")
     recordings = [record(environment, scripted(full_speed), seed) for seed in range(4)]
     wrecks = 0
     for recording in recordings:

@@ -17,7 +17,7 @@ from averse.environments.protocol import Discrete, HostEnvironment
 from averse.environments.sumo.environment import SumoIntersection
 from averse.errors import AverseError
 
-SMALL = SumoIntersection(horizon=40, human_rate=0.4)
+SMALL = SumoIntersection(horizon=40, human_rate=0.4, control="acceleration")
 
 
 def random_actions(steps: int, num_envs: int, agents: int, seed: int = 0) -> np.ndarray:
@@ -29,23 +29,27 @@ def rollout(environment: SumoIntersection, seeds: np.ndarray, actions: np.ndarra
         return [vector.reset(seeds)] + [vector.step(row) for row in actions]
 
 
-@pytest.mark.parametrize("agents", [1, 4, 8, 16])
-def test_shapes_types_and_ranges(agents):
-    environment = replace(SMALL, num_agents=agents)
+@pytest.mark.parametrize(
+    ("agents", "control", "n"),
+    [(1, "acceleration", 5), (4, "manoeuvre", 3), (8, "acceleration", 5), (16, "manoeuvre", 3)],
+)
+def test_shapes_types_and_ranges(agents, control, n):
+    environment = replace(SMALL, num_agents=agents, control=control)
     assert isinstance(environment, HostEnvironment)
-    assert environment.action_space == Discrete(5)
-    steps = rollout(environment, np.arange(4, dtype=np.uint32).reshape(2, 2), random_actions(45, 2, agents))
+    assert environment.action_space == Discrete(n)
+    actions = np.minimum(random_actions(45, 2, agents), n - 1)
+    steps = rollout(environment, np.arange(4, dtype=np.uint32).reshape(2, 2), actions)
     sizes = {
         "observations": (2, agents, environment.observation_size),
         "global_state": (2, environment.global_state_size),
-        "available": (2, agents, 5),
+        "available": (2, agents, n),
         "rewards": (2, agents),
         "costs": (2, agents),
         "terminated": (2, agents),
         "truncated": (2,),
         "next_observations": (2, agents, environment.observation_size),
         "next_global_state": (2, environment.global_state_size),
-        "next_available": (2, agents, 5),
+        "next_available": (2, agents, n),
     }
     for step in steps:
         for name, shape in sizes.items():

@@ -15,6 +15,7 @@ from sumo_facts import alone, follower, recorded_episodes
 from averse.environments.intersection.crashes import crash, crash_exactly, crash_table, lanes_of_movement, table_rows
 from averse.environments.intersection.following import agent_motion, following_speed, next_speed
 from averse.environments.intersection.geometry import geometry, poses_at
+from averse.environments.intersection.starts import START_NUMBERS, agent_starts
 from averse.environments.intersection.task import (
     ACCELERATIONS,
     CAR_LENGTH,
@@ -24,6 +25,7 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.intersection.twin import Intersection
+from averse.environments.sumo.environment import SumoIntersection, scene_of
 
 EPISODES = {4: 90, 8: 60}  # about 95 of them with a crash
 ROAD = geometry("float64")
@@ -110,7 +112,7 @@ def test_the_same_cars_crash_at_the_same_step(exact, times):
 
 
 def test_whole_episodes_of_the_environment_end_as_in_sumo():
-    env = Intersection(human_rate=0.0)
+    env = Intersection(human_rate=0.0, control="acceleration")
     step = jax.jit(env.step)
     start, _ = jax.jit(env.reset)(jax.random.key(0))
     agree = 0
@@ -144,6 +146,52 @@ def test_whole_episodes_of_the_environment_end_as_in_sumo():
             )
         agree += same
     assert agree >= 0.9 * len(episodes)
+
+
+@pytest.mark.parametrize("num_agents", [4, 8])
+def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
+    """Random manoeuvres without humans, from the same start: the same places at every decision, the same ends."""
+    twin = Intersection(human_rate=0.0, num_agents=num_agents)
+    simulator = SumoIntersection(human_rate=0.0, num_agents=num_agents)
+    count = 24
+    generator = np.random.default_rng(0)
+    choices = generator.integers(3, size=(twin.horizon, count, num_agents)).astype(np.int32)
+    rush = 2 * generator.integers(2, size=(twin.horizon, count // 2, num_agents)).astype(np.int32)
+    choices[:, : count // 2] = np.maximum(choices[:, : count // 2], rush)  # half of the episodes mostly go
+    step, place = jax.jit(jax.vmap(twin.step)), jax.jit(jax.vmap(twin.global_state))
+    keys = jax.random.split(jax.random.key(0), count)
+    start, _ = jax.jit(jax.vmap(twin.reset))(keys)
+    starts = [
+        agent_starts(np, simulator, np.random.default_rng(seed).random((START_NUMBERS, num_agents)))
+        for seed in range(count)
+    ]
+    same = np.ones(count, bool)
+    ended, compared, errors = np.zeros(count, bool), 0, []
+    with simulator.vector(count) as vector:
+        seen = vector.reset(np.arange(count, dtype=np.uint32)[:, None])
+        scene = jax.tree.map(jnp.asarray, scene_of(vector.batch.now))
+        scene = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), scene)
+        movement = jnp.array([s.movement for s in starts], jnp.int32)
+        state = start._replace(
+            scene=scene._replace(movement=movement, status=scene.status.astype(jnp.int32)),
+            departure=jnp.array([s.departure for s in starts], jnp.int32),
+            departure_speed=jnp.array([s.speed for s in starts], jnp.float32),
+        )
+        for actions in choices:
+            state = step(keys, state, jnp.asarray(actions)).state
+            seen = vector.step(actions)
+            status = scene_of(vector.batch.after).status.T
+            same &= ended | (np.asarray(state.scene.status) == status).all(1)
+            going = same & ~ended
+            ours, theirs = np.asarray(place(state))[going], seen.next_global_state[going]
+            errors.append(np.abs(ours - theirs).max(initial=0) * 150)
+            compared += going.sum()
+            ended |= seen.done
+            if ended.all():
+                break
+    assert compared > 500
+    assert np.mean(same) >= 0.9  # crashes are seen to within a step, and a car less changes what others do
+    assert max(errors) < 2e-2  # m
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -158,7 +158,7 @@ def _build(road: Geometry, cells: int) -> np.ndarray:
 class Contacts(NamedTuple):
     """Where on a path a car would touch another that stands still, for each place of that one; rows as in `CrashTable`.
 
-    The place is taken to be uncertain by a cell, so that standing cars are given a little room.
+    Both places are taken to be uncertain by a cell, so that standing cars are given a little room.
     """
 
     first: Any  # float32 [3 * 12 * cells], m behind the junction's entry; infinite where the two never touch
@@ -177,8 +177,8 @@ def contacts() -> Contacts:
     near = touch.copy()
     near[..., 1:] |= touch[..., :-1]
     near[..., :-1] |= touch[..., 1:]
-    first = np.where(near.any(1), near.argmax(1) * CELL, np.inf)
-    last = np.where(near.any(1), (table.cells - near[:, ::-1].argmax(1)) * CELL, -np.inf)
+    first = np.where(near.any(1), (near.argmax(1) - 1) * CELL, np.inf)
+    last = np.where(near.any(1), (table.cells + 1 - near[:, ::-1].argmax(1)) * CELL, -np.inf)
     return Contacts(first.ravel().astype(np.float32), last.ravel().astype(np.float32), table.cells)
 
 

@@ -47,7 +47,7 @@ YIELD, EASE, GO = range(len(MANOEUVRES))
 STOP_BEFORE = 0.5  # m; agents stop this far before the line, a conflict zone or a standing car
 CREEP = 2.0  # m/s, of a car that yields on the junction
 EASING = 1.0  # m/s that are lost in a decision to ease
-_FAR = 1e3  # m
+_FAR = 1e3  # m, or m/s: no limit
 
 
 def accelerations(xp: Any, road: Geometry, scene: Scene, manoeuvre: Any) -> Any:
@@ -68,7 +68,7 @@ def speed_limit(xp: Any, road: Geometry, scene: Scene, manoeuvre: Any) -> Any:
     other = others(xp, scene.present, n)
     pairs = pairs_of(xp, road, me, them)
     speed = scene.speed[:n]
-    wanted = xp.where(manoeuvre == EASE, speed - EASING, MAX_SPEED)
+    wanted = xp.where(manoeuvre == EASE, speed - EASING, _FAR)
     wanted = xp.where(manoeuvre == YIELD, _yielding(xp, pairs, them, other), wanted)
     ahead = xp.minimum(_behind(xp, road, pairs, me, them, other), _before_standing(xp, road, me, them, other))
     return xp.maximum(xp.minimum(wanted, ahead), 0)
