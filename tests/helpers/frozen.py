@@ -52,6 +52,7 @@ CASES = {
     "c51-cvar": Case("c51-cvar-mappo", "risky-cartpole", {"corridor": True}, POLICY_GRADIENT),
     "rqe": Case("rqe-mappo", "corridor", {}, POLICY_GRADIENT, TAUS),
     "rqe-traffic": Case("rqe-mappo", "intersection", {"horizon": 12}, POLICY_GRADIENT, TAUS),
+    "rqe-sets": Case("rqe-mappo", "intersection", {"horizon": 12}, {**POLICY_GRADIENT, "network": "sets"}, TAUS),
     "rqe-separate": Case("rqe-mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "shared": False}, TAUS),
     "risk-value": Case("rqe-mappo", "car-following", {}, {**POLICY_GRADIENT, "advantage": "risk-value"}, TAUS),
     "action-value": Case("rqe-mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "advantage": "action-value"}, TAUS),
@@ -114,7 +115,7 @@ def distance(old: dict[str, Any], new: dict[str, Any]) -> float:
 # Whole runs, with their own initial parameters: training and evaluation, in compiled and in host environments.
 RUNS = {
     "run-compiled": ("cliff-walk", "rqe-mappo", {**POLICY_GRADIENT, "recurrent": True, "num_envs": 8}),
-    "run-host": ("sumo-intersection", "rqe-mappo", {**POLICY_GRADIENT, "num_envs": 2}),
+    "run-host": ("sumo-intersection", "rqe-mappo", {**POLICY_GRADIENT, "num_envs": 2, "network": "dense"}),
     "run-endless": ("microgrids", "mv-matrpo", AVERAGE_REWARD),
 }
 

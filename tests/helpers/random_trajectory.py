@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from averse.environments import SetLayout
 from averse.environments.protocol import Discrete
 from averse.learners.contract import Trajectory
 
@@ -25,6 +26,13 @@ class World:
 
     def parameters(self):
         return {}
+
+
+class WorldOfSets(World):
+    """The same sizes, and what they are made of."""
+
+    observation_layout = SetLayout(own=1, count=2, size=2)
+    global_state_layout = SetLayout(own=1, count=2, size=3)
 
 
 def trajectory(world, learner, state, seed=0):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         specification,
         verified,
     )
+    from averse.environments.sets import SetLayout, global_state_layout, observation_layout
     from averse.environments.suggestions import HOST_ENVS, suggested_settings
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "HostEnvironment",
     "HostVector",
     "KnownModel",
+    "SetLayout",
     "Specification",
     "StepResult",
     "TimeStep",
@@ -55,11 +57,13 @@ __all__ = [
     "describe",
     "factory",
     "find_faults",
+    "global_state_layout",
     "guarded",
     "is_average_reward",
     "is_compiled",
     "make",
     "names",
+    "observation_layout",
     "parameters_class",
     "parameters_of",
     "register",
@@ -69,7 +73,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("protocol", "actions", "base", "registry", "suggestions", "check", "known_model")
+_MODULES = ("protocol", "actions", "base", "registry", "sets", "suggestions", "check", "known_model")
 
 
 def __getattr__(name: str) -> Any:

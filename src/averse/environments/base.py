@@ -8,6 +8,7 @@
 | `return_bounds(gamma)` | what `reward_bounds`, the lowest and the highest reward of a step, allow for ever |
 | `ends_at_horizon` | False: there an episode is only cut, and learners bootstrap; True: bounds are of `horizon` steps |
 | `average_reward` | False: episodes end, and what counts is the return |
+| `observation_layout`, `global_state_layout` | the vector holds no set (`environments.sets`) |
 | `suggested_settings(method)` | none but those for its kind (`environments.suggested_settings`) |
 | `global_state(state)`, `global_state_size` | the observations of all agents, one after another (compiled ones) |
 | `available_actions(state)` | every action, always (compiled ones) |

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_trajectory import World, trajectory
+from random_trajectory import World, WorldOfSets, trajectory
 
 import averse
 from averse import AverseError, environments, learners
@@ -55,6 +55,37 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
     for before, after in zip(jax.tree.leaves(state.networks), jax.tree.leaves(new.networks)):
         assert np.isfinite(after).all()
         assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"recurrent": True, "shared": False}, {"centralised": False, "advantage": "action-value"}],
+    ids=str,
+)
+def test_networks_that_read_sets_update_all_their_parameters(settings):
+    learner = learners.learner("rqe-mappo", WorldOfSets(), **SMALL, network="sets", **settings)
+    state = learner.init(jax.random.key(0))
+    new, metrics = jax.jit(learner.update)(state, trajectory(WorldOfSets(), learner, state))
+    assert all(np.isfinite(value) for value in metrics.values()), metrics
+    for before, after in zip(jax.tree.leaves(state.networks), jax.tree.leaves(new.networks)):
+        assert np.isfinite(after).all()
+        assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("settings", [{}, {"centralised": False}, {"recurrent": True}], ids=str)
+def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
+    world = WorldOfSets()
+    learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
+    state = learner.init(jax.random.key(0))
+    seen, cars = jax.random.normal(jax.random.key(1), (4, 3, 5)), jax.random.normal(jax.random.key(2), (4, 7))
+    others = seen[..., jnp.array([0, 3, 4, 1, 2])], cars[..., jnp.array([0, 4, 5, 6, 1, 2, 3])]
+    available, memory = jnp.ones((4, 3, 4), bool), learner.initial_memory(4)
+    for read in (
+        lambda seen, cars: learner.action_probabilities(state, seen, available, memory),
+        lambda seen, cars: learner.predict_returns(state, seen, cars, available, memory).probs,
+    ):
+        np.testing.assert_allclose(read(seen, cars), read(*others), atol=1e-6)
+        assert not np.allclose(read(seen, cars), read(seen[..., ::-1], cars[..., ::-1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("critic", ["scalar", *(pytest.param(c, marks=pytest.mark.slow) for c in ("quantile", "dual"))])
@@ -155,6 +186,7 @@ def test_swept_numbers_reach_the_measure():
         ("rqe-mappo", {"measure": "var:0.1", "advantage": "influence"}, "influence function"),
         ("mappo", {"rollout_steps": 7}, "segment_length 4 must divide"),
         ("mappo", {"minibatches": 3}, "must divide the 8 segments"),
+        ("mappo", {"network": "set"}, "unknown network 'set'; did you mean sets"),
         ("mappo", {"epsilon": -0.1}, "epsilon must be a finite number >= 0"),
         ("mappo", {"gamma": 1.5}, r"gamma must be a number in \[0, 1\]"),
         ("mean-variance-mappo", {"critic": "scalar"}, "needs critic 'dual'"),
@@ -169,6 +201,19 @@ def test_bad_settings_get_one_clear_line(method, settings, words):
 def test_action_values_need_discrete_actions():
     with pytest.raises(AverseError, match="discrete"):
         learners.learner("rqe-mappo", World(Box(1)), **{**SMALL, "advantage": "action-value"})
+
+
+@pytest.mark.parametrize(
+    ("world", "settings", "words"),
+    [
+        (World(), {}, "network 'sets' needs an environment that describes a set .* world has no observation_layout"),
+        (WorldOfSets(), {"hidden": ()}, "network 'sets' needs at least one hidden layer"),
+    ],
+)
+def test_sets_need_an_environment_that_has_them(world, settings, words):
+    with pytest.raises(AverseError, match=words) as caught:
+        learners.learner("mappo", world, **{**SMALL, "network": "sets", **settings})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

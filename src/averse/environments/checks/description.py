@@ -1,12 +1,13 @@
 """Faults in what an environment says of itself: each a line, none where all is well."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from averse.environments.protocol import Box, Description, Discrete, Environment
 from averse.environments.registry import rebuild_fault, specification
+from averse.environments.sets import SetLayout, global_state_layout, observation_layout
 from averse.errors import AverseError
 
 GAMMAS = (1.0, 0.97, 0.0)  # at which returns are held against their bounds; at 0 they are single rewards
@@ -22,6 +23,8 @@ def description_faults(environment: Description) -> Iterator[str]:
             yield f"{attribute} must be a whole number >= 1, not {value!r:.80}"
     yield from _action_space_faults(environment.action_space)
     yield from _metric_faults(environment.metrics)
+    for layout in (observation_layout, global_state_layout):
+        yield from _layout_faults(environment, layout)
     for gamma in GAMMAS:
         yield from _bounds_faults(environment, gamma)
     if isinstance(environment, Environment):
@@ -50,6 +53,13 @@ def _action_space_faults(space: Any) -> Iterator[str]:
 def _metric_faults(metrics: Any) -> Iterator[str]:
     if not isinstance(metrics, Mapping) or not all(isinstance(text, str) for row in metrics.items() for text in row):
         yield f"metrics must map names to what they mean, both texts, not {metrics!r:.80}"
+
+
+def _layout_faults(environment: Description, layout: Callable[[Description], SetLayout | None]) -> Iterator[str]:
+    try:
+        layout(environment)
+    except AverseError as error:
+        yield str(error)
 
 
 def _bounds_faults(environment: Description, gamma: float) -> Iterator[str]:

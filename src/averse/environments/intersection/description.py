@@ -6,10 +6,17 @@ from typing import Any, ClassVar
 
 from averse.environments.base import Described
 from averse.environments.intersection.geometry import geometry
-from averse.environments.intersection.observations import global_state_size, observation_size
+from averse.environments.intersection.observations import (
+    CAR_SIZE,
+    NEIGHBOUR_SIZE,
+    OWN_SIZE,
+    global_state_size,
+    observation_size,
+)
 from averse.environments.intersection.rewards import return_bounds
 from averse.environments.intersection.task import METRICS, IntersectionTask
 from averse.environments.protocol import Discrete
+from averse.environments.sets import SetLayout
 
 # MAPPO and its presets.
 _MAPPO = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo")
@@ -42,6 +49,16 @@ class IntersectionEnvironment(Described, IntersectionTask):
     def global_state_size(self) -> int:
         """G; see `observations.global_state`."""
         return global_state_size(self)
+
+    @property
+    def observation_layout(self) -> SetLayout:
+        """Own numbers, then the neighbours."""
+        return SetLayout(OWN_SIZE, self.num_neighbours, NEIGHBOUR_SIZE)
+
+    @property
+    def global_state_layout(self) -> SetLayout:
+        """The time, then all cars; one that has not departed yet is there, as it will come."""
+        return SetLayout(1, (self.global_state_size - 1) // CAR_SIZE, CAR_SIZE)
 
     def return_bounds(self, gamma: float) -> tuple[float, float]:
         """Lowest and highest discounted return an agent can collect from any state."""

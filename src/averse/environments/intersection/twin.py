@@ -112,6 +112,7 @@ class Intersection(IntersectionEnvironment):
     name: ClassVar[str] = "intersection"
     # Crashes are rare: large batches and long steps.
     mappo_settings: ClassVar[Mapping[str, Any]] = {
+        "network": "sets",
         "num_envs": 256,
         "rollout_steps": 32,
         "learning_rate": 6e-3,

@@ -71,6 +71,7 @@ class SumoIntersection(IntersectionEnvironment):
     }
     # A simulator is too slow for many steps: small batches.
     mappo_settings: ClassVar[Mapping[str, Any]] = {
+        "network": "sets",
         "rollout_steps": 32,
         "learning_rate": 2e-3,
         "epsilon": 0.003,

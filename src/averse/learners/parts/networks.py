@@ -8,16 +8,19 @@ Axes: N sequences, L steps of a sequence, A agents, I inputs, O outputs, H memor
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.environments.sets import SetLayout
+from averse.learners.parts.sets import SetEncoder
 from averse.risk.broadcasting import same_rank
 
 Params = Any
+T = TypeVar("T")
 Memory = Any  # float32 [..., A, H] of a recurrent network, () of a feed-forward one
 
 
@@ -86,15 +89,24 @@ class MLP(nn.Module):
       outputs: O.
       final_gain: gain of the last layer's orthogonal weights.
       activation: between the layers.
+      layouts: of the first parts of the input, in their order: how they hold sets, None where they hold none. In place
+        of a part that does come its own numbers and its pooled members.
+      set_units: to how many numbers members are pooled (`SetEncoder`).
     """
 
     hidden: Sequence[int]
     outputs: int
     final_gain: float
     activation: Callable[[jax.Array], jax.Array] = nn.tanh
+    layouts: Sequence[SetLayout | None] = ()
+    set_units: int = 0
 
     @nn.compact
     def __call__(self, *parts: jax.Array) -> jax.Array:
+        for k, layout in reversed(list(enumerate(self.layouts))):
+            if layout is not None:
+                encoded = SetEncoder(layout, self.set_units, name=f"Set_{k}")(parts[k])
+                parts = (*parts[:k], *encoded, *parts[k + 1 :])
         sizes = [*self.hidden, self.outputs]
         gains = [np.sqrt(2.0)] * len(self.hidden) + [self.final_gain]
         for i, (size, gain) in enumerate(zip(sizes, gains)):
@@ -103,11 +115,11 @@ class MLP(nn.Module):
         return parts[0]
 
 
-def one_network(layers: MLP, input_size: int) -> Network:
-    """A network of its own, whose inputs have `input_size` numbers in all their parts."""
+def one_network(layers: MLP, *input_sizes: int) -> Network:
+    """A network of its own, with the length of each part of its inputs, or of all of them together."""
 
     def init(key: jax.Array) -> Params:
-        return layers.init(key, jnp.zeros(input_size))
+        return layers.init(key, *(jnp.zeros(size) for size in input_sizes))
 
     def apply(params: Params, *parts: jax.Array) -> Any:
         return layers.apply(params, *parts)
@@ -115,7 +127,7 @@ def one_network(layers: MLP, input_size: int) -> Network:
     return Network(init, apply)
 
 
-def agent_networks(layers: MLP, num_agents: int, input_size: int, *, shared: bool, identify: bool = True) -> Network:
+def agent_networks(layers: MLP, num_agents: int, *input_sizes: int, shared: bool, identify: bool = True) -> Network:
     """The networks of A agents as one: `apply(params, *parts of the inputs [..., A, I_k]) -> [..., A, O]`.
 
     A part that is the same for all agents may have 1 in place of A, and is then worked on once.
@@ -125,7 +137,7 @@ def agent_networks(layers: MLP, num_agents: int, input_size: int, *, shared: boo
     Separate: parameters carry a leading axis A and agent i is computed with the i-th.
     """
     identity = identify and shared and num_agents > 1
-    one = one_network(layers, input_size + (num_agents if identity else 0))
+    one = one_network(layers, *input_sizes, *([num_agents] if identity else []))
 
     def init(key: jax.Array) -> Params:
         if shared:
@@ -231,17 +243,13 @@ def critic_inputs(
     [..., A, H], else ()) remembers: what happens from here on depends on it. With the memory, the critic of a recurrent
     policy needs none of its own (Baisero, Amato 2022, on critics of state and history).
     """
-    seen = (observations, *jax.tree.leaves(memory))
+    parts = critic_parts(observations, global_state[..., None, :], observations.shape[-2], centralised=centralised)
+    return *parts, *jax.tree.leaves(memory)
+
+
+def critic_parts(of_observation: T, of_state: T, num_agents: int, *, centralised: bool) -> tuple[T, ...]:
+    """Of what is given for an observation and for the global state, what holds for the parts of `critic_inputs`."""
     if not centralised:
-        return seen
+        return (of_observation,)
     # A single agent's observation adds nothing to the global state.
-    return (global_state[..., None, :], *(seen if observations.shape[-2] > 1 else seen[1:]))
-
-
-def critic_input_size(
-    observation_size: int, global_state_size: int, memory_size: int, num_agents: int, *, centralised: bool
-) -> int:
-    """The length of all parts of `critic_inputs`."""
-    if not centralised:
-        return observation_size + memory_size
-    return global_state_size + (observation_size if num_agents > 1 else 0) + memory_size
+    return (of_state, of_observation) if num_agents > 1 else (of_state,)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from averse.environments.protocol import Description, Discrete, reward_steps
+from averse.environments.sets import SetLayout, global_state_layout, observation_layout
 from averse.errors import AverseError
 from averse.learners.parts.entropy import EpsilonUnits
 from averse.learners.parts.measure import risk_measure
@@ -10,6 +11,7 @@ from averse.learners.parts.predictions import NumAtoms, PredictionName, Support,
 from averse.risk import Entropic, MeanVariance, VaR, WorstCase
 from averse.settings import Count, Fraction, NonNegative, Positive, settings
 
+NetworkName = Literal["dense", "sets"]
 AdvantageName = Literal["gae", "risk-value", "entropic", "action-value", "influence", "mean-variance"]
 
 
@@ -47,6 +49,9 @@ class MAPPOConfig:
     1, a critic in units of reward learns slowly."""
     shared: bool = True
     """One network for all agents, told apart by identity (else one network each)."""
+    network: NetworkName = "dense"
+    """How actor and critic read what they see. dense: as one row of numbers. sets: the members of a set (other cars,
+    say) each alike and then pooled, so that their order means nothing; for environments that describe sets."""
     hidden: tuple[Count, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
     recurrent: bool = False
@@ -88,6 +93,8 @@ class MAPPOConfig:
         require_ascending(self.support)
         if self.recurrent and not self.hidden:
             raise AverseError("recurrent needs at least one hidden layer, whose size is that of the memory")
+        if self.network == "sets" and not self.hidden:
+            raise AverseError("network 'sets' needs at least one hidden layer, to whose size members are pooled")
         if self.rollout_steps % self.segment_length:
             raise AverseError(f"segment_length {self.segment_length} must divide rollout_steps {self.rollout_steps}")
         segments = self.num_envs * self.rollout_steps // self.segment_length
@@ -123,6 +130,18 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
     """Raise AverseError where settings do not fit the environment."""
     if config.per_action and not isinstance(environment.action_space, Discrete):
         raise AverseError("advantage 'action-value' needs discrete actions")
+    if config.network == "sets" and observation_layout(environment) is None:
+        raise AverseError(
+            f"network 'sets' needs an environment that describes a set in its observations; {environment.name} has no "
+            "observation_layout, so use 'dense'"
+        )
+
+
+def layouts_of(config: MAPPOConfig, environment: Description) -> tuple[SetLayout | None, SetLayout | None]:
+    """How the networks read an observation and the global state: by their sets, or None for as they are."""
+    if config.network == "dense":
+        return None, None
+    return observation_layout(environment), global_state_layout(environment)
 
 
 def support_of(config: MAPPOConfig, environment: Description) -> tuple[float, float]:

@@ -32,8 +32,8 @@ from averse.learners.parts.networks import (
     Params,
     SequenceNetwork,
     agent_networks,
-    critic_input_size,
     critic_inputs,
+    critic_parts,
     feed_forward,
     recurrent,
 )
@@ -49,7 +49,7 @@ from averse.learners.parts.updates import (
     weighted_mean,
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
-from averse.learners.policy_gradient.config import MAPPOConfig, added_std, support_of, validate
+from averse.learners.policy_gradient.config import MAPPOConfig, added_std, layouts_of, support_of, validate
 from averse.risk import RiskMeasure
 
 
@@ -129,22 +129,22 @@ class MAPPO:
         space, num_agents, shared = environment.action_space, environment.num_agents, config.shared
         kind = make_prediction(config, environment)
         num_heads = space.num_actions if config.per_action and isinstance(space, Discrete) else 1
-        actor = (recurrent if config.recurrent else feed_forward)(
-            MLP(config.hidden, head_size(space), 0.01), num_agents, environment.observation_size, shared=shared
+        sizes = environment.observation_size, environment.global_state_size
+        layouts = layouts_of(config, environment)
+        layers = MLP(config.hidden, head_size(space), 0.01, layouts=layouts[:1], set_units=next(iter(config.hidden), 0))
+        actor = (recurrent if config.recurrent else feed_forward)(layers, num_agents, sizes[0], shared=shared)
+        remembered = [actor.memory_size] if config.recurrent else []
+        seen = critic_parts(*sizes, num_agents, centralised=config.centralised)
+        layers = layers.clone(
+            outputs=kind.outputs * num_heads,
+            final_gain=1.0 if kind.outputs == 1 else 0.1,
+            layouts=critic_parts(*layouts, num_agents, centralised=config.centralised),
         )
-        seen = critic_input_size(
-            environment.observation_size,
-            environment.global_state_size,
-            actor.memory_size,
-            num_agents,
-            centralised=config.centralised,
-        )
-        layers = MLP(config.hidden, kind.outputs * num_heads, 1.0 if kind.outputs == 1 else 0.1)
         return cls(
             config=config,
             space=space,
             actor=actor,
-            critic=agent_networks(layers, num_agents, seen, shared=shared),
+            critic=agent_networks(layers, num_agents, *seen, *remembered, shared=shared),
             prediction=kind,
             measure=risk_measure(config),
             optimiser=apart(adam(config.max_gradient_norm), "actor", "critic"),

@@ -1,0 +1,86 @@
+"""Networks that read sets: one encoding for all members, pooled, so that their order means nothing.
+
+Deep sets (Zaheer et al. 2017) with the maximum for a pool, as in PointNet (Qi et al. 2017).
+
+Axes: R rows (any leading axes, made one), K places for members, F numbers of a member, U units.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from averse.environments.batch_last import kept
+from averse.environments.sets import SetLayout
+
+
+class SetEncoder(nn.Module):
+    """What a vector with a set says: its own numbers, and the members that are there, pooled to `units` numbers.
+
+    One dense layer (orthogonal weights with gain sqrt 2, zero biases) over each member with the own numbers beside it,
+    relu, and the maximum over the members that are there; 0 where none is.
+
+    As the own numbers and the bias add the same to all members, and relu does not fall, the maximum may come first:
+    max_k relu(V o + W m_k + b) = relu(V o + max_k W m_k + b). Only the products W m_k are worked out member by member.
+
+    Args:
+      layout: how the vectors hold the set.
+      units: U.
+    """
+
+    layout: SetLayout
+    units: int
+
+    @nn.compact
+    def __call__(self, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Vectors [..., own + K F] to their own numbers [..., own] and the pooled ones [..., units]."""
+        own_size, count, size = self.layout.own, self.layout.count, self.layout.size
+        kernel = self.param("kernel", nn.initializers.orthogonal(np.sqrt(2.0)), (own_size + size, self.units))
+        bias = self.param("bias", nn.initializers.zeros, (self.units,))
+        rows = vectors.reshape(-1, vectors.shape[-1])
+        own, *members = jnp.split(rows, [own_size + k * size for k in range(count)], -1)
+        pooled = nn.relu(_greatest_product(tuple(members), kernel[own_size:]) + own @ kernel[:own_size] + bias[None])
+        lead = vectors.shape[:-1]
+        return own.reshape(*lead, own_size), pooled.reshape(*lead, self.units)
+
+
+@jax.custom_vjp
+def _greatest_product(members: tuple[jax.Array, ...], kernel: jax.Array) -> jax.Array:
+    """max_k members[k] @ kernel, [R, U], over the members that are there (not all zeros); -inf where none is.
+
+    The gradient goes to the first of the greatest members. It is written down here as the one that JAX derives shares
+    between them, which takes twice as long.
+
+    Args:
+      members: K arrays [R, F].
+      kernel: [F, U].
+    """
+    return _greatest(members, kernel)[0]
+
+
+def _greatest(members: tuple[jax.Array, ...], kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The greatest products, and the places of the members that have them, int8 [R, U]; -1 where none is there."""
+    shape = members[0].shape[0], kernel.shape[-1]
+    greatest, place = jnp.full(shape, -jnp.inf, kernel.dtype), jnp.full(shape, -1, jnp.int8)
+    for k, member in enumerate(members):
+        product = member @ kernel
+        better = (product > greatest) & (member != 0).any(-1, keepdims=True)
+        greatest, place = jnp.where(better, product, greatest), jnp.where(better, jnp.int8(k), place)
+    return greatest, place
+
+
+def _forwards(members: tuple[jax.Array, ...], kernel: jax.Array) -> tuple[jax.Array, Any]:
+    greatest, place = kept(_greatest(members, kernel))  # else every member's gradient works them out again
+    return greatest, (members, kernel, place)
+
+
+def _backwards(saved: Any, gradient: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    members, kernel, place = saved
+    of_products = [jnp.where(place == k, gradient, 0.0) for k in range(len(members))]
+    of_kernel = sum((member.T @ own for member, own in zip(members, of_products)), jnp.zeros_like(kernel))
+    return tuple(own @ kernel.T for own in of_products), of_kernel
+
+
+_greatest_product.defvjp(_forwards, _backwards)

@@ -1,0 +1,145 @@
+"""Set encoders against members worked out one by one: what is pooled, in any order, and the gradient of it."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from averse.environments import SetLayout
+from averse.learners.parts.networks import MLP, agent_networks, feed_forward, recurrent
+from averse.learners.parts.sets import SetEncoder
+
+AGENTS = 3
+LAYOUT = SetLayout(own=4, count=3, size=5)
+STATE = SetLayout(own=1, count=2, size=3)
+
+
+def vectors(layout: SetLayout, *lead: int, seed: int = 0) -> jax.Array:
+    """Vectors some of whose places are empty, and in the first of which all are."""
+    generator = np.random.default_rng(seed)
+    own = generator.normal(size=(*lead, layout.own))
+    members = generator.normal(size=(*lead, layout.count, layout.size))
+    members *= generator.random((*lead, layout.count, 1)) < 0.6
+    members[(0,) * len(lead)] = 0.0
+    return jnp.asarray(np.concatenate([own, members.reshape(*lead, -1)], -1), jnp.float32)
+
+
+def permuted(vector: jax.Array, layout: SetLayout, order: tuple[int, ...]) -> jax.Array:
+    own, members = vector[..., : layout.own], vector[..., layout.own :]
+    members = members.reshape(*vector.shape[:-1], layout.count, layout.size)[..., list(order), :]
+    return jnp.concatenate([own, members.reshape(*vector.shape[:-1], -1)], -1)
+
+
+def orders(layout: SetLayout) -> list[tuple[int, ...]]:
+    return list(itertools.permutations(range(layout.count)))
+
+
+def one_by_one(params, vector, layout):
+    """What is pooled of a single vector: the whole dense layer on each member that is there, relu, and the maximum."""
+    own, members = vector[: layout.own], vector[layout.own :].reshape(layout.count, layout.size)
+    kernel, bias = params["params"]["kernel"], params["params"]["bias"]
+    hidden = [jax.nn.relu(jnp.concatenate([own, member]) @ kernel + bias) for member in members if member.any()]
+    return jnp.stack(hidden).max(0) if hidden else jnp.zeros(bias.shape)
+
+
+def test_members_are_pooled_as_one_by_one():
+    encoder, seen = SetEncoder(LAYOUT, 6), vectors(LAYOUT, 7, 2)
+    params = moved(encoder.init(jax.random.key(0), seen))
+    own, pooled = encoder.apply(params, seen)
+    np.testing.assert_array_equal(own, seen[..., : LAYOUT.own])
+    expected = [[one_by_one(params, vector, LAYOUT) for vector in row] for row in seen]
+    np.testing.assert_allclose(pooled, np.array(expected), atol=1e-5)
+    assert (pooled[0, 0] == 0).all()
+
+    def total(pool):
+        return lambda params, seen: (pool(params, seen) ** 2).sum()
+
+    found = jax.grad(total(lambda p, x: encoder.apply(p, x)[1]), (0, 1))(params, seen)
+    alone = jax.grad(total(lambda p, x: one_by_one(p, x, LAYOUT)))
+    summed = jax.tree.map(lambda *leaves: sum(leaves), *(alone(params, row) for row in itertools.chain(*seen)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found[0], summed)
+    ahead, step = jnp.where(seen == 0, 0.0, jax.random.normal(jax.random.key(3), seen.shape)), 1e-3  # nobody comes
+    change = sum(
+        sign * total(lambda p, x: encoder.apply(p, x)[1])(params, seen + sign * step * ahead) for sign in (1, -1)
+    )
+    np.testing.assert_allclose((found[1] * ahead).sum(), change / (2 * step), rtol=1e-2)
+
+
+def moved(params):
+    """Parameters whose biases are not 0."""
+    return jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
+
+
+def test_a_member_that_is_there_twice_counts_once():
+    encoder = SetEncoder(SetLayout(0, 2, 3), 4)
+    member = jnp.array([1.0, -0.5, 2.0])
+    params = encoder.init(jax.random.key(0), jnp.zeros(6))
+    once, twice = (
+        jax.value_and_grad(lambda p: encoder.apply(p, jnp.concatenate([member, other]))[1].sum())(params)  # noqa: B023
+        for other in (jnp.zeros(3), member)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), once, twice)
+
+
+def critic(shared: bool):
+    layers = MLP((8, 6), 5, 0.1, layouts=(STATE, LAYOUT), set_units=7)
+    return agent_networks(layers, AGENTS, STATE.total, LAYOUT.total, 2, shared=shared)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_order_of_members_changes_nothing_for_a_critic(shared):
+    network = critic(shared)
+    params = moved(network.init(jax.random.key(0)))
+    state, seen = vectors(STATE, 9, 1), vectors(LAYOUT, 9, AGENTS, seed=1)
+    memory = jax.random.normal(jax.random.key(1), (9, AGENTS, 2))
+    outputs = network.apply(params, state, seen, memory)
+    for of_state, of_seen in itertools.product(orders(STATE), orders(LAYOUT)):
+        parts = permuted(state, STATE, of_state), permuted(seen, LAYOUT, of_seen), memory
+        np.testing.assert_allclose(network.apply(params, *parts), outputs, atol=1e-6)
+    for k, part in enumerate((state, seen, memory)):  # but everything that is there counts
+        parts = [state, seen, memory]
+        parts[k] = part.at[1:].multiply(1.5)
+        assert (np.abs(network.apply(params, *parts) - outputs)[1:].max((1, 2)) > 1e-4).all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("build", [feed_forward, recurrent])
+def test_the_order_of_members_changes_nothing_for_an_actor(build, shared):
+    network = build(MLP((8, 6), 5, 1.0, layouts=(LAYOUT,), set_units=7), AGENTS, LAYOUT.total, shared=shared)
+    params = network.init(jax.random.key(0))
+    seen, first = vectors(LAYOUT, 4, 2, AGENTS), jnp.zeros((4, 2), bool).at[2, 1].set(True)
+    memory = network.initial_memory(2)
+    outputs = network.unroll(params, memory, seen, first)
+    for order in orders(LAYOUT):
+        other = network.unroll(params, memory, permuted(seen, LAYOUT, order), first)
+        np.testing.assert_allclose(other, outputs, atol=1e-6)
+    stepped, _ = network.step(params, memory, seen[0])
+    np.testing.assert_allclose(stepped, outputs[0], atol=1e-6)
+
+
+def test_agents_of_one_network_differ_by_their_identity_alone():
+    network = feed_forward(MLP((8,), 5, 1.0, layouts=(LAYOUT,), set_units=7), AGENTS, LAYOUT.total, shared=True)
+    params = network.init(jax.random.key(0))
+    assert params["params"]["Dense_0"]["kernel"].shape == (LAYOUT.own + 7 + AGENTS, 8)
+    assert params["params"]["Set_0"]["kernel"].shape == (LAYOUT.own + LAYOUT.size, 7)
+    outputs, _ = network.step(params, (), jnp.broadcast_to(vectors(LAYOUT, 2)[1], (AGENTS, LAYOUT.total)))
+    assert not np.allclose(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_gradients_are_finite_where_nobody_is_there(shared):
+    network = critic(shared)
+    params = network.init(jax.random.key(0))
+    nobody = jnp.zeros((4, 1, STATE.total)), jnp.zeros((4, AGENTS, LAYOUT.total)), jnp.zeros((4, AGENTS, 2))
+    gradient = jax.grad(lambda p, *parts: (network.apply(p, *parts) ** 2).sum(), (0, 1, 2))(params, *nobody)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    sets = [gradient[0]["params"][f"Set_{k}"]["kernel"] for k in (0, 1)]
+    assert all((leaf == 0).all() for leaf in sets)
+
+
+def test_weights_are_orthogonal_and_biases_zero():
+    params = SetEncoder(LAYOUT, 4).init(jax.random.key(0), jnp.zeros(LAYOUT.total))["params"]
+    np.testing.assert_allclose(params["kernel"].T @ params["kernel"], 2 * np.eye(4), atol=1e-5)
+    assert (params["bias"] == 0).all()
