@@ -43,7 +43,7 @@ class TrainArguments:
     resume: Path | None = None
     """Finish the interrupted run in this directory instead, with its settings; more --steps extend it."""
     overwrite: bool = False
-    """Throw away the run that --out holds, if any."""
+    """Throw away the run that --out holds, if any, once the new one has its first checkpoint."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
     checkpoints: Count = 10
