@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.commands import Command, folded, hanging, parse
-from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, unknown_name
+from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, one_line, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 130, "interrupted; a run goes on with averse train --resume"
     except _Terminated:
         code, words = 143, "terminated; a run goes on from its last checkpoint with averse train --resume"
-    print(f"averse: {words}", file=sys.stderr)
+    print(f"averse: {one_line(words)}", file=sys.stderr)
     return code
 
 
