@@ -127,6 +127,7 @@ def test_the_memory_that_a_training_needs_is_estimated_by_its_arrays(monkeypatch
     with pytest.raises(AverseError, match=r"trajectories \(num_envs 1000 x rollout_steps 8\)") as caught:
         averse.train("corridor", "ppo", steps=16, **{**SMALL, "num_envs": 1000})
     size = float(str(caught.value).partition("at least ")[2].partition(" MB")[0])
+    assert "1 trial at once holds" in str(caught.value)
     seen = 1000 * 8 * 2 * (10 + 10) * 4 / 1e6
     assert seen < size < 2 * seen
 
