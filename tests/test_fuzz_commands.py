@@ -19,8 +19,9 @@ LONGEST = 700  # characters of a line; paths of 300 are among what is said
 
 TEXTS = (
     "nan", "inf", "-inf", "0", "-1", "1", "2", "1.5", "1e300", "1e-300", "9" * 20, "1e400", "", " ", "x", "\u00e9",
-    "\U0001f697", "a\nb", "True", "None", "--", "-", "-h2", "a=b", "x" * 300, "x" * 3000, "tau=1,2", "tau=1,,2",
-    "gamma=nan", "1,2", "1,nan", "1,2,3", "os:path", "os:nothing", "nowhere:Thing", "json:loads", "averse.cli:COMMANDS",
+    "\U0001f697", "a\nb", "\r", "a\u2028b", "\x1b[2J", "True", "None", "--", "-", "-h2", "a=b", "x" * 300, "x" * 3000,
+    "tau=1,2", "tau=1,,2", "gamma=nan", "1,2", "1,nan", "1,2,3", "os:path", "os:nothing", "nowhere:Thing", "json:loads",
+    "averse.cli:COMMANDS",
 )  # fmt: skip
 NAMES = (
     "corridor", "intersection", "microgrids", "risky-cartpole", "sumo-intersection", "car-following", "mappo", "matrpo",

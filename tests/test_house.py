@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "averse"
 # From the ground up: a part of the house may import what stands in its own line or in a line before.
 FLOORS = (
     ("version", "errors"),
-    ("files", "extras", "machine", "compilation", "statistics", "settings", "plugins"),
+    ("arguments", "files", "extras", "machine", "compilation", "statistics", "settings", "plugins"),
     ("progress", "tables", "commands"),
     ("risk",),
     ("planning",),

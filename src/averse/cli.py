@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.commands import Command, folded, hanging, parse
-from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, unknown_name
+from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, one_line, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
@@ -43,7 +43,7 @@ class TrainArguments:
     resume: Path | None = None
     """Finish the interrupted run in this directory instead, with its settings; more --steps extend it."""
     overwrite: bool = False
-    """Throw away the run that --out holds, if any."""
+    """Throw away the run that --out holds, if any, once the new one has its first checkpoint."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
     checkpoints: Count = 10
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 130, "interrupted; a run goes on with averse train --resume"
     except _Terminated:
         code, words = 143, "terminated; a run goes on from its last checkpoint with averse train --resume"
-    print(f"averse: {words}", file=sys.stderr)
+    print(f"averse: {one_line(words)}", file=sys.stderr)
     return code
 
 

@@ -263,7 +263,7 @@ BAD_CONTENTS = [
                 ({"payoffs": [[[True, False]], [[1, 2]]]}, "payoffs of player 1"),
                 ({"payoffs": [[[float("nan"), 2]], [[1, 2]]]}, "payoffs of player 1 must be finite"),
                 ({"payoffs": [[[1, 2]], [[1, float("-inf")]]]}, "payoffs of player 2 must be finite"),
-                ({"payoffs": [[[1, 10**400]], [[1, 2]]]}, "payoffs of player 1 must be finite"),
+                ({"payoffs": [[[1, 10**400]], [[1, 2]]]}, "payoffs of player 1 must be at most 1.8e308"),
                 ({"payoffs": [[], []]}, "2 axes"),
                 (JSON | {"players": None}, "players must be"),
                 (JSON | {"players": "ab"}, "players must be"),

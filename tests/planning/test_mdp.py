@@ -32,7 +32,7 @@ HALF_FINITE = np.where(np.eye(2, 3) > 0, np.nan, 0)
         (lambda: FiniteMDP(GOOD * 0.9, REWARD), r"transition\[0, 0\] sums to 0.9"),
         (lambda: FiniteMDP(GOOD + np.array([1, -1]), REWARD), r"transition\[0, 0, 1\] is -0.5"),
         (lambda: FiniteMDP(GOOD, HALF_FINITE), r"reward must be finite, but entry \(0, 0\) is nan"),
-        (lambda: FiniteMDP(GOOD, [["a"]]), "reward must be an array of numbers"),
+        (lambda: FiniteMDP(GOOD, [["a"]]), "reward must be numbers, neither ragged nor of anything else, not .*'a'"),
         (lambda: FiniteMDP(GOOD, REWARD, gamma=1.1), r"gamma must be a number in \[0, 1\], not 1.1"),
         (lambda: FiniteMDP(GOOD, REWARD, gamma=float("nan")), r"gamma must be a number in \[0, 1\], not nan"),
         (lambda: FiniteMDP(GOOD, REWARD, horizon=0), "horizon must be a whole number >= 1 or nothing, not 0"),

@@ -123,7 +123,7 @@ def test_a_distortion_that_never_looks_at_the_best_is_not_moved_by_it():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Samples([1.0, 2.0], [0, 0]), "weights must not all be 0"),
+        (lambda: Samples([1.0, 2.0], [0, 0]), "weights must not all be 0$"),
         (lambda: Samples(np.ones((2, 2)), [[1, 1], [0, 0]]), r"weights must not all be 0, as those of weights\[1\]"),
         (lambda: Samples([1.0, 2.0], [2, -1]), r"weights must be finite and not negative, but weights\[1\] is -1"),
         (lambda: Samples([1.0, 2.0], [1, np.nan]), r"weights must be finite and not negative, but weights\[1\] is nan"),

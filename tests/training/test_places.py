@@ -7,7 +7,7 @@ from filelock import FileLock
 
 import averse
 from averse.cli import main
-from averse.errors import AverseError
+from averse.errors import AverseError, DivergenceError
 from averse.experiments import demo, drivers
 from averse.experiments.microgrids import command as microgrids
 from averse.training import configure, run_training
@@ -127,6 +127,7 @@ def test_the_memory_that_a_training_needs_is_estimated_by_its_arrays(monkeypatch
     with pytest.raises(AverseError, match=r"trajectories \(num_envs 1000 x rollout_steps 8\)") as caught:
         averse.train("corridor", "ppo", steps=16, **{**SMALL, "num_envs": 1000})
     size = float(str(caught.value).partition("at least ")[2].partition(" MB")[0])
+    assert "1 trial at once holds" in str(caught.value)
     seen = 1000 * 8 * 2 * (10 + 10) * 4 / 1e6
     assert seen < size < 2 * seen
 
@@ -182,6 +183,79 @@ def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path, monkeypatch, err
     with pytest.raises(type(error)):
         run_training(CONFIG, tmp_path / "runs" / "run")
     assert not list(tmp_path.iterdir())
+
+
+def contents(path) -> dict[str, str]:
+    return {str(each.relative_to(path)): each.read_text() for each in path.rglob("*") if each.is_file()}
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """A run with checkpoints and results, as far as files tell."""
+    path = tmp_path / "run"
+    for name in ("config.json", "metrics.jsonl", "checkpoints/group-0/7/state", "evaluation.json"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(RUN if name == "config.json" else name)
+    return path
+
+
+@pytest.mark.parametrize("error", [DivergenceError("nan"), AverseError("bad"), OSError(5, "broken"), MemoryError()])
+def test_a_run_is_back_in_its_place_if_the_one_that_was_to_replace_it_fails(old_run, monkeypatch, error):
+    def fail(*_):
+        assert not (old_run / "evaluation.json").exists()  # nobody takes it for one of the new run
+        raise error
+
+    before = contents(old_run)
+    monkeypatch.setattr(CompiledGroup, "advance", fail)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            run_training(CONFIG, old_run, overwrite=True)
+        assert {name: text for name, text in contents(old_run).items() if name != "lock"} == before
+
+
+def test_the_new_run_diverges_before_its_first_checkpoint(old_run, monkeypatch):
+    before = contents(old_run)
+    monkeypatch.undo()
+    with pytest.raises(DivergenceError, match="nothing was saved"):
+        averse.train("corridor", "ppo", 8000, out=old_run, overwrite=True, checkpoints=1, learning_rate=1e30, **SMALL)
+    assert {name: text for name, text in contents(old_run).items() if name != "lock"} == before
+
+
+def test_a_run_is_thrown_away_at_the_first_checkpoint_of_the_next(old_run, monkeypatch):
+    monkeypatch.undo()
+    advance, seen = CompiledGroup.advance, []
+
+    def watched(group, count):
+        seen.append((old_run / ".replaced").exists())
+        return advance(group, count)
+
+    monkeypatch.setattr(CompiledGroup, "advance", watched)
+    averse.train("corridor", "ppo", 16 * 4, out=old_run, overwrite=True, checkpoints=2, **SMALL)
+    assert seen == [True, True, False, False]
+    assert not (old_run / "evaluation.json").exists()
+    assert averse.load(old_run).updates == (4,)
+
+
+def test_a_run_waits_while_those_that_are_to_replace_it_are_killed(old_run, monkeypatch):
+    """Not an error but an end: what was set aside stays so, through further tries, until one has a checkpoint."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    before = contents(old_run)
+    monkeypatch.setattr(CompiledGroup, "advance", killed)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_training(CONFIG, old_run, overwrite=True)
+        assert contents(old_run / ".replaced") == before
+        assert TrainingConfig.from_json((old_run / "config.json").read_text()) == CONFIG
+    (old_run / "config.json").unlink()  # killed before it was written
+    with pytest.raises(KeyboardInterrupt):
+        run_training(CONFIG, old_run, overwrite=True)
+    assert contents(old_run / ".replaced") == before
+    monkeypatch.undo()
+    averse.resume(old_run)
+    assert not (old_run / ".replaced").exists()
 
 
 def test_a_start_that_is_interrupted_can_be_resumed_or_begun_again(tmp_path, monkeypatch):

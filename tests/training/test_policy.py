@@ -76,9 +76,12 @@ def test_observations_that_are_none(alone, observations, words):
         alone.policy(0)(observations)
 
 
-def test_one_agents_observation_is_not_the_teams(team):
-    with pytest.raises(AverseError, match=r"must have the shape \[2, 73\] or \[batch, 2, 73\], not \[73\]"):
-        team.policy()(TEAM[0])
+@pytest.mark.parametrize("observations", [TEAM[0], TEAM[:1], TEAM[:0], np.concatenate([TEAM, TEAM]), TEAM[None, :1]])
+def test_what_some_agents_see_is_not_what_the_team_sees(team, observations):
+    shape = ", ".join(map(str, observations.shape))
+    for ask in (team.policy(), team.policy().probabilities):
+        with pytest.raises(AverseError, match=rf"must have the shape \[2, 73\] or \[batch, 2, 73\], not \[{shape}\]"):
+            ask(observations)
 
 
 @pytest.mark.parametrize(

@@ -1,36 +1,19 @@
-"""Checks of arguments that are no plain numbers: objects, functions, paths, seeds of episodes."""
+"""Checks of arguments that evaluation has more of: mappings, members of a class, whole numbers, episode seeds."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from averse.arguments import instance, numbers
 from averse.errors import AverseError, shown
-from averse.statistics.samples import numbers
 
-T = TypeVar("T")
 SEEDS = 2**32  # episode seeds are below: they are folded into a key of 32 bits
-
-
-def instance(name: str, kind: Any, words: str, value: Any) -> Any:
-    """`value`, which must be of a class (or one of several). Raises AverseError, which names the argument."""
-    if not isinstance(value, kind):
-        raise AverseError(f"{name} must be {words}, not {shown(value)}")
-    return value
-
-
-def function(name: str, words: str, value: Any) -> Callable:
-    """`value`, which must be callable. Raises AverseError, which names the argument."""
-    if not callable(value):
-        raise AverseError(f"{name} must be a function {words}, not {shown(value)}")
-    return value
 
 
 def mapping(name: str, kind: Any, words: str, value: Any) -> Mapping[str, Any]:
     """`value`, which must be a mapping from names to instances of a class. Raises AverseError, which names both."""
-    instance(name, Mapping, f"a mapping from names to {words}", value)
+    instance(name, Mapping, value, f"a mapping from names to {words}")
     for key, entry in value.items():
         if not isinstance(key, str) or not isinstance(entry, kind):
             raise AverseError(f"{name} must be a mapping from names to {words}, not {shown({key: entry})}")
@@ -45,11 +28,6 @@ def members(name: str, kind: Any, words: str, value: Any) -> Sequence[Any]:
         if not isinstance(entry, kind):
             raise AverseError(f"{name}[{place}] must be one of {words}, not {shown(entry)}")
     return value
-
-
-def file_path(name: str, value: Any) -> Path:
-    """A path from a text or a path. Raises AverseError, which names the argument."""
-    return Path(instance(name, str | os.PathLike, "a path", value))
 
 
 def integers(name: str, values: Any) -> np.ndarray:

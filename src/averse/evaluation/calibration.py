@@ -21,9 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import numbers
 from averse.errors import AverseError
 from averse.settings import Count, Whole, check_value
-from averse.statistics.samples import Confidence, numbers, sample
+from averse.statistics.samples import Confidence, sample
 
 Treatment = Literal["randomised", "midpoint"]
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance, numbers
 from averse.errors import AverseError, shown
-from averse.evaluation.arguments import file_path, instance, integers, members
-from averse.files import written_whole
+from averse.evaluation.arguments import integers, members
+from averse.files import as_path, written_whole
 from averse.settings import check_value
-from averse.statistics.samples import numbers
 
 REQUIRED = ("training_seed", "seed", "episode_return", "return_0", "length", "failed")
 _SETTINGS_KEY = b"averse.settings"  # parquet metadata: which columns are settings rather than metrics
@@ -53,7 +53,7 @@ class Episodes:
             put(name, integers(f"episode column {name!r}", getattr(self, name)))
         put("failed", _flags("episode column 'failed'", self.failed))
         for name in ("metrics", "settings"):
-            instance(name, Mapping, "a mapping from names to columns", getattr(self, name))
+            instance(name, Mapping, getattr(self, name), "a mapping from names to columns")
         put("metrics", {name: numbers(f"metric {name!r}", column) for name, column in self.metrics.items()})
         put("settings", {name: _setting(name, column) for name, column in self.settings.items()})
         self._check()
@@ -111,7 +111,7 @@ class Episodes:
 
         Raises AverseError for columns that are missing or contradict each other.
         """
-        instance("columns", Mapping, "a mapping from names to columns", columns)
+        instance("columns", Mapping, columns, "a mapping from names to columns")
         table = {name: _column(name, column) for name, column in columns.items()}
         missing = [name for name in REQUIRED if name not in table and name != "episode_return"]
         if missing:
@@ -173,7 +173,7 @@ class Episodes:
 
         Raises AverseError for what is no path.
         """
-        path = file_path("path", path)
+        path = as_path("path", path)
         table = pa.table(dict(self.columns()))
         table = table.replace_schema_metadata({_SETTINGS_KEY: json.dumps(list(self.settings)).encode()})
         with written_whole(path) as temporary:
@@ -185,7 +185,7 @@ class Episodes:
 
         Raises AverseError for a file that is missing, cannot be read, or is no table of episodes.
         """
-        path = file_path("path", path)
+        path = as_path("path", path)
         if not path.is_file():
             raise AverseError(f"no episodes at {path}: the file does not exist")
         try:

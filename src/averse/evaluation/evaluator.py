@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from averse.arguments import function, instance
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError, shown
-from averse.evaluation.arguments import function, instance
 from averse.evaluation.basis import Basis, refuse_loss
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.critic import calibrated
@@ -177,7 +177,7 @@ def evaluate(
 
 def _check_arguments(given: Mapping[str, Any]) -> None:
     """Raises AverseError for the first argument of `evaluate` that is not of the kind that it must be."""
-    instance("run", Run | str | os.PathLike, "a run or the path of its directory", given["run"])
+    instance("run", Run | str | os.PathLike, given["run"], "a run or the path of its directory")
     for name, kind in _ARGUMENTS.items():
         check_value(name, kind, given[name])
 

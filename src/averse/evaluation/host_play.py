@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from averse.arguments import function, instance
 from averse.environments.protocol import HostVector, TimeStep
 from averse.errors import AverseError
-from averse.evaluation.arguments import episode_seeds, function, instance
+from averse.evaluation.arguments import episode_seeds
 from averse.evaluation.play import SALT, Played, Probe, probe_times, single
 from averse.learners.contract import Learner
 from averse.settings import Count, Fraction, check_value
@@ -39,7 +40,7 @@ def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
 
     Raises AverseError for what is no learner, and for a `greedy` that is neither true nor false.
     """
-    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    instance("learner", Learner, learner, "a learner (run.learner, averse.learner(...))")
     check_value("greedy", bool, greedy)
 
     def one(policy, observations, available, seed, time, memory):
@@ -105,7 +106,7 @@ def play_host(
     """
     if not all(hasattr(vector, name) for name in ("num_envs", "reset", "step")):
         raise AverseError(f"vector must be a started batch of environments (environment.vector(8)), not {vector!r:.80}")
-    instance("actor", Actor, "an Actor (learned(...)(state), scripted(...))", actor)
+    instance("actor", Actor, actor, "an Actor (learned(...)(state), scripted(...))")
     check_value("horizon", Count, horizon)
     check_value("gamma", Fraction, gamma)
     function("on_progress", "of the number of episodes that ended", on_progress)

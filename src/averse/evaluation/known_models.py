@@ -13,15 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance, numbers
 from averse.environments.known_model import KnownModel
 from averse.errors import AverseError, shown
-from averse.evaluation.arguments import instance
 from averse.games import MarkovGame, Score, score
 from averse.learners.contract import Learner
 from averse.planning import FactoredTeamGame, MeanVarianceValue, TeamGame, mean_variance
 from averse.planning.mdp import Floats
 from averse.settings import NonNegative, check_value
-from averse.statistics.samples import numbers
 from averse.training.run import Run, load
 
 MOST_STATES = 5_000  # beyond which an exact evaluation takes longer than playing
@@ -74,7 +73,7 @@ def exact_mean_variance(
     Raises AverseError for what is no learner, for a negative or infinite beta, and if the policy is so deterministic
     that the chain falls apart (`averse.planning.mean_variance`).
     """
-    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    instance("learner", Learner, learner, "a learner (run.learner, averse.learner(...))")
     check_value("beta", NonNegative, beta)
     game = solvable_game(environment) if game is None else game
     if game is None or learner.action_probabilities is None:
@@ -95,7 +94,7 @@ def exact_scores(run: Run | str | Path, tau: ArrayLike = np.inf, greedy: bool = 
     not a function of the current observation that tells its probabilities (recurrent and value-based ones with
     `greedy=False`).
     """
-    instance("run", Run | str | os.PathLike, "a run or the path of its directory", run)
+    instance("run", Run | str | os.PathLike, run, "a run or the path of its directory")
     if not (numbers("tau", tau) > 0.0).all():
         raise AverseError(f"tau must be above 0 (inf is risk-neutral), not {shown(tau)}")
     check_value("greedy", bool, greedy)

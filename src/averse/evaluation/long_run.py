@@ -21,19 +21,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from averse.arguments import instance, numbers
 from averse.environments.protocol import Environment
 from averse.errors import AverseError
-from averse.evaluation.arguments import file_path, instance, members
+from averse.evaluation.arguments import members
 from averse.evaluation.basis import Basis
 from averse.evaluation.episodes import label_of
 from averse.evaluation.known_models import exact_mean_variance, solvable_game
 from averse.evaluation.play import FIRST_SEED, chain_player
-from averse.files import written_whole
+from averse.files import as_path, written_whole
 from averse.planning import MeanVarianceValue
 from averse.progress import progress_bar
 from averse.settings import Count, NonNegative, Whole, check_value
 from averse.statistics import Estimate, mean, stratified_bootstrap_interval
-from averse.statistics.samples import numbers
 from averse.tables import Table
 from averse.training.run import Run
 
@@ -66,7 +66,7 @@ class Batches:
         for name, kind in (("training_seed", Whole), ("beta", NonNegative), ("steps", Count)):
             put(name, check_value(name, kind, getattr(self, name)))
         for name in ("settings", "metrics"):
-            instance(name, Mapping, "a mapping from names to values", getattr(self, name))
+            instance(name, Mapping, getattr(self, name), "a mapping from names to values")
         for name in ("mean", "square"):
             put(name, numbers(name, getattr(self, name)))
         if self.mean.ndim != 2 or self.mean.size == 0 or self.square.shape != self.mean.shape:
@@ -189,7 +189,7 @@ class LongRunEvaluation:
 
         Raises AverseError for what is no path.
         """
-        path = file_path("path", path)
+        path = as_path("path", path)
         columns: dict[str, list[np.ndarray]] = {}
         for batches in self.batches:
             for name, values in batches.columns().items():

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.arguments import instance
 from averse.compilation import jit
 from averse.environments.protocol import Environment, StepResult
 from averse.errors import AverseError, shown
-from averse.evaluation.arguments import episode_seeds, instance
+from averse.evaluation.arguments import episode_seeds
 from averse.evaluation.episodes import Episodes
 from averse.learners.contract import Learner
 from averse.settings import Count, check_value
@@ -62,7 +63,7 @@ class Played(NamedTuple):
 
         Raises AverseError for a metric that was not played, and for settings that are no mapping.
         """
-        settings = instance("settings", Mapping, "a mapping from names to numbers", settings or {})
+        settings = instance("settings", Mapping, settings or {}, "a mapping from names to numbers")
         metrics, count = check_value("metrics", tuple[str, ...], tuple(metrics)), len(self.seeds)
         if absent := [name for name in metrics if name not in self.info]:
             raise AverseError(
@@ -272,5 +273,5 @@ def chain_player(
 def _check_players(environment: Any, learner: Any, greedy: Any) -> None:
     if not isinstance(environment, Environment):
         raise AverseError(f"environment must be a compiled environment, not {shown(environment)}")
-    instance("learner", Learner, "a learner (run.learner, averse.learner(...))", learner)
+    instance("learner", Learner, learner, "a learner (run.learner, averse.learner(...))")
     check_value("greedy", bool, greedy)

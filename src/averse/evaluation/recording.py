@@ -1,9 +1,9 @@
 """Recording an episode for an animation (`averse.report.animation`): the same traversal as evaluation, observed."""
 
+from averse.arguments import instance
 from averse.environments.intersection.recording import Recording
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import Film
-from averse.evaluation.arguments import instance
 from averse.evaluation.host_play import Actor, play_host
 from averse.settings import check_value
 
@@ -17,7 +17,7 @@ def record(environment: SumoIntersection, actor: Actor, seed: int, title: str | 
 
     Raises AverseError for other kinds of arguments, and if the simulator broke off.
     """
-    instance("environment", SumoIntersection, "a SumoIntersection", environment)
+    instance("environment", SumoIntersection, environment, "a SumoIntersection")
     check_value("title", str | None, title)
     with environment.vector(1, trace=True) as vector:
         film = Film(environment, vector)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from averse.arguments import instance
 from averse.errors import AverseError
-from averse.evaluation.arguments import instance, mapping
+from averse.evaluation.arguments import mapping
 from averse.evaluation.episodes import Episodes
 from averse.settings import check_value
 from averse.statistics import Estimate, cvar_curve_intervals, mean, proportion_interval, standard_deviation
@@ -129,7 +130,7 @@ def summarise(
 
     Raises AverseError for a metric that the table lacks, and where no episode was completed.
     """
-    instance("episodes", Episodes, "a table of episodes (Episodes)", episodes)
+    instance("episodes", Episodes, episodes, "a table of episodes (Episodes)")
     check_resampling(confidence, seed, resamples, "seeds+episodes")
     check_value("learnt", bool, learnt)
     metrics = dict.fromkeys(episodes.metrics, "") if metrics is None else mapping("metrics", str, "texts", metrics)

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.errors import AverseError
-from averse.games.checks import shown
+from averse.errors import AverseError, shown
 from averse.games.markov import MarkovGame
 from averse.settings import Count, Fraction, Seed, check_value
 

@@ -25,9 +25,10 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
+from averse.arguments import items
 from averse.errors import AverseError
 from averse.games import penalties
-from averse.games.checks import numbers, per_player, sequence
+from averse.games.checks import numbers, per_player
 from averse.games.normal_form import NormalForm, checked_game
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.units import OwnUnits, in_own_units
@@ -137,7 +138,7 @@ class Equilibrium:
 def checked_strategies(game: NormalForm, strategies: Sequence[ArrayLike], name: str = "strategies") -> list[np.ndarray]:
     """One float64 distribution per player of a single game; raises AverseError for anything else."""
     game = checked_game(game)
-    given = sequence(name, "distributions, one per player", strategies)
+    given = items(name, "a sequence of distributions, one per player", strategies)
     if len(given) != game.num_players:
         raise AverseError(f"{name} must be {game.num_players}, one distribution per player, not {len(given)}")
     arrays = []

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.errors import AverseError
-from averse.games.checks import instance, numbers, per_player, refuse_other_than_numbers, sequence, shown
+from averse.arguments import instance, items
+from averse.errors import AverseError, shown
+from averse.games.checks import numbers, per_player
 from averse.games.equilibrium import Form, Settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
@@ -193,7 +194,7 @@ def checked_profile(game: MarkovGame, strategies: Sequence[ArrayLike]) -> list[n
     Raises AverseError for wrong shapes, or rows that are no distributions (within 1e-5: they may come from a network).
     """
     instance("game", MarkovGame, game)
-    members = sequence("strategies", "arrays, one per player", strategies)
+    members = items("strategies", "a sequence of arrays, one per player", strategies)
     profile = [numbers(f"strategies[{i}]", given) for i, given in enumerate(members)]
     shapes = [(game.horizon, game.num_states, size) for size in game.num_actions]
     if [x.shape for x in profile] != shapes:
@@ -205,7 +206,7 @@ def checked_profile(game: MarkovGame, strategies: Sequence[ArrayLike]) -> list[n
 
 def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
     """An array of integers. Raises AverseError for anything else, floats included."""
-    refuse_other_than_numbers(name, values)
+    numbers(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
         raise AverseError(f"{name} must be an array of integers, not of {array.dtype}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance, items
 from averse.errors import AverseError
-from averse.games.checks import instance, numbers, sequence
+from averse.games.checks import numbers
 from averse.settings import Count, Seed, check_value
 
 
@@ -44,7 +45,7 @@ class NormalForm:
         players = check_value("players", tuple[str, ...], self.players) or tuple(f"player {i + 1}" for i in range(n))
         actions = tuple(
             check_value(f"actions of player {i + 1}", tuple[str, ...], names)
-            for i, names in enumerate(sequence("actions", "labels for each player", self.actions))
+            for i, names in enumerate(items("actions", "a sequence of labels for each player", self.actions))
         ) or tuple(tuple(str(a + 1) for a in range(size)) for size in sizes)
         if len(players) != n:
             raise AverseError(f"a game of {n} players needs {n} player names, not {len(players)}")
@@ -95,7 +96,10 @@ class NormalForm:
     @classmethod
     def stack(cls, games: Sequence["NormalForm"]) -> "NormalForm":
         """A batch of games; raises AverseError unless they have the same numbers of players and actions."""
-        games = [instance(f"games[{k}]", NormalForm, one) for k, one in enumerate(sequence("games", "games", games))]
+        games = [
+            instance(f"games[{k}]", NormalForm, one)
+            for k, one in enumerate(items("games", "a sequence of games", games))
+        ]
         shapes = {game.num_actions for game in games}
         if len(shapes) != 1 or any(game.batched for game in games):
             raise AverseError(f"only single games of one shape can be stacked, not {sorted(shapes)}")
@@ -162,7 +166,7 @@ def checked_game(game: object, advice: str = "give one game of the batch: game[i
 
 def _checked(payoffs: Sequence[ArrayLike], batched: bool) -> tuple[np.ndarray, ...]:
     arrays = []
-    for i, given in enumerate(sequence("payoffs", "arrays, one per player", payoffs)):
+    for i, given in enumerate(items("payoffs", "a sequence of arrays, one per player", payoffs)):
         array = numbers(f"payoffs of player {i + 1}", given)
         array.setflags(write=False)
         arrays.append(array)

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.extras import extra_module
-from averse.games.checks import shown
 from averse.games.normal_form import NormalForm, checked_game
 from averse.settings import check_value
 

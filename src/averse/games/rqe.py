@@ -17,9 +17,9 @@ from annotated_types import Ge, Le
 from jax import Array
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance
 from averse.errors import AverseError
 from averse.games import no_regret, penalties
-from averse.games.checks import instance
 from averse.games.continuation import follow, follow_one
 from averse.games.equilibrium import (
     MOST_ROUNDING,

@@ -1,9 +1,9 @@
-"""Tables of numbers and probabilities, checked once and for all; single numbers are checked by `averse.settings`.
+"""Tables of probabilities, and limits of iterations, checked once and for all.
 
 Everything is numpy in float64. `...` any axes, N outcomes.
 """
 
-from typing import Annotated, Any, SupportsFloat
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt
@@ -23,17 +23,6 @@ NEGATIVE = 1e-12
 """How far below zero a probability may be: what is left of zero where terms cancelled."""
 
 
-def instance_of(name: str, kind: type, value: Any) -> Any:
-    """A value that must be an instance of a class, as it is.
-
-    Raises:
-      AverseError: if it is of another type.
-    """
-    if not isinstance(value, kind):
-        raise AverseError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-    return value
-
-
 def checked_limits(tolerance: float, max_iterations: int) -> tuple[float, int]:
     """How exact an iteration must be, and how long it may take.
 
@@ -41,42 +30,6 @@ def checked_limits(tolerance: float, max_iterations: int) -> tuple[float, int]:
       AverseError: for a tolerance that is not positive, or a number of iterations that is no whole number from 1 on.
     """
     return check_value("tolerance", Positive, tolerance), check_value("max_iterations", Count, max_iterations)
-
-
-def items(name: str, values: Any, what: str) -> list[Any]:
-    """The items of a sequence.
-
-    Raises:
-      AverseError: if it is none (a text is none), saying what it should have been.
-    """
-    if not isinstance(values, str | bytes | dict):
-        try:
-            return list(values)
-        except TypeError:
-            pass
-    raise AverseError(f"{name} must be {what}, not {type(values).__name__}")
-
-
-def numbers(name: str, values: Any) -> Floats:
-    """An array of finite float64, a copy.
-
-    Raises:
-      AverseError: if it is not.
-    """
-    try:
-        given: Any = np.asarray(values)
-        # Texts that look like numbers are none, and of complex numbers numpy would drop the imaginary part.
-        if given.dtype.kind not in "fiub" and not (
-            given.dtype.kind == "O" and all(isinstance(entry, SupportsFloat) for entry in given.flat)
-        ):
-            raise TypeError
-        array = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise AverseError(f"{name} must be an array of numbers, neither ragged nor of anything else") from None
-    if not np.isfinite(array).all():
-        where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-        raise AverseError(f"{name} must be finite, but entry {where} is {array[where]}")
-    return array
 
 
 def distributions(name: str, probs: Floats, tolerance: float = ROUNDING) -> Floats:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from averse.arguments import instance
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, instance_of
+from averse.planning.checks import Floats, Integers
 from averse.planning.mdp import FiniteMDP
 from averse.planning.numerics import merge
 from averse.planning.returns import ReturnDistribution
@@ -85,7 +86,7 @@ def cvar_value_iteration(mdp: FiniteMDP, alpha: float, max_pairs: int = 20_000) 
     Raises:
       AverseError: for an infinite horizon, alpha out of range, or more pairs than `max_pairs`.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     alpha = check_value("alpha", Share, alpha)
     max_pairs = check_value("max_pairs", Count, max_pairs)
     steps, last = _reachable(mdp, max_pairs)

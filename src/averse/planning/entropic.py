@@ -19,8 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance
 from averse.planning import shortest_path
-from averse.planning.checks import Floats, Integers, Tolerance, checked_limits, instance_of
+from averse.planning.checks import Floats, Integers, Tolerance, checked_limits
 from averse.planning.mdp import FiniteMDP, deterministic, policy_table
 from averse.planning.numerics import entropic, fixed_point, policy_iteration
 from averse.settings import check_value
@@ -216,6 +217,6 @@ def _at_start(mdp: FiniteMDP, rows: Floats, tau: float) -> float:
 
 
 def _checked(mdp: FiniteMDP, tau: float, kind: str) -> float:
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     check_value("kind", Kind, kind)
     return check_value("tau", Tolerance, tau)

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import finite_numbers, instance
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Tolerance, instance_of, numbers
+from averse.planning.checks import Floats, Tolerance
 from averse.planning.entropic import action_values, tolerance_at
 from averse.planning.mdp import FiniteMDP
 from averse.planning.numerics import entropic, tilted
@@ -56,10 +57,10 @@ def policy_gradient(mdp: FiniteMDP, logits: ArrayLike, tau: float) -> PolicyGrad
     Raises:
       AverseError: for an infinite horizon, wrong shapes, or a bad tau.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     horizon = mdp.finite_horizon("the exact policy gradient")
     tau = check_value("tau", Tolerance, tau)
-    theta = numbers("logits", logits)
+    theta = finite_numbers("logits", logits)
     shape = (horizon, mdp.num_states, mdp.num_actions)
     if theta.shape not in (shape, shape[1:]):
         raise AverseError(f"logits must have the shape {list(shape[1:])} or {list(shape)}, not {list(theta.shape)}")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import finite_numbers
 from averse.errors import AverseError
-from averse.planning.checks import Floats, distributions, numbers
+from averse.planning.checks import Floats, distributions
 from averse.settings import Count, Fraction, check_value
 
 
@@ -38,11 +39,11 @@ class FiniteMDP:
     initial: Any = None
 
     def __post_init__(self):
-        transition = numbers("transition", self.transition)
+        transition = finite_numbers("transition", self.transition)
         if transition.ndim != 3 or transition.shape[0] != transition.shape[2] or 0 in transition.shape:
             raise AverseError(f"transition must have the shape [S, A, S], not {list(transition.shape)}")
         states, actions = transition.shape[:2]
-        reward = numbers("reward", self.reward)
+        reward = finite_numbers("reward", self.reward)
         if reward.shape not in ((states, actions), (states, actions, states)):
             raise AverseError(
                 f"reward must have the shape {[states, actions]} or {[states, actions, states]}, "
@@ -100,7 +101,7 @@ def deterministic(actions: ArrayLike, num_actions: int) -> Floats:
       AverseError: for actions that are not whole numbers from 0 to num_actions - 1.
     """
     num_actions = check_value("num_actions", Count, num_actions)
-    chosen = numbers("actions", actions)
+    chosen = finite_numbers("actions", actions)
     wrong = (chosen != np.floor(chosen)) | (chosen < 0) | (chosen >= num_actions)
     if wrong.any():
         raise AverseError(f"actions must be whole numbers from 0 to {num_actions - 1}, not {chosen[wrong][0]:g}")
@@ -115,7 +116,7 @@ def policy_table(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
     Raises:
       AverseError: for wrong shapes, or rows that are not distributions.
     """
-    table = numbers("policy", policy)
+    table = finite_numbers("policy", policy)
     states, actions = mdp.num_states, mdp.num_actions
     if table.shape == (states, actions):
         table = np.broadcast_to(table, (mdp.horizon or 1, states, actions))
@@ -131,7 +132,7 @@ def policy_table(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
 def _initial(initial: Any, states: int) -> Floats:
     if initial is None:
         initial = 0
-    array = numbers("initial", initial)
+    array = finite_numbers("initial", initial)
     if array.ndim == 0:
         if array != int(array) or not 0 <= array < states:
             raise AverseError(f"initial must be a state from 0 to {states - 1} or a distribution, not {initial!r:.80}")

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import instance
 from averse.errors import AverseError
-from averse.planning.checks import Floats, instance_of
+from averse.planning.checks import Floats
 from averse.planning.entropic import entropic_evaluation
 from averse.planning.mdp import FiniteMDP, policy_table
 from averse.planning.numerics import merge
@@ -54,7 +55,7 @@ def return_distribution(mdp: FiniteMDP, policy: ArrayLike, max_values: int = 1_0
     Raises:
       AverseError: for an infinite horizon, a bad policy, or more pairs than `max_values`.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     max_values = check_value("max_values", Count, max_values)
     horizon = mdp.finite_horizon("the distribution of the return")
     table = policy_table(mdp, policy)
@@ -90,7 +91,7 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, measure: RiskMeasure | st
     Raises:
       AverseError: as `return_distribution` and `entropic_evaluation`.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     measure = parse(measure)
     if isinstance(measure, Expectation):
         return entropic_evaluation(mdp, policy, np.inf).value

@@ -23,8 +23,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import finite_numbers, instance
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, Tolerance, checked_limits, instance_of, numbers
+from averse.planning.checks import Floats, Integers, Tolerance, checked_limits
 from averse.planning.entropic import Kind, tolerance_at
 from averse.planning.mdp import FiniteMDP, deterministic, policy_table
 from averse.planning.numerics import fixed_point, tilted
@@ -82,9 +83,9 @@ def robust_value_iteration(
       AverseError: for a bad radius or policy, an unknown ball, gamma = 1 without horizon, or if value iteration does
         not reach the tolerance.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     check_value("ball", Ball, ball)
-    radii = numbers("radius", radius)
+    radii = finite_numbers("radius", radius)
     shape = (mdp.num_states, mdp.num_actions)
     if radii.shape not in ((), shape):
         raise AverseError(f"radius must be a number or have the shape {list(shape)}, not {list(radii.shape)}")
@@ -126,7 +127,7 @@ def kl_penalised_value_iteration(
       AverseError: for a bad tau, kind or policy; for an infinite horizon with "static" or gamma = 1; if value
         iteration does not reach the tolerance.
     """
-    instance_of("mdp", FiniteMDP, mdp)
+    instance("mdp", FiniteMDP, mdp)
     tau = check_value("tau", Tolerance, tau)
     check_value("kind", Kind, kind)
     if kind == "static" and mdp.gamma < 1:

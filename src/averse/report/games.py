@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from averse.errors import AverseError
+from averse.arguments import instance
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import mapping, members
 from averse.files import as_path, written_whole
-from averse.games.checks import instance, shown
 from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.fit import Model
 from averse.games.normal_form import NormalForm

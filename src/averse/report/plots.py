@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
+from averse.arguments import numbers
 from averse.errors import AverseError, shown, unknown_name
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
@@ -44,7 +45,6 @@ from averse.statistics import (
     stratified_bootstrap_interval,
     worst,
 )
-from averse.statistics.samples import numbers
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 

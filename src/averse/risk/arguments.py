@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.errors import AverseError, shown
+from averse.arguments import instance, no_numbers
+from averse.errors import AverseError
 from averse.risk.base import RiskMeasure
 from averse.risk.distributions import Distribution
 
@@ -47,15 +48,13 @@ def of_arrays(function: F) -> F:
 
 def _checked(name: str, hint: Any, value: Any) -> Any:
     if hint in _KINDS:
-        if not isinstance(value, hint):
-            raise AverseError(f"{name} must be {_KINDS[hint]}, not {shown(value)}")
-        return value
+        return instance(name, hint, value, _KINDS[hint])
     try:
         array: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     except (ValueError, TypeError):  # ragged, or it refuses
         array = np.asarray(None)
     if not (array.dtype.kind in "fiub" or jnp.issubdtype(array.dtype, jnp.floating)):
-        raise AverseError(f"{name} must be numbers, neither ragged nor of anything else, not {shown(value)}")
+        raise no_numbers(name, value)
     if hint is float and array.ndim:
         raise AverseError(f"{name} must be one number, not an array of shape {list(array.shape)}")
     return array if isinstance(value, list | tuple | range) else value

@@ -129,8 +129,8 @@ def _require_weights(name: str, weights: Array) -> Any:
         raise AverseError(f"{name} must be finite and not negative, but {name}{list(where)} is {numbers[where]:g}")
     totals = numbers.sum(-1)
     if (totals == 0).any():
-        row = list(np.argwhere(totals == 0)[0].tolist())
-        raise AverseError(f"{name} must not all be 0, as those of {name}{row if row else ''} are")
+        row = np.argwhere(totals == 0)[0].tolist()
+        raise AverseError(f"{name} must not all be 0{f', as those of {name}{row} are' if row else ''}")
     return totals
 
 

@@ -5,9 +5,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import numbers
 from averse.errors import AverseError
 from averse.settings import Fraction, Share, check_value, settings
-from averse.statistics.samples import numbers, sample
+from averse.statistics.samples import sample
 
 
 @runtime_checkable

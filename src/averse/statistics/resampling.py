@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
+from averse.arguments import numbers
 from averse.errors import AverseError
 from averse.settings import Count, Whole, check_value
 from averse.statistics.estimate import Estimate
-from averse.statistics.samples import Confidence, numbers
+from averse.statistics.samples import Confidence
 
 Resample = Literal["seeds+episodes", "seeds", "episodes"]
 RESAMPLES = 2_000

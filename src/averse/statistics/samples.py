@@ -7,24 +7,11 @@ import numpy as np
 from annotated_types import Gt, Lt
 from numpy.typing import ArrayLike
 
+from averse.arguments import numbers
 from averse.errors import AverseError, shown
 
 Confidence = Annotated[float, Gt(0), Lt(1)]
 """A number in (0, 1): how often an interval is to hold the truth."""
-
-
-def numbers(name: str, values: Any) -> np.ndarray:
-    """`values` as a float64 array of any shape; NaN and infinity are numbers here.
-
-    Raises AverseError, which names the argument, for texts, for what is missing, and for lists of unequal lengths.
-    """
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError, OverflowError):  # lists of unequal lengths, objects that refuse
-        array = np.asarray(None)
-    if array.dtype.kind not in "biuf":
-        raise AverseError(f"{name} must be numbers (an array, or lists of equal lengths), not {shown(values)}")
-    return array.astype(np.float64, copy=False)
 
 
 def sample(values: ArrayLike, name: str = "a sample") -> np.ndarray:

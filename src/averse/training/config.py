@@ -1,5 +1,6 @@
 """What a training run is: everything needed to run it again, as JSON."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from averse.files import as_path
 from averse.learners.contract import Learner
 from averse.learners.parts.measure import NUMBERS, measure_fields
 from averse.learners.registry import COUNTABLE
+from averse.learners.support import with_support
 from averse.risk import RiskMeasure, parse
 from averse.settings import Count, Seed, check_value, field_names, hints_of, is_sequence, settings
 from averse.version import __version__
@@ -80,6 +82,15 @@ class TrainingConfig:
     def learner_config(self) -> Any:
         """The learner's configuration as an object."""
         return learners.preset(self.method, **self.learner)
+
+    def with_support(self, environment: Description) -> "TrainingConfig":
+        """The configuration that names the support of a critic that depends on one, as `configure` makes it.
+
+        Files of older versions may leave it open.
+        """
+        own = self.learner_config()
+        settled = with_support(own, environment)
+        return self if settled is own else dataclasses.replace(self, learner=_fields(settled))
 
     def build_learner(self, environment: Description) -> Learner:
         """The learner, built anew. Raises AverseError for settings, sweeps and steps that it does not take."""
@@ -192,7 +203,7 @@ def configure(
         environment=where,
         environment_parameters=parameters,
         method=name,
-        learner={field: getattr(config, field) for field in field_names(config)},
+        learner=_fields(with_support(config, built)),  # the environment's bounds may change, a run's atoms must not
         steps=whole("steps", steps),
         seeds=_seeds(seeds),
         sweep=swept,
@@ -290,6 +301,10 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
         raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r:.80}")
     return tuple(float(x) for x in plain)
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in field_names(config)}
 
 
 def _tuples(value: Any) -> Any:

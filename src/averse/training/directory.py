@@ -14,6 +14,7 @@ from averse.training.config import TrainingConfig
 from averse.training.run import read_config
 
 LOCK = "lock"
+REPLACED = ".replaced"  # holds the run that `overwrite` throws away, until the new one has a checkpoint
 
 
 def check_place(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> None:
@@ -29,7 +30,7 @@ def check_place(path: Path, config: TrainingConfig, resuming: bool, overwrite: b
         taken = path.exists() and (not path.is_dir() or _holds_something(path))
     except OSError:  # told when the folder is made
         return
-    if taken and not (overwrite and _is_run(path)):
+    if taken and not (overwrite and (_is_run(path) or _is_run(path / REPLACED))):
         if overwrite:
             raise AverseError(
                 f"{path} exists already and is no run that --overwrite could replace; choose another --out"
@@ -92,12 +93,12 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def begun(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> Iterator[None]:
-    """The locked run directory with the configuration in it; empty again if a first start fails before a checkpoint.
+    """The locked run directory with the configuration in it; as it was if a first start fails before a checkpoint.
 
     Raises AverseError if somebody else has begun a run in it by now, and WritingError if the disk is full.
     """
     if overwrite:
-        _empty(path)
+        _set_aside(path)
     elif not resuming and _holds_something(path):
         raise AverseError(f"{path} exists already; choose another --out, or --resume or --overwrite a run")
     try:
@@ -108,6 +109,7 @@ def begun(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -
     except Exception:
         if not resuming and not _checkpoints(path):  # or it would stand in the way of the next try
             _empty(path)
+            _bring_back(path)
         raise
 
 
@@ -117,10 +119,43 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+def _set_aside(path: Path) -> None:
+    """Make room for a new run, which may yet come to nothing: what is there waits in a folder of its own."""
+    aside = path / REPLACED
+    if aside.exists() and not _checkpoints(path):
+        _empty(path)  # of a start that was killed; what that one was to replace goes on waiting
+        return
+    forget_replaced(path)
+    if held := _held(path):
+        aside.mkdir()
+    for each in held:
+        each.rename(aside / each.name)
+
+
+def _bring_back(path: Path) -> None:
+    """What was set aside is the run again."""
+    aside = path / REPLACED
+    if aside.is_dir():
+        for each in aside.iterdir():
+            each.rename(path / each.name)
+        aside.rmdir()
+
+
+def forget_replaced(path: Path) -> None:
+    """Throw away what was set aside, now that the new run has something to show."""
+    if (path / REPLACED).is_dir():
+        shutil.rmtree(path / REPLACED)
+
+
+def _held(path: Path) -> list[Path]:
+    """What belongs to the run in a folder: neither the lock that is held nor what was set aside."""
+    return [each for each in path.iterdir() if each.name not in (LOCK, REPLACED)]
+
+
 def _empty(path: Path) -> None:
-    """Throw away all that a folder holds, but for the lock that is held."""
-    for each in path.iterdir():
+    """Throw away the run that a folder holds."""
+    for each in _held(path):
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
-        elif each.name != LOCK:
+        else:
             each.unlink()

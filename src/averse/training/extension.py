@@ -27,7 +27,8 @@ def extended(config: TrainingConfig, steps: Any = None, **given: Any) -> Trainin
             f"steps must be at least the {config.steps} of the run, which more of them extend, not {total}"
         )
     if given:
-        _require_same(_flat(config), _flat(_as_given(config, dict(given))))
+        settled = config.with_support(config.build_environment())
+        _require_same(_flat(settled), _flat(_as_given(settled, dict(given))))
     if total == config.steps:
         return config
     return TrainingConfig(**{**{name: getattr(config, name) for name in field_names(config)}, "steps": total})

@@ -63,12 +63,9 @@ def _shapes(networks: Any) -> Any:
 
 def _meaning(config: TrainingConfig) -> list[Any]:
     """What a critic's outputs stand for."""
-    settings = config.learner
-    meaning = [settings.get(name) for name in ("critic", "shaping", "gamma", "value_scale")]
-    if settings.get("critic") == "categorical":
-        support = settings["support"] or config.build_environment().return_bounds(settings["gamma"])
-        meaning += [float(end) for end in support]
-    return meaning
+    settings = config.with_support(config.build_environment()).learner
+    names = ["critic", "shaping", "gamma", "value_scale"]
+    return [settings.get(name) for name in names + ["support"] * (settings.get("critic") == "categorical")]
 
 
 def begin_with(trainee: Trainee, trials: list[int], path: Path, config: TrainingConfig) -> None:

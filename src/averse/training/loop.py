@@ -24,7 +24,7 @@ from averse.progress import progress_bar, progress_text
 from averse.settings import Positive, check_value
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.config import TrainingConfig
-from averse.training.directory import begun, check_place, check_source, locked
+from averse.training.directory import begun, check_place, check_source, forget_replaced, locked
 from averse.training.fine_tuning import begin_with
 from averse.training.metrics import MetricsLog, episode_figures, require_tensorboard
 from averse.training.run import Run, build, checkpoint_folder, groups_of, trainee_of
@@ -44,6 +44,7 @@ class _Disk:
     """The files of a run that is being trained: a checkpoint folder per group, and the log of metrics."""
 
     def __init__(self, path: Path, groups: list[list[int]], resuming: bool, tensorboard: bool):
+        self.path = path
         self.stores = [Checkpoints(checkpoint_folder(path, number)) for number in range(len(groups))]
         self.done = [store.latest() or 0 for store in self.stores]
         kept = {trial: done for group, done in zip(groups, self.done) for trial in group} if resuming else None
@@ -54,6 +55,11 @@ class _Disk:
         with told_if_not_written(self.log.path, self.stores[number].kept()):
             for row in rows:
                 self.log.write(*row)
+
+    def save(self, number: int, done: int, snapshot: Any) -> None:
+        """Write a checkpoint of a group. Raises WritingError if it cannot be."""
+        self.stores[number].save(done, snapshot)
+        forget_replaced(self.path)
 
     def close(self) -> None:
         self.log.close()
@@ -78,7 +84,7 @@ def run_training(
 
     Args:
       path: the run directory; without it nothing is written.
-      overwrite: whether a run that is there already may be thrown away.
+      overwrite: whether a run that is there already may be thrown away, once the new one has its first checkpoint.
       progress: whether to show a bar, or the display to add one to.
       stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
       tensorboard: also write TensorBoard files.
@@ -209,8 +215,8 @@ def _advance(
                 for i, index in enumerate(group)
             ]
             disk.tell(number, rows)
-        if store is not None and rhythm.due(done - count, done, monotonic() - saved):
-            store.save(done, trainee.snapshot())
+        if disk is not None and rhythm.due(done - count, done, monotonic() - saved):
+            disk.save(number, done, trainee.snapshot())
             saved = monotonic()
         yield count, speed, figures
     clamped = max(row.get("clamped_mass", 0.0) for row in figures)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
 from averse.training.policy import Policy
 from averse.training.trainee import Trainee
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,11 @@ class Run:
         """
         known = field_names(environments.parameters_class(environment))
         parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
-        config = dataclasses.replace(
-            self.config, environment=environment, environment_parameters=parameters, environment_object=None
+        config = dataclasses.replace(  # the critic keeps the atoms that it was trained with
+            self.config.with_support(self.environment),
+            environment=environment,
+            environment_parameters=parameters,
+            environment_object=None,
         )
         moved = dataclasses.replace(self, config=config)
         for what in ("num_agents", "action_space", "observation_size", "global_state_size"):
@@ -186,11 +192,20 @@ def build(config: TrainingConfig, path: Path | None = None) -> tuple[Description
     """
     try:
         environment = config.build_environment()
-        return environment, config.build_learner(environment)
+        learner = config.build_learner(environment)
+        settled = config.with_support(environment)
     except AverseError as error:
         if path is None:
             raise
         raise AverseError(f"the run at {path} cannot be read: {error}") from error
+    if path is not None and settled is not config:
+        low, high = settled.learner["support"]
+        logger.warning(
+            "the run at %s names no support, as an older averse wrote it; the return bounds that %s has now, %g to %g, "
+            "are taken: if it had others, what its critic predicts, and training it further, are wrong",
+            path, config.environment, low, high,
+        )  # fmt: skip
+    return environment, learner
 
 
 @single_precision

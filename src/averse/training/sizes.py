@@ -7,6 +7,7 @@ from averse.environments.protocol import Description, num_available
 from averse.errors import AverseError
 from averse.learners.contract import Learner
 from averse.learners.parts.replay import size_in_bytes
+from averse.training.describe import counted
 from averse.training.trainee import Trainee
 
 
@@ -16,9 +17,10 @@ def require_memory(trainee: Trainee, environment: Description) -> None:
     state, rollout = size_in_bytes(trainee.abstract()), count * rollout_size(environment, learner)
     there = machine.memory()
     if state + rollout > there:
+        held = f"{counted(count, 'trial')} at once {'holds' if count == 1 else 'hold'}"
         raise AverseError(
             f"training would take at least {machine.in_words(state + rollout)} of memory, and this machine has "
-            f"{machine.in_words(there)}: {count} trials at once hold {machine.in_words(state)} of states, and "
+            f"{machine.in_words(there)}: {held} {machine.in_words(state)} of states, and "
             f"{machine.in_words(rollout)} of trajectories (num_envs {learner.num_envs} x rollout_steps "
             f"{learner.rollout_steps})"
         )

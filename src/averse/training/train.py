@@ -42,7 +42,7 @@ def train(
       checkpoints: how many a trial writes.
       seeds_as: train the trials of a compiled environment side by side in one program, or one after another.
       fine_tune: run directory whose networks to begin with.
-      overwrite: throw away the run that `out` holds, if any.
+      overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
       tensorboard: also write TensorBoard files.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of

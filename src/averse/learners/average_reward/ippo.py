@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from averse.environments.protocol import ActionSpace, Description, Discrete
+from averse.environments.protocol import ActionSpace, Description
+from averse.learners.average_reward.assembly import learner_of
 from averse.learners.average_reward.config import MVIPPOConfig, validate
 from averse.learners.average_reward.objective import (
     Moments,
@@ -65,19 +66,7 @@ def mv_ippo(config: MVIPPOConfig, environment: Description, total_updates: int) 
     """
     del total_updates  # nothing here is scheduled
     validate(environment)
-    parts = MVIPPO.of(config, environment)
-    return Learner(
-        init=parts.init,
-        act=parts.act,
-        update=parts.update,
-        predict_returns=None,
-        initial_memory=lambda num_envs: (),
-        sweepable=frozenset({"beta", "epsilon", "learning_rate"}),
-        rollout_steps=config.rollout_steps,
-        num_envs=config.num_envs,
-        gamma=1.0,
-        action_probabilities=parts.action_probabilities if isinstance(parts.space, Discrete) else None,
-    )
+    return learner_of(MVIPPO.of(config, environment), "beta", "epsilon", "learning_rate")
 
 
 @dataclass(frozen=True, eq=False)

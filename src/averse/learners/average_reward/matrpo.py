@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from averse.environments.protocol import ActionSpace, Description, Discrete
+from averse.environments.protocol import ActionSpace, Description
+from averse.learners.average_reward.assembly import learner_of
 from averse.learners.average_reward.config import MATRPOConfig, validate
 from averse.learners.average_reward.objective import (
     Moments,
@@ -81,19 +82,7 @@ def matrpo(config: MATRPOConfig, environment: Description, total_updates: int) -
     """
     del total_updates  # nothing here is scheduled
     validate(environment)
-    parts = MATRPO.of(config, environment)
-    return Learner(
-        init=parts.init,
-        act=parts.act,
-        update=parts.update,
-        predict_returns=None,
-        initial_memory=lambda num_envs: (),
-        sweepable=frozenset({"beta", "max_kl", "learning_rate"}),
-        rollout_steps=config.rollout_steps,
-        num_envs=config.num_envs,
-        gamma=1.0,
-        action_probabilities=parts.action_probabilities if isinstance(parts.space, Discrete) else None,
-    )
+    return learner_of(MATRPO.of(config, environment), "beta", "max_kl", "learning_rate")
 
 
 @dataclass(frozen=True, eq=False)

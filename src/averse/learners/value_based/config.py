@@ -137,6 +137,11 @@ class RMIXConfig(ValueBasedConfig):
             )
 
 
+def head_bounds(config: ValueBasedConfig, environment: Description) -> tuple[float, float]:
+    """The lowest and the highest return that a head with fixed atoms can tell apart, in reward units."""
+    return config.support or environment.return_bounds(config.gamma)
+
+
 def validate(environment: Description) -> None:
     """Raise AverseError where an environment is not for value-based methods."""
     if not isinstance(environment.action_space, Discrete):

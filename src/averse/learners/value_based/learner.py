@@ -28,7 +28,7 @@ from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork,
 from averse.learners.parts.predictions import Prediction, Transitions, prediction, select, support_metrics, support_std
 from averse.learners.parts.replay import Sequences, blank_sequence, continues, ring, sequences_of, time_major, usable
 from averse.learners.parts.updates import clipped, gradient_step, linear_schedule, weighted_mean
-from averse.learners.value_based.config import ValueBasedConfig, validate
+from averse.learners.value_based.config import ValueBasedConfig, head_bounds, validate
 from averse.learners.value_based.exploration import best_available, epsilon_greedy
 from averse.learners.value_based.mixers import Mixer, monotone_mixer, quantile_mixer, sum_mixer
 from averse.risk import RiskMeasure
@@ -105,7 +105,7 @@ class ValueBased:
         validate(environment)
         kind = prediction(
             "scalar" if config.head == "mean" else config.head,
-            config.support or environment.return_bounds(config.gamma),
+            head_bounds(config, environment),
             num_atoms=config.num_atoms,
             value_scale=config.value_scale,
             huber=config.huber,
@@ -304,7 +304,7 @@ class ValueBased:
         config = self.config
         if config.head != "categorical":
             return 0.0
-        bounds = config.support or self.environment.return_bounds(config.gamma)
+        bounds = head_bounds(config, self.environment)
         return support_std(bounds, config.num_atoms, config.gamma, reward_steps(self.environment, config.gamma))
 
     def team_errors(

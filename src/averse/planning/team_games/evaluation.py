@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.arguments import finite_numbers
 from averse.errors import AverseError
-from averse.planning.checks import Floats, distributions, numbers
+from averse.planning.checks import Floats, distributions
 from averse.planning.team_games.chains import Chain, Classes, relative_values, steady_state
 from averse.planning.team_games.game import Game, Moments, Tables, checked_beta, checked_policy
 
@@ -73,7 +74,7 @@ def mean_variance(
     tables, beta = checked_policy(game, policy), checked_beta(beta)
     start = None
     if initial is not None:
-        start = numbers("initial", initial)
+        start = finite_numbers("initial", initial)
         if start.shape != (game.num_states,):
             raise AverseError(f"initial must have the shape [{game.num_states}], not {list(start.shape)}")
         start = distributions("initial", start)

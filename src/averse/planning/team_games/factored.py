@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from averse.arguments import finite_numbers, items
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, items, numbers
+from averse.planning.checks import Floats, Integers
 from averse.planning.team_games.game import Moments, Tables, availability, best_of, checked_rows, sure_actions
 
 Mask = NDArray[np.bool_]
@@ -48,20 +49,21 @@ class FactoredTeamGame:
     local_available: Any = None
 
     def __post_init__(self):
-        given = items("transitions", self.transitions, "one array [Si, Ai, Si'] per agent")
-        rewards = items("rewards", self.rewards, "one array [Si, Ai] per agent")
+        given = items("transitions", "one array [Si, Ai, Si'] per agent", self.transitions)
+        rewards = items("rewards", "one array [Si, Ai] per agent", self.rewards)
         if len(given) != len(rewards) or not rewards:
             raise AverseError(
                 f"there must be as many transitions as rewards, one per agent, not {len(given)} and {len(rewards)}"
             )
-        rewards = [numbers(f"rewards[{agent}]", reward) for agent, reward in enumerate(rewards)]
+        rewards = [finite_numbers(f"rewards[{agent}]", reward) for agent, reward in enumerate(rewards)]
         for agent, reward in enumerate(rewards):
             if reward.ndim != 2 or 0 in reward.shape:
                 raise AverseError(f"rewards[{agent}] must have the shape [Si, Ai], not {list(reward.shape)}")
         masks = availability(self.local_available, [reward.shape for reward in rewards])
         names = [f"transitions[{agent}]" for agent in range(len(masks))]
         transitions = [
-            checked_rows(name, numbers(name, table), mask, len(mask)) for name, table, mask in zip(names, given, masks)
+            checked_rows(name, finite_numbers(name, table), mask, len(mask))
+            for name, table, mask in zip(names, given, masks)
         ]
         for array in (*transitions, *rewards):
             array.flags.writeable = False

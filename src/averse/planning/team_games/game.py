@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, diags_array, issparse
 
+from averse.arguments import finite_numbers, items
 from averse.errors import AverseError
-from averse.planning.checks import NEGATIVE, ROUNDING, Floats, Integers, distributions, items, numbers
+from averse.planning.checks import NEGATIVE, ROUNDING, Floats, Integers, distributions
 from averse.planning.mdp import deterministic
 from averse.planning.team_games.chains import Chain, MatrixChain
 from averse.settings import NonNegative, check_value
@@ -112,7 +113,7 @@ class TeamGame:
     available: Any = None
 
     def __post_init__(self):
-        reward = numbers("reward", self.reward)
+        reward = finite_numbers("reward", self.reward)
         if reward.ndim < 2 or 0 in reward.shape:
             raise AverseError(f"reward must have the shape [S, A1, ..., AN], not {list(reward.shape)}")
         states, *sizes = reward.shape
@@ -249,12 +250,12 @@ def availability(available: Any, shapes: Sequence[tuple[int, int]]) -> list[Any]
     """The masks [S, Ai], checked: each of its shape, and an available action in each row."""
     if available is None:
         return [np.ones(shape, bool) for shape in shapes]
-    given = items("available", available, f"one array for each of the {len(shapes)} agents")
+    given = items("available", f"one array for each of the {len(shapes)} agents", available)
     if len(given) != len(shapes):
         raise AverseError(f"available must have one array for each of the {len(shapes)} agents, not {len(given)}")
     masks = []
     for agent, (mask, shape) in enumerate(zip(given, shapes)):
-        truths = numbers(f"available[{agent}]", mask)
+        truths = finite_numbers(f"available[{agent}]", mask)
         if not np.isin(truths, (0, 1)).all():
             raise AverseError(f"available[{agent}] must be true or false everywhere")
         mask = truths.astype(bool)
@@ -284,12 +285,12 @@ def checked_policy(game: Game, policy: Sequence[ArrayLike], name: str = "policy"
     Raises:
       AverseError: for what is no game, if shapes or rows are wrong, or an action is taken that is not available.
     """
-    given = items(name, policy, f"one array [S, Ai] for each of the {checked_game(game).num_agents} agents")
+    given = items(name, f"one array [S, Ai] for each of the {checked_game(game).num_agents} agents", policy)
     if len(given) != game.num_agents:
         raise AverseError(f"{name} of this game has {game.num_agents} arrays, one per agent, not {len(given)}")
     tables = []
     for agent, (table, mask) in enumerate(zip(given, game.available)):
-        array = numbers(f"{name}[{agent}]", table)
+        array = finite_numbers(f"{name}[{agent}]", table)
         if array.shape != mask.shape:
             raise AverseError(f"{name}[{agent}] must have the shape {list(mask.shape)}, not {list(array.shape)}")
         if (array[~mask] != 0).any():
@@ -338,7 +339,7 @@ def _rows(transition: Any, possible: Any) -> Any:
     """The transition, dense or sparse, with a distribution in each row of a possible joint action and else zeros."""
     states = possible.shape[0]
     if not issparse(transition):
-        array = numbers("transition", transition)
+        array = finite_numbers("transition", transition)
         array = checked_rows("transition", array, possible, states)
         array.flags.writeable = False
         return array

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from averse.arguments import items
 from averse.errors import AverseError
-from averse.planning.checks import Floats, Integers, items
+from averse.planning.checks import Floats, Integers
 from averse.planning.team_games.chains import Chain, class_share
 from averse.planning.team_games.evaluation import PoissonSolution, solved, value_of
 from averse.planning.team_games.game import (
@@ -92,7 +93,7 @@ def mv_mapi(
     max_rounds = check_value("max_rounds", Count, max_rounds)
     turns = list(range(checked_game(game).num_agents))
     if order is not None:
-        turns = [check_value("order", Whole, agent) for agent in items("order", order, "the agents' numbers in a row")]
+        turns = [check_value("order", Whole, agent) for agent in items("order", "the agents' numbers in a row", order)]
     if sorted(turns) != list(range(game.num_agents)):
         raise AverseError(f"order must name each agent from 0 to {game.num_agents - 1} once, not {turns}")
     policy = first_policy(game, initial)
