@@ -40,7 +40,7 @@ ERRORS = {"AverseError", "DivergenceError", "WritingError"}  # take any message
 RECORDS = {
     "Actor", "Basis", "Calibration", "Chains", "Evaluation", "Learner", "LongRunEvaluation", "LongRunSummary", "Method",
     "MetricSummary", "Moment", "Played", "Probe", "QuantileRow", "Run", "Specification", "StepResult", "Summary",
-    "TimeStep", "Trajectory",
+    "TimeStep", "TrainedObjective", "Trajectory",
 }  # fmt: skip
 EXCLUDED = PROTOCOLS | BASES | ALIASES | ERRORS | RECORDS
 

@@ -44,6 +44,7 @@ def played_at_once(monkeypatch):
             yield Played(
                 seeds=own.astype(np.uint32),
                 returns=np.random.default_rng(own).normal(size=(len(own), agents)),
+                discounted=np.random.default_rng(own).normal(size=(len(own), agents)),
                 length=np.full(len(own), 10),
                 terminated=np.ones((len(own), agents), bool),
                 truncated=np.zeros(len(own), bool),

@@ -11,6 +11,7 @@ from averse.evaluation.episodes import Episodes, concatenate
 from averse.evaluation.evaluator import Evaluation, evaluate, play_scripted
 from averse.evaluation.host_play import Actor, Moment, learned, play_host, scripted
 from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
+from averse.evaluation.objective import TrainedObjective
 from averse.evaluation.play import Chains, Played, Probe, chain_player, compiled_player
 from averse.evaluation.summary import MetricSummary, Summary, summarise
 from averse.evaluation.tables import summary_table
@@ -31,6 +32,7 @@ __all__ = [
     "Probe",
     "QuantileRow",
     "Summary",
+    "TrainedObjective",
     "calibrate_categorical",
     "calibrate_quantiles",
     "chain_player",

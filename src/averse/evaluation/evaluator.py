@@ -21,6 +21,7 @@ from averse.evaluation.episodes import Episodes, concatenate, label_of
 from averse.evaluation.host_play import learned, play_host
 from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run, steps_played
 from averse.evaluation.memory import check_episodes
+from averse.evaluation.objective import TrainedObjective, trained_objective
 from averse.evaluation.play import FIRST_SEED, Played, compiled_player
 from averse.evaluation.summary import Summary, summarise
 from averse.evaluation.tables import summary_table
@@ -47,6 +48,9 @@ class Evaluation:
     out, which favours episodes that end early. Empty where the critic predicts no distribution."""
     basis: Basis | None = None
     """How far the policies were trained, and how they were played; `basis.finished`."""
+    objectives: Mapping[str, TrainedObjective] = field(default_factory=dict)
+    """What the policies of each setting were trained for, as their episodes have it. Empty where that is no measure of
+    these rewards' discounted return: reward shaping, methods that are not ours."""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{label and f'{label}: '}{summary.mean}" for label, summary in self.summaries.items())
@@ -58,7 +62,8 @@ class Evaluation:
         table = summary_table({label or self.method: summary for label, summary in self.summaries.items()})
         if self.basis is not None and not self.basis.finished:
             table = replace(table, caption=f"{table.caption} {self.basis.warning}")
-        return "\n".join([str(table), *(self._calibration(label) for label in self.left_out)])
+        trained = [f"trained{label and f' ({label})'} for {found}" for label, found in self.objectives.items()]
+        return "\n".join([str(table), *trained, *(self._calibration(label) for label in self.left_out)])
 
     def _calibration(self, label: str) -> str:
         """A line on the critic, with the returns that it was not compared with."""
@@ -78,9 +83,10 @@ class Evaluation:
         head = {"environment": self.environment, "method": self.method, **basis}
         entries = {}
         for label, summary in self.summaries.items():
-            calibration = self.calibrations.get(label)
+            calibration, objective = self.calibrations.get(label), self.objectives.get(label)
             entries[label] = {
                 **summary.to_dict(),
+                "objective": objective.to_dict() if objective else None,
                 "calibration": calibration.to_dict() if calibration else None,
                 "calibration_left_out": self.left_out.get(label),
             }
@@ -208,7 +214,9 @@ def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
     by_label: dict[str, list[int]] = {}
     for index, settings in enumerate(trials):
         by_label.setdefault(label_of(settings), []).append(index)
-    compared = {label: calibrated(run, {i: played[i] for i in group}) for label, group in by_label.items()}
+    together = {label: {i: played[i] for i in group} for label, group in by_label.items()}
+    compared = {label: calibrated(run, group) for label, group in together.items()}
+    trained = {label: trained_objective(run, group) for label, group in together.items()}
     return Evaluation(
         environment=run.config.environment,
         method=run.config.method,
@@ -219,6 +227,7 @@ def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
         calibrations={label: found for label, (found, _) in compared.items() if found is not None},
         left_out={label: cut for label, (_, cut) in compared.items() if cut is not None},
         basis=plan.basis,
+        objectives={label: found for label, found in trained.items() if found is not None},
     )
 
 

@@ -97,7 +97,7 @@ def play_host(
     Args:
       seeds: [E], in any order; the episodes come back in it.
       horizon: of the environment, in steps.
-      gamma: discount of the returns that the probes tell.
+      gamma: discount of the returns from the start, and of those that the probes tell.
       on_progress: called after every step with the number of episodes that ended in it.
       observer: called at the start and after every step, with all that happened.
 
@@ -153,7 +153,8 @@ class _Ledger:
         shape = np.shape(step.rewards)
         self._blank = blank
         self._active = np.ones(shape, bool)
-        self._returns, self._discounted, self._weight = np.zeros(shape), np.zeros(shape), np.ones(len(self._rows))
+        self._returns, self._discounted = np.zeros(shape), np.zeros(shape)
+        self._since_probe, self._weight = np.zeros(shape), np.ones(len(self._rows))
 
     @property
     def complete(self) -> bool:
@@ -179,9 +180,10 @@ class _Ledger:
         """Account for a step; which episodes ended in it, bool [B]."""
         playing = self._episode < self._rounds
         counted = playing & (self.time >= self._probe_times[self._rows, self._index])
-        self._discounted += np.where(counted, self._weight, 0.0)[:, None] * step.rewards
+        self._since_probe += np.where(counted, self._weight, 0.0)[:, None] * step.rewards
         self._weight = np.where(counted, self._weight * self._gamma, 1.0)
         self._returns += step.rewards
+        self._discounted += (self._gamma**self.time)[:, None] * step.rewards
         self.time = self.time + 1
         done = np.asarray(step.done) & playing
         for row in np.flatnonzero(done).tolist():
@@ -191,6 +193,7 @@ class _Ledger:
         self.time = np.where(done, 0, self.time).astype(np.int32)
         self._returns = np.where(done[:, None], 0.0, self._returns)
         self._discounted = np.where(done[:, None], 0.0, self._discounted)
+        self._since_probe = np.where(done[:, None], 0.0, self._since_probe)
         self._weight = np.where(done, 1.0, self._weight)
         return done
 
@@ -199,10 +202,11 @@ class _Ledger:
         k = int(self._episode[row])
         info = {name: float(values[row]) for name, values in step.info.items()}
         seen = self._probes[row][k] or self._unseen(row, step)
-        earned = self._discounted[row].astype(np.float32), np.float32(self._weight[row])
+        earned = self._since_probe[row].astype(np.float32), np.float32(self._weight[row])
         self._finished[row, k] = Played(
             seeds=self.schedule[row, k],
             returns=self._returns[row].copy(),
+            discounted=self._discounted[row].astype(np.float32),
             length=self.time[row],
             terminated=np.array(step.terminated[row]),
             truncated=bool(step.truncated[row]),

@@ -48,5 +48,5 @@ def episode_size(environment: Description, learner: Learner | None) -> int:
         leaves: Any = jax.tree.leaves(jax.eval_shape(lambda: learner.initial_memory(1)))
         remembered = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     probe = 4 * (agents * environment.observation_size + environment.global_state_size) + agents * (actions + 5)
-    columns = 4 + agents + len(environment.metrics)
+    columns = 4 + 2 * agents + len(environment.metrics)  # returns with and without discount
     return probe + remembered + 8 * 3 * columns  # in 64 bits: as played, in the table, under resampling

@@ -47,6 +47,7 @@ class Played(NamedTuple):
 
     seeds: Any  # uint32 [E]
     returns: Any  # float32 [E, A], undiscounted
+    discounted: Any  # float32 [E, A], returns from the start at the learner's discount
     length: Any  # int32 [E], steps
     terminated: Any  # bool [E, A]; the agent's own episode had ended, also where the time limit then cut the others
     truncated: Any  # bool [E]; the time limit cut the episode
@@ -132,6 +133,8 @@ class _Episode(NamedTuple):
     active: jax.Array
     time: jax.Array
     returns: jax.Array
+    discounted: jax.Array
+    weight: jax.Array  # discount of the next reward
     done: jax.Array
     truncated: jax.Array
     info: dict[str, jax.Array]
@@ -172,6 +175,8 @@ def _play_one(
             active=~result.terminated,
             time=episode.time + 1,
             returns=episode.returns + result.rewards,
+            discounted=episode.discounted + episode.weight * result.rewards,
+            weight=episode.weight * learner.gamma,
             done=result.terminated.all() | result.truncated,
             truncated=result.truncated,
             info=dict(result.info),
@@ -184,6 +189,8 @@ def _play_one(
         active=agents == 0,
         time=jnp.int32(0),
         returns=agents,
+        discounted=agents,
+        weight=jnp.float32(1.0),
         done=jnp.bool_(False),
         truncated=jnp.bool_(False),
         info={name: jnp.float32(0.0) for name in environment.metrics},
@@ -193,6 +200,7 @@ def _play_one(
     return Played(
         seeds=seed,
         returns=last.returns,
+        discounted=last.discounted,
         length=last.time,
         terminated=~last.active,
         truncated=last.truncated,
