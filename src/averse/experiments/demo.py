@@ -40,13 +40,13 @@ from averse.training.run import Run
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
-STEPS = {"twin": 1e6, "sumo": 1e5}
-SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
+STEPS = {"twin": 2e6, "sumo": 1e5}
+SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 1.0}}
 # What it takes on 2 free cores (docs/performance.md), to tell beforehand.
 COMPILING = 0.7  # minutes, both methods at once
 PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods
 PER_EPISODE = 1.2 / 500  # minutes, all policies and drivers
-BASELINES = ("constant-speed", "reservation")
+BASELINES = ("rush", "reservation:-1")
 COLUMNS = ("arrival", "crossing_time")
 
 
@@ -59,7 +59,7 @@ class DemoArguments:
     trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
     """Train in the intersection's compiled twin, or in the simulator; all figures are measured in SUMO."""
     steps: Positive | None = None
-    """Environment steps (of 4 cars each) that each method is trained for; 1e6 in the twin, 1e5 in sumo."""
+    """Environment steps (of 4 cars each) that each method is trained for; 2e6 in the twin, 1e5 in sumo."""
     episodes: Count = 500
     """Evaluation episodes per policy; tails deserve 1,000, which take a minute longer."""
 
@@ -164,14 +164,15 @@ def drive_all(environment: SumoIntersection, runs: dict[str, Run], episodes: int
         for name in BASELINES:
             task = bar.add_task(name, total=episodes)
             tables[name] = drive(*driver(name, environment), seeds, lambda n: bar.advance(task, n))  # noqa: B023
-            tables[name].write_parquet(out / f"{name}.parquet")
+            tables[name].write_parquet(out / f"{name.replace(':', '-')}.parquet")
     return tables
 
 
 def film(environment: SumoIntersection, runs: dict[str, Run], tables: dict[str, Episodes], path: Path) -> None:
-    """Both policies side by side on the same seed: the first on which the risk-neutral one crashed, if any."""
-    crashed = tables[NEUTRAL].seed[tables[NEUTRAL].metrics["collision"] > 0]
-    seed = int(crashed[0]) if crashed.size else FIRST_SEED
+    """Both policies side by side on a seed in which they differ: only the risk-neutral one crashed, if there is any."""
+    neutral, averse = (tables[name].metrics["collision"] > 0 for name in (NEUTRAL, AVERSE))
+    differ = tables[NEUTRAL].seed[neutral & ~averse]
+    seed = int(differ[0]) if differ.size else FIRST_SEED
     actors = {name: learned(runs[name].learner, greedy=False)(runs[name].state(0)) for name in SETTINGS}
     animate([record(environment, actor, seed, name) for name, actor in actors.items()], path)
 
