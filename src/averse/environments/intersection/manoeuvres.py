@@ -27,6 +27,7 @@ from averse.environments.intersection.pairs import (
     Side,
     others,
     pairs_of,
+    seconds_at_present,
     sides_of,
     stopping_limit,
 )
@@ -45,6 +46,7 @@ from averse.environments.intersection.task import (
 YIELD, EASE, GO = range(len(MANOEUVRES))
 
 STOP_BEFORE = 0.5  # m; agents stop this far before the line, a conflict zone or a standing car
+COMING = 4.0  # s; moving cars that are nearer in time to a conflict zone are let go first by who yields on the junction
 CREEP = 2.0  # m/s, of a car that yields on the junction
 EASING = 1.0  # m/s that are lost in a decision to ease
 _FAR = 1e3  # m, or m/s: no limit
@@ -87,7 +89,8 @@ def strongest(xp: Any, speed: Any, limit: Any) -> Any:
 
 def _yielding(xp: Any, pairs: Pairs, them: Side, other: Any) -> Any:
     """The limit (m/s) of those who yield, [N, ...]."""
-    comes = pairs.conflict & ~pairs.same_arm & other & pairs.they_committed & (them.speed > SLOWEST)
+    soon = seconds_at_present(xp, pairs.their_to_zone, them.speed) < COMING
+    comes = pairs.conflict & ~pairs.same_arm & other & (them.speed > SLOWEST) & (pairs.they_committed | soon)
     comes = comes & (pairs.to_zone > STOP_BEFORE)  # whoever is in the zone already clears it
     room = least(xp, xp.where(comes, pairs.to_zone, _FAR), 1)
     late = xp.minimum(stopping_limit(xp, room - STOP_BEFORE), CREEP)

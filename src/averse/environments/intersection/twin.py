@@ -113,7 +113,6 @@ class Intersection(IntersectionEnvironment):
     # Crashes are rare: large batches and long steps.
     mappo_settings: ClassVar[Mapping[str, Any]] = {
         "network": "sets",
-        "critic_network": "dense",
         "num_envs": 256,
         "rollout_steps": 32,
         "learning_rate": 6e-3,

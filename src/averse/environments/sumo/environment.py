@@ -72,7 +72,6 @@ class SumoIntersection(IntersectionEnvironment):
     # A simulator is too slow for many steps: small batches.
     mappo_settings: ClassVar[Mapping[str, Any]] = {
         "network": "sets",
-        "critic_network": "dense",
         "rollout_steps": 32,
         "learning_rate": 2e-3,
         "epsilon": 0.003,
