@@ -91,6 +91,26 @@ def test_descending_is_a_loop_over_shuffled_minibatches():
     assert float(metrics["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_blocks_of_minibatches_change_nothing():
+    """The gradient and the metrics of a minibatch are the means over its blocks by their weights, empty ones too."""
+    weights = jnp.ones(24).at[5:16].set(0.0)
+    data = {"x": jax.random.normal(jax.random.key(0), (24, 3)), "weight": weights}
+
+    def loss(params, batch):
+        value = weighted_mean(jnp.tanh(batch["x"] @ params), batch["weight"])
+        return value, {"loss": value}
+
+    optimiser, params = adam(0.5), jnp.array([0.3, -0.2, 1.0])
+    (one, _, metrics), (other, _, of_blocks) = (
+        descend(
+            loss, optimiser, params, optimiser.init(params), data, jax.random.key(2), step_size=jnp.float32(0.05),
+            epochs=2, minibatches=2, blocks=blocks, weight=lambda part: part["weight"].sum(),
+        ) for blocks in (1, 6)
+    )  # fmt: skip
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert float(metrics["loss"]) == pytest.approx(float(of_blocks["loss"]), rel=1e-5)
+
+
 def test_the_clipped_loss_by_hand():
     log_probs = np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.3, 0.3, 0.4]])
     actions, advantages, weights = np.array([1, 0, 2]), np.array([1.0, -2.0, 3.0]), np.array([1.0, 1.0, 0.0])

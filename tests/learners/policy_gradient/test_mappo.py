@@ -10,6 +10,7 @@ import averse
 from averse import AverseError, environments, learners
 from averse.environments.protocol import Box, Discrete
 from averse.learners.parts.action_distributions import UNAVAILABLE, CategoricalActions, GaussianActions
+from averse.learners.policy_gradient import mappo
 
 SMALL = {"num_envs": 4, "rollout_steps": 8, "segment_length": 4, "minibatches": 2, "epochs": 2, "hidden": (16,)}
 METHODS = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo")
@@ -86,6 +87,21 @@ def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
     ):
         np.testing.assert_allclose(read(seen, cars), read(*others), atol=1e-6)
         assert not np.allclose(read(seen, cars), read(seen[..., ::-1], cars[..., ::-1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"recurrent": True}], ids=str)
+def test_a_learner_that_reads_sets_learns_the_same_in_blocks(settings, monkeypatch):
+    world, learnt = WorldOfSets(), []
+    for rows in (1024, 12):
+        monkeypatch.setattr(mappo, "BLOCK_ROWS", rows)
+        learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
+        state = learner.init(jax.random.key(0))
+        data = trajectory(world, learner, state)
+        data = data._replace(active=data.active.at[:, :, 1].set(False))
+        learnt.append(jax.jit(learner.update)(state, data))
+    (one, metrics), (other, of_blocks) = learnt
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.networks, other.networks)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), metrics, of_blocks)
 
 
 @pytest.mark.parametrize("critic", ["scalar", *(pytest.param(c, marks=pytest.mark.slow) for c in ("quantile", "dual"))])

@@ -94,6 +94,8 @@ def descend(
     step_size: jax.Array,
     epochs: int,
     minibatches: int,
+    blocks: int = 1,
+    weight: Callable[[Any], jax.Array] | None = None,
 ) -> tuple[Any, Any, Metrics]:
     """Passes over the data, each in a new random order.
 
@@ -101,16 +103,40 @@ def descend(
       loss: (params, minibatch) -> (a scalar, metrics).
       data: arrays [N, ...]; `minibatches` must divide N.
       step_size: see `gradient_step`.
+      blocks: into how many parts a minibatch is cut, whose gradients are worked out one after another: what a small
+        part needs stays in the processor's cache. Must divide N / minibatches.
+      weight: what a part counts for, [] >= 0, where there are several blocks: loss and metrics of a minibatch must be
+        the means of those of its parts with these weights, as `weighted_mean` is with the sums of its own.
 
     Returns:
       The parameters, the optimiser's state, and the metrics' means over all steps.
     """
     size = jax.tree.leaves(data)[0].shape[0]
 
+    def of_part(params, index):
+        part = jax.tree.map(lambda x: x[index], data)
+        return jax.grad(loss, has_aux=True)(params, part), part
+
+    def of_minibatch(params, index):
+        if blocks == 1:
+            return of_part(params, index)[0]
+
+        def weighted(index):
+            result, part = of_part(params, index)
+            share = weight(part)
+            return share, jax.tree.map(lambda x: share * x, result)
+
+        def add(sums, index):
+            return jax.tree.map(jnp.add, sums, weighted(index)), None
+
+        parts = index.reshape(blocks, -1)
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(weighted, parts[0]))
+        (total, sums), _ = jax.lax.scan(add, nothing, parts)
+        return jax.tree.map(lambda x: x / jnp.maximum(total, 1.0), sums)
+
     def step(state, index):
         params, optimiser_state = state
-        minibatch = jax.tree.map(lambda x: x[index], data)
-        gradient, metrics = jax.grad(loss, has_aux=True)(params, minibatch)
+        gradient, metrics = of_minibatch(params, index)
         return gradient_step(optimiser, gradient, params, optimiser_state, step_size), metrics
 
     def epoch(state, key):
