@@ -144,6 +144,55 @@ def test_a_crash_ends_the_episode_of_all_it_hits_and_tells_the_impact():
     assert float(result.rewards[0]) < -9
 
 
+CENTRE, ACROSS = (NORTH_STRAIGHT, ENTRY + 11.0), (EAST_STRAIGHT, ENTRY + 11.0)  # cars at both overlap
+TAIL, HEAD = (SOUTH_STRAIGHT, 60.0), (SOUTH_STRAIGHT, 63.0)  # here too, far from the others
+ALONE, AWAY = (WEST_STRAIGHT, 60.0), None
+LAWFUL, RECKLESS = False, True
+
+
+@pytest.mark.parametrize(
+    ("agents", "humans", "partners"),
+    [
+        ((CENTRE, ACROSS), (), (2, 0, 0)),
+        ((CENTRE, ALONE), ((ACROSS, LAWFUL),), (0, 1, 0)),
+        ((CENTRE, ALONE), ((ACROSS, RECKLESS),), (0, 0, 1)),
+        ((TAIL, ALONE), ((HEAD, RECKLESS),), (0, 0, 1)),
+        ((CENTRE, TAIL), ((ACROSS, LAWFUL), (HEAD, RECKLESS)), (0, 1, 1)),
+        ((CENTRE, ALONE), ((ACROSS, LAWFUL), (CENTRE, RECKLESS)), (0, 1, 1)),
+        ((CENTRE, ALONE), ((ACROSS, RECKLESS), (CENTRE, RECKLESS)), (0, 0, 1)),
+        ((CENTRE, ACROSS), ((CENTRE, LAWFUL), (ACROSS, RECKLESS)), (2, 2, 2)),
+        ((CENTRE, ACROSS), ((TAIL, LAWFUL), (HEAD, RECKLESS)), (2, 0, 0)),
+        ((ALONE, AWAY), ((TAIL, LAWFUL), (HEAD, RECKLESS)), (0, 0, 0)),
+    ],
+)
+def test_crashes_are_split_by_with_whom(agents, humans, partners):
+    """In whatever order the kinds of cars come, and once for each kind that an agent hits."""
+    env = Intersection(num_agents=2, max_humans=3, reckless_fraction=0.0, control="acceleration")
+    places = [*agents, *(place for place, _ in humans)] + [AWAY] * (3 - len(humans))
+    movement, position = zip(*(place or ALONE for place in places))
+    present = [place is not AWAY for place in places]
+    reckless = [False] * 2 + [kind for _, kind in humans] + [False] * (3 - len(humans))
+    state, _ = env.reset(jax.random.key(0))
+    state = state._replace(
+        scene=state.scene._replace(
+            movement=jnp.array(movement, jnp.int32),
+            position=jnp.array(position),
+            speed=jnp.full(5, 5.0),
+            present=jnp.array(present),
+            status=jnp.where(jnp.array(present[:2]), Status.DRIVING, Status.ARRIVED).astype(jnp.int32),
+        ),
+        reckless=jnp.array(reckless),
+        arrivals=jnp.zeros(4),  # at once lawful newcomers take the places of the reckless who crashed
+    )
+    step = jax.jit(env.step)
+    for _ in range(3):  # it happens once
+        result = step(jax.random.key(0), state, jnp.full(2, 2))
+        state = result.state
+        found = [float(result.info[f"crashes_with_{kind}"]) for kind in ("agents", "lawful", "reckless")]
+        assert found == list(partners)
+        assert state.scene.present[2:].any()
+
+
 def test_numpy_drivers_meet_the_same_episodes_as_compiled_ones():
     """The vector for numpy policies: deterministic by seed, one episode per seed, then idle."""
     env = Intersection(num_agents=2, max_humans=2, horizon=60)

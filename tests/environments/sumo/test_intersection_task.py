@@ -16,6 +16,7 @@ from averse.environments.intersection.observations import (
     observe,
 )
 from averse.environments.intersection.rewards import (
+    Crashes,
     Tally,
     Track,
     costs,
@@ -36,6 +37,7 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.sumo.environment import gaps_of_close_pairs
+from averse.environments.sumo.simulation import AGENT_KIND, HUMAN_KIND, RECKLESS_KIND, crash_partners
 
 ROAD = geometry()
 ENTRY = float(ROAD.entry[0])
@@ -334,23 +336,46 @@ def test_metrics_of_an_episode():
     tally = new_tally(np, task, ())
     here = scene((1, 20.0, 10.0), (4, 20.0, 10.0), task=task)
     braking = here._replace(speed=np.array([7.75, 10.0], np.float32), position=here.position + 4)
-    tally = update_tally(np, task, tally, here, braking, np.array([3.0, 1.5]), 0.0)
+    tally = update_tally(np, task, tally, here, braking, np.array([3.0, 1.5]), Crashes(0.0, np.zeros(3, np.float32)))
     figures = metrics(np, task, tally, braking)
     assert figures["collision"] == 0
     assert np.isnan(figures["crossing_time"])
     assert np.isnan(figures["impact_speed"])
     end = braking._replace(status=np.array([Status.ARRIVED, Status.CRASHED]))
-    tally = update_tally(np, task, tally, braking, end, np.array([10.0, 0.0]), 7.0)
+    crashes = Crashes(7.0, np.array([0, 0, 1], np.float32))
+    tally = update_tally(np, task, tally, braking, end, np.array([10.0, 0.0]), crashes)
     figures = metrics(np, task, tally, end)
     assert {name: float(value) for name, value in figures.items()} == {
         "collision": 1.0,
         "collisions": 1.0,
+        "crashes_with_agents": 0.0,
+        "crashes_with_lawful": 0.0,
+        "crashes_with_reckless": 1.0,
         "arrival": 0.5,
         "crossing_time": 1.0,
         "near_miss": 0.0,
         "impact_speed": 7.0,
         "hard_braking": 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    ("pairs", "partners"),
+    [
+        ([], [0, 0, 0]),
+        ([[0, 1]], [2, 0, 0]),
+        ([[0, 3]], [0, 1, 0]),
+        ([[4, 1]], [0, 0, 1]),
+        ([[3, 4]], [0, 0, 0]),
+        ([[0, 1], [1, 2], [2, 0]], [3, 0, 0]),
+        ([[0, 3], [4, 0]], [0, 1, 1]),
+        ([[0, 4], [1, 4], [2, 3]], [0, 1, 2]),
+        ([[0, 4], [4, 0]], [0, 0, 1]),
+    ],
+)
+def test_partners_of_crashes_in_the_simulator(pairs, partners):
+    kinds = [AGENT_KIND, AGENT_KIND, AGENT_KIND, HUMAN_KIND, RECKLESS_KIND]
+    assert crash_partners(pairs, kinds) == partners
 
 
 # ---- one statement for both simulators
@@ -366,7 +391,8 @@ def test_numpy_and_jax_state_the_same_task(task):
     def state_all(xp, road, before: Scene, after: Scene, noise):
         pose = poses_at(xp, road, after.movement, after.position)
         gap = smallest_gaps(xp, task, road, before, after)
-        tally: Tally = update_tally(xp, task, new_tally(xp, task, (20,)), before, after, gap, xp.zeros(20))
+        crashes = Crashes(xp.zeros(20), xp.ones((3, 20), "float32"))
+        tally: Tally = update_tally(xp, task, new_tally(xp, task, (20,)), before, after, gap, crashes)
         return {
             "observations": observe(xp, task, road, after, pose),
             "noisy": observe(xp, task, road, after, pose, noise),

@@ -24,6 +24,11 @@ def random_actions(steps: int, num_envs: int, agents: int, seed: int = 0) -> np.
     return np.random.default_rng(seed).integers(1, 5, (steps, num_envs, agents)).astype(np.int32)
 
 
+def split(info) -> np.ndarray:
+    """How many agents crashed with another agent, a lawful human, a reckless human, [3, ...]."""
+    return np.stack([info[f"crashes_with_{kind}"] for kind in ("agents", "lawful", "reckless")])
+
+
 def rollout(environment: SumoIntersection, seeds: np.ndarray, actions: np.ndarray) -> list:
     with environment.vector(len(seeds)) as vector:
         return [vector.reset(seeds)] + [vector.step(row) for row in actions]
@@ -153,6 +158,10 @@ def test_episodes_end_as_they_should():
                     assert gone == step.terminated[b].sum()
                     assert info["collision"] == (info["collisions"] > 0)
                     assert np.isnan(info["impact_speed"]) == (info["collisions"] == 0)
+                    partners = split(info)
+                    assert (partners <= info["collisions"]).all()
+                    assert partners.sum() >= info["collisions"]  # each crashed agent, with some kind
+                    assert partners[0] != 1
                     assert np.isnan(info["crossing_time"]) == (info["arrival"] == 0)
                     assert np.isnan(info["crossing_time"]) or 12 < info["crossing_time"] < 40
                     assert (info["near_miss"] == 0) == (info["collisions"] > 0) or info["near_miss"] < 0.3
@@ -170,6 +179,21 @@ def test_episodes_end_as_they_should():
                     assert step.global_state[b, 0] > before.global_state[b, 0]
     assert crashes > 5
     assert arrivals > 30
+
+
+@pytest.mark.parametrize(("reckless_fraction", "kind"), [(0.0, 1), (1.0, 2)])
+def test_who_is_alone_among_humans_crashes_with_their_kind(reckless_fraction, kind):
+    changes = {"num_agents": 1, "human_rate": 0.8, "reckless_fraction": reckless_fraction, "horizon": 60}
+    met = 0
+    with replace(SMALL, **changes).vector(4) as vector:
+        vector.reset_endless(0)
+        for row in np.random.default_rng(0).integers(2, 5, (500, 4, 1)):
+            step = vector.step(row)
+            expected = np.zeros((3, 4))
+            expected[kind] = step.info["collisions"]
+            assert np.array_equal(split(step.info), expected)
+            met += step.info["collisions"][step.done].sum()
+    assert met > 5
 
 
 def test_time_limit_truncates():

@@ -166,7 +166,7 @@ def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
         for seed in range(count)
     ]
     same = np.ones(count, bool)
-    ended, compared, errors = np.zeros(count, bool), 0, []
+    ended, compared, crashed, errors = np.zeros(count, bool), 0, 0, []
     with simulator.vector(count) as vector:
         seen = vector.reset(np.arange(count, dtype=np.uint32)[:, None])
         scene = jax.tree.map(jnp.asarray, scene_of(vector.batch.now))
@@ -178,7 +178,7 @@ def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
             departure_speed=jnp.array([s.speed for s in starts], jnp.float32),
         )
         for actions in choices:
-            state = step(keys, state, jnp.asarray(actions)).state
+            state, *_, info = step(keys, state, jnp.asarray(actions))
             seen = vector.step(actions)
             status = scene_of(vector.batch.after).status.T
             same &= ended | (np.asarray(state.scene.status) == status).all(1)
@@ -186,10 +186,17 @@ def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
             ours, theirs = np.asarray(place(state))[going], seen.next_global_state[going]
             errors.append(np.abs(ours - theirs).max(initial=0) * 150)
             compared += going.sum()
+            crashes = np.asarray(info["crashes_with_agents"])[going]
+            assert np.array_equal(crashes, seen.info["crashes_with_agents"][going])
+            for name, expected in (("collisions", crashes), ("crashes_with_lawful", 0), ("crashes_with_reckless", 0)):
+                assert (info[name][going] == expected).all()
+                assert (seen.info[name][going] == expected).all()
+            crashed += seen.info["crashes_with_agents"][going & seen.done].sum()
             ended |= seen.done
             if ended.all():
                 break
     assert compared > 500
+    assert crashed > 5
     assert np.mean(same) >= 0.9  # crashes are seen to within a step, and a car less changes what others do
     assert max(errors) < 2e-2  # m
 

@@ -33,19 +33,33 @@ from averse.environments.intersection.task import (
 GAP_LIMIT = 10.0  # m; gaps are not measured beyond
 
 
+class Crashes(NamedTuple):
+    """The agents' crashes of one decision."""
+
+    impact_speed: Any  # float32 [...], m/s, the largest relative speed of one, 0 without
+    partners: Any  # float32 [3, ...], how many agents crashed with an agent, a lawful human, a reckless human
+
+
 class Tally(NamedTuple):
     """What an episode's metrics are made of, so far."""
 
     smallest_gap: Any  # float32 [...], m
     hard_braking: Any  # float32 [...], s, summed over agents
     impact_speed: Any  # float32 [...], m/s, 0 without a crash
+    partners: Any  # float32 [3, ...], see `Crashes`, summed
     driving_time: Any  # float32 [N, ...], s from departure
 
 
 def new_tally(xp: Any, task: IntersectionTask, batch: tuple[int, ...]) -> Tally:
     """The tally at an episode's start, with trailing axes `batch`."""
     zeros = xp.zeros(batch, "float32")
-    return Tally(zeros + GAP_LIMIT, zeros, zeros, xp.zeros((task.num_agents, *batch), "float32"))
+    return Tally(
+        smallest_gap=zeros + GAP_LIMIT,
+        hard_braking=zeros,
+        impact_speed=zeros,
+        partners=xp.zeros((3, *batch), "float32"),
+        driving_time=xp.zeros((task.num_agents, *batch), "float32"),
+    )
 
 
 def crashed_now(before: Scene, after: Scene) -> Any:
@@ -154,9 +168,9 @@ def costs(xp: Any, task: IntersectionTask, before: Scene, after: Scene, gap: Any
 
 
 def update_tally(
-    xp: Any, task: IntersectionTask, tally: Tally, before: Scene, after: Scene, gap: Any, hit: Any
+    xp: Any, task: IntersectionTask, tally: Tally, before: Scene, after: Scene, gap: Any, crashes: Crashes
 ) -> Tally:
-    """The tally after one decision; `gap` from `smallest_gaps`, `hit` the largest speed of a crash now [...], or 0."""
+    """The tally after one decision; `gap` from `smallest_gaps`."""
     n = task.num_agents
     drove = before.status == Status.DRIVING
     drop = (before.speed[:n] - after.speed[:n]) / DECISION_SECONDS
@@ -164,13 +178,18 @@ def update_tally(
     return Tally(
         smallest_gap=xp.minimum(tally.smallest_gap, gap.min(0)),
         hard_braking=tally.hard_braking + DECISION_SECONDS * hard.sum(0).astype("float32"),
-        impact_speed=xp.maximum(tally.impact_speed, hit),
+        impact_speed=xp.maximum(tally.impact_speed, crashes.impact_speed),
+        partners=tally.partners + crashes.partners,
         driving_time=tally.driving_time + DECISION_SECONDS * drove.astype("float32"),
     )
 
 
 def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict[str, Any]:
-    """The episode's figures so far, each float32 [...]; names and units in `task.METRICS`."""
+    """The episode's figures so far, each float32 [...]; names and units in `task.METRICS`.
+
+    An agent that hits cars of several kinds in the simulation step of its crash counts as a crash with each.
+    """
+    with_agents, with_lawful, with_reckless = tally.partners
     crashes = (after.status == Status.CRASHED).sum(0).astype("float32")
     arrived = after.status == Status.ARRIVED
     arrivals = arrived.sum(0).astype("float32")
@@ -178,6 +197,9 @@ def metrics(xp: Any, task: IntersectionTask, tally: Tally, after: Scene) -> dict
     return {
         "collision": (crashes > 0).astype("float32"),
         "collisions": crashes,
+        "crashes_with_agents": with_agents,
+        "crashes_with_lawful": with_lawful,
+        "crashes_with_reckless": with_reckless,
         "arrival": arrivals / task.num_agents,
         "crossing_time": xp.where(arrivals > 0, total_time / xp.maximum(arrivals, 1), xp.nan).astype("float32"),
         "near_miss": tally.smallest_gap,

@@ -74,6 +74,9 @@ class Scene(NamedTuple):
 METRICS = {
     "collision": "1 if any agent crashed in the episode",
     "collisions": "number of agents that crashed",
+    "crashes_with_agents": "number of agents that crashed with another agent",
+    "crashes_with_lawful": "number of agents that crashed with a human driver who gives way",
+    "crashes_with_reckless": "number of agents that crashed with a human driver who ignores the right of way",
     "arrival": "fraction of the agents that arrived",
     "crossing_time": "mean time from departure to arrival of the agents that arrived (s; NaN if none did)",
     "near_miss": "smallest gap between the outlines of an agent's car and any other car (m; 0 at a crash, at most 10)",

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from averse.environments.actions import guarded
 from averse.environments.batch_last import batch_last, kept
-from averse.environments.intersection.along_cars import any_of, most
+from averse.environments.intersection.along_cars import any_of, counted, most
 from averse.environments.intersection.crashes import Lanes, crash, crash_table, table_rows
 from averse.environments.intersection.departures import (
     EARLY_HUMANS,
@@ -31,6 +31,7 @@ from averse.environments.intersection.humans import HALTING_SPEED, limits, outlo
 from averse.environments.intersection.manoeuvres import accelerations
 from averse.environments.intersection.observations import available_actions, global_state, observe
 from averse.environments.intersection.rewards import (
+    Crashes,
     Tally,
     costs,
     metrics,
@@ -198,12 +199,13 @@ class Intersection(IntersectionEnvironment):
             status=status,
             elapsed=before.elapsed + 1,
         )
-        hit = _impact_speed(motion, self._poses(scene), n)  # wrecks are still where they crashed
+        # before cars are admitted: wrecks are still where they crashed, and a human's place is still his
+        crashes = Crashes(_impact_speed(motion, self._poses(scene), n), _partners(motion.hits, state.reckless, n))
         moved = state._replace(scene=scene, entered=motion.entered, waited=motion.waited)
         state = kept(self._admit(numbers.callers, moved))
         after = state.scene
         gap = smallest_gaps(jnp, self, road, before, after)
-        tally = update_tally(jnp, self, state.tally, before, after, gap, hit)
+        tally = update_tally(jnp, self, state.tally, before, after, gap, crashes)
         under_way = any_of(status < Status.ARRIVED)
         return StepResult(
             state=state._replace(tally=tally),
@@ -298,3 +300,14 @@ def _impact_speed(motion: _Motion, pose: Pose, n: int) -> jax.Array:
     vx, vy = motion.speed * pose.cos, motion.speed * pose.sin
     squared = (vx[:n, None] - vx[None]) ** 2 + (vy[:n, None] - vy[None]) ** 2
     return jnp.sqrt(most(jnp, most(jnp, jnp.where(motion.hits[:n], squared, 0.0))))
+
+
+def _partners(hits: jax.Array, reckless: jax.Array, n: int) -> jax.Array:
+    """How many agents crashed with an agent, a lawful human, a reckless human, float32 [3, ...]; see `Crashes`."""
+    agents, humans = hits[:n, :n], hits[n:, :n]  # [partner, agent, ...]
+    ignoring = reckless[n:, None]
+    # without humans `any_of` has no array to take the shape of
+    met = [
+        jnp.broadcast_to(any_of(pairs), agents.shape[1:]) for pairs in (agents, humans & ~ignoring, humans & ignoring)
+    ]
+    return jnp.stack([counted(jnp, which)[-1] for which in met]).astype(jnp.float32)

@@ -16,6 +16,7 @@ from averse.environments.intersection.observations import (
 )
 from averse.environments.intersection.rewards import (
     GAP_LIMIT,
+    Crashes,
     Tally,
     Track,
     costs,
@@ -41,7 +42,7 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.protocol import TimeStep
-from averse.environments.sumo.simulation import SIMULATOR, Simulation
+from averse.environments.sumo.simulation import KINDS, SIMULATOR, Simulation
 from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Layout
 from averse.environments.workers.vector import WorkerVector
@@ -116,7 +117,10 @@ def layout(task: IntersectionTask, trace: bool = False) -> Layout:
     }
     if task.noisy:
         state["noise"] = ((n, cars, 3), "float32")
-    outcome: dict[str, tuple[tuple[int, ...], str]] = {"impact_speed": ((), "float32")}
+    outcome: dict[str, tuple[tuple[int, ...], str]] = {
+        "impact_speed": ((), "float32"),
+        "partners": ((len(KINDS),), "float32"),
+    }
     if trace:
         state["who"] = ((2, cars), "int64")
         outcome["trace"] = ((STEPS_PER_DECISION, cars, 3), "float64")
@@ -170,8 +174,8 @@ class TrafficEncoder:
         after = scene_of(batch.after)
         pose = poses_at(np, road, after.movement, after.position)
         gap = gaps_of_close_pairs(task, road, before, after, pose)
-        hit = batch.outcome["impact_speed"]
-        tally = update_tally(np, task, self._tally, before, after, gap, hit)
+        crashes = Crashes(batch.outcome["impact_speed"], batch.outcome["partners"].T)
+        tally = update_tally(np, task, self._tally, before, after, gap, crashes)
         figures = metrics(np, task, tally, after)
         figures["worker_failed"] = batch.failed.astype(np.float32)
         over = batch_first(terminated(np, task, after))

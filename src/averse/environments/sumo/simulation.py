@@ -57,8 +57,8 @@ CAREFUL_SPEED_MODE = 31  # SUMO's default: all checks on
 SIMULATOR = "the SUMO simulator"
 _ACTIONS = range(len(ACCELERATIONS))
 
-# Trace rows tell kinds of cars apart by these numbers.
-AGENT_KIND, HUMAN_KIND, RECKLESS_KIND = 0, 1, 2
+# Traced states tell kinds of cars apart by these numbers; outcomes count crashes by kind in this order.
+KINDS = AGENT_KIND, HUMAN_KIND, RECKLESS_KIND = 0, 1, 2
 
 
 def import_libsumo() -> ModuleType:
@@ -98,14 +98,22 @@ def draw_humans(task: IntersectionTask, generator: np.random.Generator) -> list[
     return [_Human(*row) for row in zip(*columns, strict=True)]
 
 
+def crash_partners(pairs: list[list[int]], kinds: list[int]) -> list[int]:
+    """How many agents crashed with a car of each of `KINDS`; `pairs` of cars that crashed, `kinds` of all cars."""
+    both_ways = [(car, other) for one, two in pairs for car, other in ((one, two), (two, one))]
+    met = {(car, kinds[other]) for car, other in both_ways if kinds[car] == AGENT_KIND}
+    return [sum(kind == partner for _, partner in met) for kind in KINDS]
+
+
 class Simulation:
     """The task in SUMO, as a `WorkerEnvironment`.
 
     State fields: `cars` float64 [3, C] (movement, or -1 for an absent car; position in m; speed in m/s), `status`
     int64 [N], `elapsed` decisions, and `noise` float32 [N, C, 3] where the task is noisy.
-    Outcome: `impact_speed`, the largest relative speed of an agent's crash in this decision (m/s, 0 without); with
-    `trace`, also `trace` float64 [5, C, 3]: movement (or -1), position and speed of each car after each simulation
-    step; a car that crashed in it has speed -1. A traced state also has `who` int64 [2, C]: cars' kinds and numbers.
+    Outcome: `impact_speed`, the largest relative speed of an agent's crash in this decision (m/s, 0 without);
+    `partners` float32 [3], how many agents crashed with a car of each of `KINDS`; with `trace`, also `trace` float64
+    [5, C, 3]: movement (or -1), position and speed of each car after each simulation step; a car that crashed in it has
+    speed -1. A traced state also has `who` int64 [2, C]: cars' kinds and numbers.
     """
 
     def __init__(self, task: IntersectionTask, sumo_drivers: bool = False, trace: bool = False):
@@ -291,8 +299,8 @@ class Simulation:
             for k, status in enumerate(self._status)
             if status == Status.DRIVING and not self._sumo_drivers
         ]
-        impact = 0.0
-        trace = []
+        impact, trace = 0.0, []
+        pairs: list[list[int]] = []
         # single steps: one longer simulationStep(t) would lose the collisions inside it
         for step in range(STEPS_PER_DECISION):
             for k, name, change in driving:
@@ -302,7 +310,8 @@ class Simulation:
             simulation_step()
             crashed = collisions()
             if crashed:
-                impact = max(impact, self._crash(crashed, step))
+                fastest, hit = self._crash(crashed, step)
+                impact, pairs = max(impact, fastest), pairs + hit
                 driving = [row for row in driving if ids[row[0]] is not None]
             if self._trace:
                 trace.append(self._trace_rows())
@@ -313,21 +322,22 @@ class Simulation:
             if position >= self._lengths[self._movement[car]]:
                 vehicle.remove(name)
                 self._arrive(name)
-        self._elapsed += 1
-        self._admit()
-        over = all(status >= Status.ARRIVED for status in self._status)
-        outcome: dict[str, Any] = {"impact_speed": impact}
+        outcome: dict[str, Any] = {"impact_speed": impact, "partners": crash_partners(pairs, self._kind)}
         if self._trace:
             outcome["trace"] = trace
+        self._elapsed += 1
+        self._admit()  # last, as newcomers take the places of cars that have left
+        over = all(status >= Status.ARRIVED for status in self._status)
         return WorkerStep(self._state(), outcome, over or self._elapsed >= self._task.horizon)
 
-    def _crash(self, collisions: Any, step: int) -> float:
-        """Take crashed cars off the road; the largest relative speed (m/s) of the crashes that involve an agent."""
-        impact = 0.0
+    def _crash(self, collisions: Any, step: int) -> tuple[float, list[list[int]]]:
+        """Take crashed cars off the road; the largest relative speed (m/s) of agents' crashes, and all pairs."""
+        impact, pairs = 0.0, []
         gone = {}
         for collision in collisions:
             gone[collision.collider], gone[collision.victim] = collision.colliderSpeed, collision.victimSpeed
             cars = [self._cars_by_id[collision.collider], self._cars_by_id[collision.victim]]
+            pairs.append(cars)
             if min(cars) < self._task.num_agents:
                 impact = max(impact, self._impact(cars, (collision.colliderSpeed, collision.victimSpeed), step))
         for name, speed in gone.items():
@@ -337,7 +347,7 @@ class Simulation:
             self._leave(name)
             if car < self._task.num_agents:
                 self._status[car] = Status.CRASHED
-        return impact
+        return impact, pairs
 
     def _wreck_position(self, car: int, speed: float, step: int) -> float:
         # SUMO has removed the car and forgotten it: it is where its speed must have taken it in this decision
