@@ -292,7 +292,7 @@ def evaluate_long_run(
     for batches in found:
         by_label.setdefault(label_of(batches.settings), []).append(batches)
     summaries = {label: summarise_long_run(group) for label, group in by_label.items()}
-    return LongRunEvaluation(run.config.environment, run.config.method, tuple(found), summaries)
+    return LongRunEvaluation(run.config.environment, run.config.method, tuple(found), summaries, basis)
 
 
 def steps_played(steps: float) -> int:
