@@ -52,6 +52,8 @@ class MAPPOConfig:
     network: NetworkName = "dense"
     """How actor and critic read what they see. dense: as one row of numbers. sets: the members of a set (other cars,
     say) each alike and then pooled, so that their order means nothing; for environments that describe sets."""
+    set_units: Count = 32
+    """To how many numbers networks that read sets pool the members of a set."""
     hidden: tuple[Count, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
     recurrent: bool = False
@@ -93,8 +95,6 @@ class MAPPOConfig:
         require_ascending(self.support)
         if self.recurrent and not self.hidden:
             raise AverseError("recurrent needs at least one hidden layer, whose size is that of the memory")
-        if self.network == "sets" and not self.hidden:
-            raise AverseError("network 'sets' needs at least one hidden layer, to whose size members are pooled")
         if self.rollout_steps % self.segment_length:
             raise AverseError(f"segment_length {self.segment_length} must divide rollout_steps {self.rollout_steps}")
         segments = self.num_envs * self.rollout_steps // self.segment_length
