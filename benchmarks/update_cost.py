@@ -9,11 +9,11 @@ from averse.training.compiled import CompiledGroup
 from benchmarks.timing import paired, ratio
 
 UPDATES = 4
-ORDINARY = "sets of 32 units, 2 layers of 64, 51 atoms, 4 passes of 4 minibatches"
+ORDINARY = "sets of 64 units, 2 layers of 64, 51 atoms, 4 passes of 4 minibatches"
 SETTINGS: dict[str, dict[str, Any]] = {
     ORDINARY: {},
     "the dense network": {"network": "dense"},
-    "sets of 64 units": {"set_units": 64},
+    "sets of 32 units": {"set_units": 32},
     "1 layer": {"hidden": (64,)},
     "48 units": {"hidden": (48, 48)},
     "32 units": {"hidden": (32, 32)},

@@ -52,7 +52,7 @@ class MAPPOConfig:
     network: NetworkName = "dense"
     """How actor and critic read what they see. dense: as one row of numbers. sets: the members of a set (other cars,
     say) each alike and then pooled, so that their order means nothing; for environments that describe sets."""
-    set_units: Count = 32
+    set_units: Count = 64
     """To how many numbers networks that read sets pool the members of a set."""
     hidden: tuple[Count, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
