@@ -83,6 +83,17 @@ def test_a_member_that_is_there_twice_counts_once():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), once, twice)
 
 
+def test_sets_may_have_many_members():
+    layout = SetLayout(0, 200, 2)  # more than a byte counts
+    encoder, seen = SetEncoder(layout, 3), vectors(layout, 4)
+    params = encoder.init(jax.random.key(0), seen)
+    pooled, gradient = jax.value_and_grad(lambda x: encoder.apply(params, x)[1].sum())(seen)
+    np.testing.assert_allclose(pooled, sum(one_by_one(params, vector, layout).sum() for vector in seen), rtol=1e-5)
+    expected = jax.grad(lambda x: one_by_one(params, x, layout).sum())
+    for row in (1, 2, 3):
+        np.testing.assert_allclose(gradient[row], expected(seen[row]), atol=1e-6)
+
+
 def critic(shared: bool):
     layers = MLP((8, 6), 5, 0.1, layouts=(STATE, LAYOUT), set_units=7)
     return agent_networks(layers, AGENTS, STATE.total, LAYOUT.total, 2, shared=shared)

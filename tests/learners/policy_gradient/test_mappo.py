@@ -219,17 +219,18 @@ def test_action_values_need_discrete_actions():
         learners.learner("rqe-mappo", World(Box(1)), **{**SMALL, "advantage": "action-value"})
 
 
-@pytest.mark.parametrize(
-    ("world", "settings", "words"),
-    [
-        (World(), {}, "network 'sets' needs an environment that describes a set .* world has no observation_layout"),
-        (WorldOfSets(), {"hidden": ()}, "network 'sets' needs at least one hidden layer"),
-    ],
-)
-def test_sets_need_an_environment_that_has_them(world, settings, words):
+def test_sets_need_an_environment_that_has_them():
+    words = "network 'sets' needs an environment that describes a set .* world has no observation_layout"
     with pytest.raises(AverseError, match=words) as caught:
-        learners.learner("mappo", world, **{**SMALL, "network": "sets", **settings})
+        learners.learner("mappo", World(), **SMALL, network="sets")
     assert "\n" not in str(caught.value)
+
+
+def test_sets_are_pooled_to_as_many_numbers_as_asked_for():
+    learner = learners.learner("mappo", WorldOfSets(), **SMALL, network="sets", set_units=5)
+    networks = learner.init(jax.random.key(0)).networks
+    sets = [layer for network in networks.values() for name, layer in network["params"].items() if "Set" in name]
+    assert [layer["kernel"].shape[-1] for layer in sets] == [5, 5, 5]  # the actor's, and the critic's two
 
 
 @pytest.mark.slow

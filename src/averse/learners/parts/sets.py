@@ -40,48 +40,56 @@ class SetEncoder(nn.Module):
         kernel = self.param("kernel", nn.initializers.orthogonal(np.sqrt(2.0)), (own_size + size, self.units))
         bias = self.param("bias", nn.initializers.zeros, (self.units,))
         rows = vectors.reshape(-1, vectors.shape[-1])
-        own, *members = jnp.split(rows, [own_size + k * size for k in range(count)], -1)
-        pooled = _pooled(tuple(members), kernel[own_size:], own @ kernel[:own_size] + bias[None])
+        own, members = rows[:, :own_size], rows[:, own_size:].reshape(-1, count, size)
+        pooled = _pooled(members, kernel[own_size:], own @ kernel[:own_size] + bias[None])
         lead = vectors.shape[:-1]
         return own.reshape(*lead, own_size), pooled.reshape(*lead, self.units)
 
 
 @jax.custom_vjp
-def _pooled(members: tuple[jax.Array, ...], kernel: jax.Array, offset: jax.Array) -> jax.Array:
-    """relu(offset + max_k members[k] @ kernel), [R, U], over the members that are there (not all zeros); 0 without any.
+def _pooled(members: jax.Array, kernel: jax.Array, offset: jax.Array) -> jax.Array:
+    """relu(offset + max_k members[:, k] @ kernel), [R, U], over the members that are there (not all zeros); 0 without.
 
     The gradient goes to the first of the greatest members. It is written down here as the one that JAX derives shares
     between them, which takes longer.
 
     Args:
-      members: K arrays [R, F].
+      members: [R, K, F].
       kernel: [F, U].
       offset: [R, U].
     """
     return _pool(members, kernel, offset)[0]
 
 
-def _pool(members: tuple[jax.Array, ...], kernel: jax.Array, offset: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What is pooled, and the places of the members that it is of, int8 [R, U]; -1 where it is 0."""
-    greatest, place = jnp.full(offset.shape, -jnp.inf, offset.dtype), jnp.full(offset.shape, -1, jnp.int8)
-    for k, member in enumerate(members):
-        product = member @ kernel
-        better = (product > greatest) & (member != 0).any(-1, keepdims=True)
-        greatest, place = jnp.where(better, product, greatest), jnp.where(better, jnp.int8(k), place)
+def _pool(members: jax.Array, kernel: jax.Array, offset: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What is pooled, and the places of the members that it is of, whole numbers [R, U]; -1 where it is 0."""
+    whole = jnp.int8 if members.shape[1] <= jnp.iinfo(jnp.int8).max else jnp.int32
+    products = (_flat(members) @ kernel).reshape(*members.shape[:2], -1)
+    there = (members != 0).any(-1)
+    greatest, place = jnp.full(offset.shape, -jnp.inf, offset.dtype), jnp.full(offset.shape, -1, whole)
+    for k in range(members.shape[1]):
+        better = (products[:, k] > greatest) & there[:, k, None]
+        greatest, place = jnp.where(better, products[:, k], greatest), jnp.where(better, whole(k), place)
     pooled = nn.relu(greatest + offset)
-    return pooled, jnp.where(pooled > 0, place, jnp.int8(-1))
+    return pooled, jnp.where(pooled > 0, place, whole(-1))
 
 
-def _forwards(members: tuple[jax.Array, ...], kernel: jax.Array, offset: jax.Array) -> tuple[jax.Array, Any]:
+def _flat(members: jax.Array) -> jax.Array:
+    """[R, K, ...] as one matrix [R K, ...]."""
+    return members.reshape(-1, members.shape[-1])
+
+
+def _forwards(members: jax.Array, kernel: jax.Array, offset: jax.Array) -> tuple[jax.Array, Any]:
     pooled, place = _pool(members, kernel, offset)
     return pooled, (members, kernel, kept(place))  # else each member's gradient would work all places out again
 
 
-def _backwards(saved: Any, gradient: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array]:
+def _backwards(saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     members, kernel, place = saved
-    of_products = [jnp.where(place == k, gradient, 0.0) for k in range(len(members))]
-    of_kernel = sum((member.T @ own for member, own in zip(members, of_products)), jnp.zeros_like(kernel))
-    return tuple(own @ kernel.T for own in of_products), of_kernel, jnp.where(place >= 0, gradient, 0.0)
+    index = jnp.arange(members.shape[1], dtype=place.dtype)[None, :, None]
+    of_products = _flat(jnp.where(place[:, None] == index, gradient[:, None], 0.0))
+    of_members = (of_products @ kernel.T).reshape(members.shape)
+    return of_members, _flat(members).T @ of_products, jnp.where(place >= 0, gradient, 0.0)
 
 
 _pooled.defvjp(_forwards, _backwards)

@@ -95,7 +95,7 @@ def descend(
     epochs: int,
     minibatches: int,
     blocks: int = 1,
-    weight: Callable[[Any], jax.Array] | None = None,
+    weight: Callable[[Any], jax.Array] = lambda part: jnp.float32(1.0),
 ) -> tuple[Any, Any, Metrics]:
     """Passes over the data, each in a new random order.
 

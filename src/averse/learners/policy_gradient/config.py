@@ -50,10 +50,10 @@ class MAPPOConfig:
     shared: bool = True
     """One network for all agents, told apart by identity (else one network each)."""
     network: NetworkName = "dense"
-    """How the actor reads what it sees. dense: as one row of numbers. sets: the members of a set (other cars, say) each
-    alike and then pooled, so that their order means nothing; needs an environment that says where its sets are."""
-    critic_network: NetworkName | None = None
-    """How the critic does; as `network` where not given. A risk measure wants a precise critic."""
+    """How actor and critic read what they see. dense: as one row of numbers. sets: the members of a set (other cars,
+    say) each alike and then pooled, so that their order means nothing; for environments that describe sets."""
+    set_units: Count = 64
+    """To how many numbers networks that read sets pool the members of a set."""
     hidden: tuple[Count, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
     recurrent: bool = False
@@ -95,8 +95,6 @@ class MAPPOConfig:
         require_ascending(self.support)
         if self.recurrent and not self.hidden:
             raise AverseError("recurrent needs at least one hidden layer, whose size is that of the memory")
-        if "sets" in (self.network, self.critic_network) and not self.hidden:
-            raise AverseError("network 'sets' needs at least one hidden layer, to whose size members are pooled")
         if self.rollout_steps % self.segment_length:
             raise AverseError(f"segment_length {self.segment_length} must divide rollout_steps {self.rollout_steps}")
         segments = self.num_envs * self.rollout_steps // self.segment_length
@@ -132,17 +130,16 @@ def validate(config: MAPPOConfig, environment: Description) -> None:
     """Raise AverseError where settings do not fit the environment."""
     if config.per_action and not isinstance(environment.action_space, Discrete):
         raise AverseError("advantage 'action-value' needs discrete actions")
-    for name, network in (("network", config.network), ("critic_network", config.critic_network)):
-        if network == "sets" and observation_layout(environment) is None:
-            raise AverseError(
-                f"{name} 'sets' needs an environment that describes a set in its observations; {environment.name} has "
-                "no observation_layout, so use 'dense'"
-            )
+    if config.network == "sets" and observation_layout(environment) is None:
+        raise AverseError(
+            f"network 'sets' needs an environment that describes a set in its observations; {environment.name} has no "
+            "observation_layout, so use 'dense'"
+        )
 
 
-def layouts_of(network: NetworkName, environment: Description) -> tuple[SetLayout | None, SetLayout | None]:
-    """How a network reads an observation and the global state: by their sets, or None for as they are."""
-    if network == "dense":
+def layouts_of(config: MAPPOConfig, environment: Description) -> tuple[SetLayout | None, SetLayout | None]:
+    """How the networks read an observation and the global state: by their sets, or None for as they are."""
+    if config.network == "dense":
         return None, None
     return observation_layout(environment), global_state_layout(environment)
 

@@ -133,12 +133,11 @@ class MAPPO:
         kind = make_prediction(config, environment)
         num_heads = space.num_actions if config.per_action and isinstance(space, Discrete) else 1
         sizes = environment.observation_size, environment.global_state_size
-        layouts = layouts_of(config.network, environment)
-        layers = MLP(config.hidden, head_size(space), 0.01, layouts=layouts[:1], set_units=next(iter(config.hidden), 0))
+        layouts = layouts_of(config, environment)
+        layers = MLP(config.hidden, head_size(space), 0.01, layouts=layouts[:1], set_units=config.set_units)
         actor = (recurrent if config.recurrent else feed_forward)(layers, num_agents, sizes[0], shared=shared)
         remembered = [actor.memory_size] if config.recurrent else []
         seen = critic_parts(*sizes, num_agents, centralised=config.centralised)
-        layouts = layouts_of(config.critic_network or config.network, environment)
         layers = layers.clone(
             outputs=kind.outputs * num_heads,
             final_gain=1.0 if kind.outputs == 1 else 0.1,
