@@ -21,7 +21,7 @@ TEXTS = (
     "nan", "inf", "-inf", "0", "-1", "1", "2", "1.5", "1e300", "1e-300", "9" * 20, "1e400", "", " ", "x", "\u00e9",
     "\U0001f697", "a\nb", "\r", "a\u2028b", "\x1b[2J", "True", "None", "--", "-", "-h2", "a=b", "x" * 300, "x" * 3000,
     "tau=1,2", "tau=1,,2", "gamma=nan", "1,2", "1,nan", "1,2,3", "os:path", "os:nothing", "nowhere:Thing", "json:loads",
-    "averse.cli:COMMANDS",
+    "averse.cli:COMMANDS", "length=3", "bad_probability=nan",
 )  # fmt: skip
 NAMES = (
     "corridor", "intersection", "microgrids", "risky-cartpole", "sumo-intersection", "car-following", "mappo", "matrpo",
@@ -105,7 +105,7 @@ RIGHT = {
         "--env corridor --method mappo --steps 64", "--resume run", "--out run --overwrite", "--fine-tune run",
         "--env corridor --sweep tau=1,2", "--env microgrids --method matrpo", "--env sumo-intersection --method qmix",
     ),
-    "evaluate": ("run", "run --no-save", "run --episodes 2 --overwrite"),
+    "evaluate": ("run", "run --no-save", "run --episodes 2 --overwrite", "run --shift bad_probability=0.5"),
     "drivers": ("rush --env intersection", "sumo-drivers --episodes 2", "rush --env intersection --beside run"),
     "equilibrium": ("selten-chmura-1", "selten-chmura-1 --all", "good.nfg --tau 1 --epsilon 1", "--people"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new"),

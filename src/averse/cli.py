@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from averse.commands import Command, folded, hanging, parse
+from averse.commands import Command, assignments, folded, hanging, literal, parse
 from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, one_line, unknown_name
 from averse.files import cache_folder
 from averse.plugins import Registry
@@ -72,6 +72,8 @@ class EvaluateArguments:
     """Episodes per policy, 1000 where not given; tails want at least 1,000."""
     env: str | None = None
     """Where to play, if not where it was trained: a policy of intersection also acts in sumo-intersection."""
+    shift: tuple[str, ...] | None = None
+    """Play in a shifted world, with other parameters than it was trained with: human_rate=0.4 reckless_fraction=0.1."""
     steps: Positive | None = None
     """Where the environment never ends: steps per policy, 1e6 where not given."""
     beta: NonNegative | None = None
@@ -131,6 +133,7 @@ def evaluate(arguments: EvaluateArguments) -> None:
         arguments.run,
         arguments.episodes,
         environment=arguments.env,
+        shift=assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal),
         steps=arguments.steps,
         beta=arguments.beta,
         greedy=arguments.greedy,
@@ -340,24 +343,8 @@ def _said(arguments: Any) -> dict[str, Any]:
 
 def _sweeps(texts: tuple[str, ...] | None) -> dict[str, list[float]]:
     """The swept settings. Raises AverseError for what is no sweep, and for a setting that is swept twice."""
-    sweeps: dict[str, list[float]] = {}
-    for text in ("",) if texts == () else texts or ():
-        name, values = _sweep(text)
-        if name in sweeps:
-            raise AverseError(f"--sweep has {name} twice; give all of its values at once: {name}=0.3,1,10")
-        sweeps[name] = values
-    return sweeps
-
-
-def _sweep(text: str) -> tuple[str, list[float]]:
-    name, equals, values = text.partition("=")
-    try:
-        numbers = [float(value) for value in values.split(",")]
-    except ValueError:
-        numbers = []
-    if not name or not equals or not numbers:
-        raise AverseError(f"--sweep takes SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10, not {text!r:.80}")
-    return name.replace("-", "_"), numbers
+    form = "SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10"
+    return assignments("--sweep", form, texts, lambda values: [float(value) for value in values.split(",")])
 
 
 def _use_compilation_cache() -> None:

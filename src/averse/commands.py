@@ -56,6 +56,47 @@ def parse(arguments: type[T], given: Sequence[str], program: str) -> T:
     raise AverseError(f"{_shortened(line).rstrip('.')} (see {program} --help)")
 
 
+def assignments(flag: str, form: str, texts: Sequence[str] | None, read: Callable[[str], T]) -> dict[str, T]:
+    """{name: value} of texts NAME=VALUE; hyphens in a name are underscores.
+
+    Args:
+      flag: behind which they were given, `--sweep`.
+      form: what is to be given, in words.
+      texts: what was given; None where the flag was not.
+      read: makes the value of its text; raises ValueError for what is none.
+
+    Raises AverseError for texts of another form, for a flag without any, and for a name that is there twice.
+    """
+    found: dict[str, T] = {}
+    for text in ("",) if texts == () else texts or ():
+        name, equals, value = text.partition("=")
+        name = name.replace("-", "_")
+        if name in found:
+            raise AverseError(f"{flag} has {name} twice; give it once: {form}")
+        try:
+            if not name or not equals:
+                raise ValueError
+            found[name] = read(value)
+        except ValueError:
+            raise AverseError(f"{flag} takes {form}, not {text!r:.80}") from None
+    return found
+
+
+def literal(text: str) -> Any:
+    """What a text means where no type says so: a number, a truth, None, several with commas between, else a text."""
+    if text in _LITERALS:
+        return _LITERALS[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return tuple(literal(part) for part in text.split(",")) if "," in text else text
+
+
+_LITERALS = {"true": True, "True": True, "false": False, "False": False, "None": None}
+
+
 def folded(text: str, width: int | None = None) -> str:
     """The text with its long lines broken at spaces; boxes are drawn to fit and stay as they are.
 

@@ -125,6 +125,18 @@ def field_names(configuration: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(configuration)]
 
 
+def assigned(values: Mapping[str, Any], between: str = ", ") -> str:
+    """Settings as somebody would write them, in the order of their names: "human_rate=0.4, level=severe"."""
+    return between.join(f"{name}={as_text(values[name])}" for name in sorted(values))
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as it is written on the command line: 0.4, severe, true, 1,2."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(as_text, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def is_sequence(hint: Any) -> bool:
     """Whether values of this type are sequences, such as `hidden: tuple[int, ...]`."""
     return any(get_origin(option) is tuple for option in _options(hint))

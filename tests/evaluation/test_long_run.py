@@ -121,7 +121,7 @@ def test_what_is_written_gives_the_figures_again(run, capsys):
     assert main(["evaluate", str(run.path), "--steps", "2e4", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert json.loads((run.path / "evaluation.json").read_text()) == figures
-    assert (figures["steps_per_policy"], figures["greedy"]) == (20_000, False)
+    assert (figures["steps_per_policy"], figures["greedy"], figures["shift"]) == (20_000, False, {})
     assert set(figures["settings"]) == {"beta=0.3", "beta=1"}
     columns = pq.read_table(run.path / "long_run.parquet").to_pydict()
     table = {name: np.array(values) for name, values in columns.items()}

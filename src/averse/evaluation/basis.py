@@ -3,19 +3,24 @@
 It is written beside the figures, so that a lesser evaluation does not take the place of a better one unasked.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
+from averse.settings import as_text, assigned
+from averse.training.config import TrainingConfig
 from averse.training.run import Run
 
 ADVICE = "--overwrite (overwrite=True) replaces it, --no-save (save=False) only looks"
+LONGEST_SHIFT = 150  # characters that a shift takes in the name of a file; file systems take 255 in all
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Basis:
     first_seed: int  # of the episodes
     updates: tuple[int, ...]  # how far each trial of the run had come
     total_updates: int  # that each trial was to do
+    shift: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the world that have another value than in training; empty where it is that of training."""
 
     @classmethod
     def of(cls, run: Run, amount: int, unit: Literal["episodes", "steps"], **played: Any) -> "Basis":
@@ -52,6 +59,11 @@ class Basis:
             return ""
         return f"Warning: the run is unfinished: its policies are those after {self.progress}."
 
+    @property
+    def world(self) -> str:
+        """How the world differs from that of training, as the title of a table; empty where it does not."""
+        return f"shifted world: {assigned(self.shift)}" if self.shift else ""
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -61,7 +73,47 @@ class Basis:
             "finished": self.finished,
             "updates": list(self.updates),
             "total_updates": self.total_updates,
+            "shift": dict(self.shift),
         }
+
+
+def shift_of(trained: TrainingConfig, environment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Of some parameters of a world those that policies meet with another value than without a shift.
+
+    Args:
+      trained: the run's configuration.
+      environment: where its policies play.
+      parameters: of that environment, as they are there.
+    """
+    before = trained.parameters_in(environment)
+    return {name: value for name, value in parameters.items() if name not in before or value != before[name]}
+
+
+def suffix(trained: TrainingConfig, environment: str, shift: Mapping[str, Any]) -> str:
+    """What the names of an evaluation's files say of where it was played: "-sumo-intersection-human_rate=0.4".
+
+    Empty where the world is that of training. Letters that no file's name may have are written as in a URL.
+
+    Args:
+      trained: the run's configuration.
+      environment: where its policies play.
+      shift: parameters that have another value there (`shift_of`).
+
+    Raises AverseError for a value of a parameter that no file could hold.
+    """
+    where = "" if environment == trained.environment else f"-{environment}"
+    parts = []
+    for name in sorted(shift):
+        try:
+            json.dumps(shift[name])
+            parts.append(f"{name}={quote(as_text(shift[name]), safe='')}")
+        except (TypeError, ValueError, RecursionError):
+            kinds = "a number, a text, a truth, or a sequence of these"
+            raise AverseError(f"{name} must be {kinds}, to be told in a file; not {shown(shift[name])}") from None
+    words = ",".join(parts)
+    if len(words) > LONGEST_SHIFT:
+        words = f"{words[:LONGEST_SHIFT]}...{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+    return f"{where}-{words}" if words else where
 
 
 def refuse_loss(figures: Path, table: Path, basis: Basis, trials: int) -> None:

@@ -1,6 +1,7 @@
 """From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from averse.arguments import function, instance
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
 from averse.errors import AverseError, shown
-from averse.evaluation.basis import Basis, refuse_loss
+from averse.evaluation.basis import Basis, refuse_loss, shift_of, suffix
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.critic import calibrated
 from averse.evaluation.episodes import Episodes, concatenate, label_of
@@ -28,8 +29,10 @@ from averse.evaluation.tables import summary_table
 from averse.files import told_if_not_written, writable_folder, write_text
 from averse.learners.fixed import fixed
 from averse.progress import progress_bar
-from averse.settings import Count, NonNegative, Positive, Whole, check_value
+from averse.settings import Count, NonNegative, Positive, Whole, assigned, check_value
 from averse.training.run import Run, load
+
+logger = logging.getLogger(__name__)
 
 EPISODES = 1000  # per policy, by default
 
@@ -54,12 +57,14 @@ class Evaluation:
 
     def __repr__(self) -> str:
         means = ", ".join(f"{label and f'{label}: '}{summary.mean}" for label, summary in self.summaries.items())
-        where = f"env={self.environment}, method={self.method}, episodes={len(self.episodes)}"
+        shift = f", {self.basis.world}" if self.basis is not None and self.basis.world else ""
+        where = f"env={self.environment}{shift}, method={self.method}, episodes={len(self.episodes)}"
         cut = "" if self.basis is None or self.basis.finished else f", unfinished run: {self.basis.progress}"
         return f"Evaluation({where}, mean={means}{cut})"
 
     def __str__(self) -> str:
-        table = summary_table({label or self.method: summary for label, summary in self.summaries.items()})
+        title = "" if self.basis is None else self.basis.world
+        table = summary_table({label or self.method: summary for label, summary in self.summaries.items()}, title=title)
         if self.basis is not None and not self.basis.finished:
             table = replace(table, caption=f"{table.caption} {self.basis.warning}")
         trained = [f"trained{label and f' ({label})'} for {found}" for label, found in self.objectives.items()]
@@ -108,6 +113,7 @@ def evaluate(
     episodes: int | None = None,
     *,
     environment: str | None = None,
+    shift: dict[str, Any] | None = None,
     steps: float | None = None,
     beta: float | None = None,
     first_seed: int = FIRST_SEED,
@@ -129,6 +135,8 @@ def evaluate(
       episodes: per policy, 1,000 where not given.
       environment: where to play instead of in the training environment, such as sumo-intersection for policies trained
         in its compiled twin; its name then also stands in the names of the files.
+      shift: parameters of the environment that the policies are to meet with another value than in training:
+        `{"human_rate": 0.4}`. It stands in the names of the files too. One that changes nothing is told and left out.
       steps: of an environment that never ends, steps per policy, a million where not given; the figures are then eta,
         zeta and J (`averse.evaluation.long_run`).
       beta: price of variance in J, in 1/reward; that of the run where not given.
@@ -139,32 +147,32 @@ def evaluate(
       save: write episodes.parquet (long_run.parquet) and evaluation.json to the run's directory, if it has one.
       overwrite: take the place of whatever evaluation is there.
 
-    Raises AverseError, before anything is played, for bad input, for a run that cannot be read, for an evaluation there
-    that would be lost, and for more episodes than fit in memory; WritingError if the disk is full.
+    Raises AverseError, before anything is played, for bad input, for a run that cannot be read, for a world whose
+    observations, actions or agents are not those that the policies know, for an evaluation there that would be lost,
+    and for more episodes than fit in memory; WritingError if the disk is full.
     """
     _check_arguments(locals())
-    run = run if isinstance(run, Run) else load(run)
-    suffix = ""
-    if environment is not None and environment != run.config.environment:
-        run, suffix = run.moved_to(environment), f"-{environment}"
+    trained = run if isinstance(run, Run) else load(run)
+    run, changed = _moved(trained, environment, shift or {})
+    ending = suffix(trained.config, run.config.environment, changed)
     greedy = greedy or run.learner.explores_by_noise
     endless = is_average_reward(run.environment)
     if endless:
         if episodes is not None:
             raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
         amount = steps_played(STEPS if steps is None else steps)
-        basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed)
+        basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed, shift=changed)
     else:
         if steps is not None or beta is not None:
             where = run.config.environment
             raise AverseError(f"{where} has episodes: steps and beta are for environments that never end")
         amount = EPISODES if episodes is None else episodes
         check_episodes(run.environment, run.learner, amount, len(run.trials), first_seed, len(run.config.seeds))
-        basis = Basis.of(run, amount, "episodes", greedy=greedy, first_seed=first_seed)
+        basis = Basis.of(run, amount, "episodes", greedy=greedy, first_seed=first_seed, shift=changed)
     folder = None if run.path is None or not save else writable_folder(run.path)
     if folder is not None:
-        table = folder / f"{'long_run' if endless else 'episodes'}{suffix}.parquet"
-        figures = folder / f"evaluation{suffix}.json"
+        table = folder / f"{'long_run' if endless else 'episodes'}{ending}.parquet"
+        figures = folder / f"evaluation{ending}.json"
         if not overwrite:
             refuse_loss(figures, table, basis, len(run.trials))
     evaluation: Evaluation | LongRunEvaluation
@@ -181,6 +189,19 @@ def evaluate(
     return evaluation
 
 
+def _moved(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """The run where its policies are to play, and what of the shift is other than it would be without."""
+    elsewhere = environment if environment != run.config.environment else None
+    if elsewhere is None and not shift:
+        return run, {}
+    moved = run.moved_to(elsewhere, {name: check_value(name, Any, value) for name, value in shift.items()})
+    played = {name: moved.config.environment_parameters[name] for name in shift}  # 1 is 1.0 where it is a float
+    changed = shift_of(run.config, moved.config.environment, played)
+    if same := {name: value for name, value in played.items() if name not in changed}:
+        logger.warning("no shift: %s is so without it; it is left out", assigned(same))
+    return moved, changed
+
+
 def _check_arguments(given: Mapping[str, Any]) -> None:
     """Raises AverseError for the first argument of `evaluate` that is not of the kind that it must be."""
     instance("run", Run | str | os.PathLike, given["run"], "a run or the path of its directory")
@@ -191,6 +212,7 @@ def _check_arguments(given: Mapping[str, Any]) -> None:
 _ARGUMENTS: dict[str, Any] = {
     "episodes": Count | None,
     "environment": str | None,
+    "shift": dict[str, Any] | None,
     "steps": Positive | None,
     "beta": NonNegative | None,
     "first_seed": Whole,

@@ -182,7 +182,8 @@ class LongRunEvaluation:
     def __repr__(self) -> str:
         values = ", ".join(f"{label and f'{label}: '}{found.objective}" for label, found in self.summaries.items())
         cut = "" if self.basis is None or self.basis.finished else f", unfinished run: {self.basis.progress}"
-        return f"LongRunEvaluation(env={self.environment}, method={self.method}, J={values}{cut})"
+        shift = f", {self.basis.world}" if self.basis is not None and self.basis.world else ""
+        return f"LongRunEvaluation(env={self.environment}{shift}, method={self.method}, J={values}{cut})"
 
     def write_parquet(self, path: str | os.PathLike) -> None:
         """One row per batch: training_seed, swept settings, beta, chain, batch, steps, mean, square.
@@ -218,7 +219,8 @@ class LongRunEvaluation:
             ]
             for label, summary in self.summaries.items()
         ]
-        return str(Table([*headings, "J by training seed"], rows, caption=self._caption()))
+        title = "" if self.basis is None else self.basis.world
+        return str(Table([*headings, "J by training seed"], rows, title, self._caption()))
 
     def _caption(self) -> str:
         first = next(iter(self.summaries.values()))

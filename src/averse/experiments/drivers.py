@@ -22,6 +22,7 @@ from averse.environments.registry import make
 from averse.environments.sumo.environment import require_simulator
 from averse.errors import AverseError, unknown_name
 from averse.evaluation import Episodes, summarise
+from averse.evaluation.basis import shift_of, suffix
 from averse.evaluation.episodes import label_of
 from averse.evaluation.host_play import play_host, scripted
 from averse.evaluation.memory import check_episodes
@@ -30,13 +31,14 @@ from averse.evaluation.tables import summary_table
 from averse.files import new_folder, write_text
 from averse.progress import progress_bar
 from averse.report.plots import plot_tradeoff
-from averse.settings import Count, Fraction, NonNegative, settings
+from averse.settings import Count, Fraction, NonNegative, assigned, settings
 from averse.training.config import TrainingConfig
 from averse.training.run import read_config
 
 NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
 COMPILED_ENVS = 250
 COLUMNS = ("arrival", "crossing_time", "near_miss", "hard_braking")
+CHOSEN = ("num_agents", "human_rate", "reckless_fraction")  # parameters of the environment for which there are flags
 
 
 @settings
@@ -60,7 +62,8 @@ class DriversArguments:
     reckless_fraction: Fraction = 0.2
     """Fraction of those who ignore the right of way."""
     beside: tuple[Path, ...] = ()
-    """Run directories of learned policies to show beside them, evaluated already by averse evaluate RUN --env ENV."""
+    """Run directories of learned policies to show beside them, evaluated already by averse evaluate RUN --env ENV, with
+    --shift human_rate=... reckless_fraction=... where they were trained among other drivers."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory to create, for the table, a picture of collision rate against crossing time, and all episodes."""
     json: bool = False
@@ -71,7 +74,7 @@ def run(arguments: DriversArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
     if not isinstance(make(arguments.env), IntersectionEnvironment):
         raise AverseError(f"drivers drive in sumo-intersection or intersection, not in {arguments.env}")
-    given = {name: getattr(arguments, name) for name in ("num_agents", "human_rate", "reckless_fraction")}
+    given = {name: getattr(arguments, name) for name in CHOSEN}
     environment = make(arguments.env, **given)
     assert isinstance(environment, IntersectionEnvironment)
     if not isinstance(environment, Environment):
@@ -122,18 +125,22 @@ def run(arguments: DriversArguments) -> None:
 def evaluated(path: Path, environment: IntersectionEnvironment) -> dict[str, Episodes]:
     """The episodes that the policies of a run were evaluated on, by the directory's name and what was swept over.
 
-    Raises AverseError where the run was not evaluated in this environment, or in one with other parameters.
+    Where it was trained with other numbers of those that have flags here, they are those of the evaluation that was
+    played in the world so shifted.
+
+    Raises AverseError where the run was not evaluated in this world, was trained with other parameters than these, or
+    cannot act here.
     """
     config = read_config(path)
     if not isinstance(make(config.environment), IntersectionEnvironment):
         raise AverseError(f"{path} was trained in {config.environment}, not at the intersection")
-    here, there = environment.parameters(), config.environment_parameters
-    differ = [field.name for field in fields(IntersectionTask) if here[field.name] != there[field.name]]
-    if differ:
+    shift = _shift(config, environment)
+    if differ := [name for name in shift if name not in CHOSEN]:
         raise AverseError(f"{path} was trained with another {', '.join(differ)} than the drivers are to drive with")
+    config.moved_to(environment.name, shift)
     file = path / f"episodes{_suffix(config, environment)}.parquet"
     if not file.is_file():
-        raise AverseError(f"no {file}; make it with: averse evaluate {path} --env {environment.name}")
+        raise AverseError(f"no {file}; make it with: {_command(path, config, environment)}")
     table = Episodes.read_parquet(file)
     labels = np.array([label_of({k: v[i] for k, v in table.settings.items()}) for i in range(len(table))])
     return {f"{path.name} {label}".strip(): table.select(labels == label) for label in dict.fromkeys(labels)}
@@ -144,17 +151,32 @@ def unfinished(path: Path, environment: IntersectionEnvironment) -> str:
 
     Raises AverseError where what the evaluation says of itself cannot be read.
     """
-    file = path / f"evaluation{_suffix(read_config(path), environment)}.json"
+    config = read_config(path)
+    file = path / f"evaluation{_suffix(config, environment)}.json"
     try:
         said = json.loads(file.read_text()) if file.is_file() else {}
         updates, total = said.get("updates", ()), said.get("total_updates", 0)
         return "" if said.get("finished", True) else f"unfinished run, after {min(updates)} of {total} updates"
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise AverseError(f"{file} cannot be read ({error}); make it again: averse evaluate {path}") from error
+        command = _command(path, config, environment)
+        raise AverseError(f"{file} cannot be read ({error}); make it again: {command} --overwrite") from error
+
+
+def _shift(config: TrainingConfig, environment: IntersectionEnvironment) -> dict[str, Any]:
+    """The task's parameters that are others than those with which policies of a run play in this environment."""
+    parameters = environment.parameters()
+    task = {field.name: parameters[field.name] for field in fields(IntersectionTask)}
+    return shift_of(config, environment.name, task)
 
 
 def _suffix(config: TrainingConfig, environment: IntersectionEnvironment) -> str:
-    return "" if config.environment == environment.name else f"-{environment.name}"
+    return suffix(config, environment.name, _shift(config, environment))
+
+
+def _command(path: Path, config: TrainingConfig, environment: IntersectionEnvironment) -> str:
+    """What plays the policies of a run in this world."""
+    shift = _shift(config, environment)
+    return f"averse evaluate {path} --env {environment.name}" + (f" --shift {assigned(shift, ' ')}" if shift else "")
 
 
 def driver(name: str, environment: IntersectionEnvironment) -> tuple[IntersectionEnvironment, Driver]:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from averse.learners.parts.measure import NUMBERS, measure_fields
 from averse.learners.registry import COUNTABLE
 from averse.learners.support import with_support
 from averse.risk import RiskMeasure, parse
-from averse.settings import Count, Seed, check_value, field_names, hints_of, is_sequence, settings
+from averse.settings import Count, Seed, assigned, check_value, field_names, hints_of, is_sequence, settings
 from averse.version import __version__
 
 MAX_TRIALS = 100_000
@@ -78,6 +78,47 @@ class TrainingConfig:
         if self.environment_object is not None:
             return self.environment_object
         return environments.make(self.environment, **self.environment_parameters)
+
+    def parameters_in(self, environment: str) -> dict[str, Any]:
+        """The parameters with which policies of this run play in the environment of that name.
+
+        Those that it shares with the environment that they were trained in, and defaults of its own; where it is that
+        very environment, those of training. Raises AverseError for an unknown name.
+        """
+        fields = [each for each in dataclasses.fields(environments.parameters_class(environment)) if each.init]
+        own = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+        if environment == self.environment:
+            return own | self.environment_parameters
+        known = {field.name for field in fields}
+        return own | {name: value for name, value in self.environment_parameters.items() if name in known}
+
+    def moved_to(self, environment: str | None = None, parameters: Mapping[str, Any] | None = None) -> "TrainingConfig":
+        """The same policies in another environment, or with other parameters of it, as `Run.moved_to` has it.
+
+        Raises AverseError for what that refuses.
+        """
+        if environment is None and self.environment_object is not None:
+            self.require_storable()
+            raise AverseError(
+                f"{self.environment} had no name when it was trained in: train again, now that it has one"
+            )
+        here, name, parameters = self.build_environment(), environment or self.environment, dict(parameters or {})
+        moved = dataclasses.replace(  # the critic keeps the atoms that it was trained with
+            self.with_support(here),
+            environment=name,
+            environment_parameters={**self.parameters_in(name), **parameters},
+            environment_object=None,
+        )
+        there = moved.build_environment()
+        for what in ("num_agents", "action_space", "observation_size", "global_state_size"):
+            old, new = getattr(here, what), getattr(there, what)
+            if old != new:
+                shift = f" with {assigned(parameters)}" if parameters else ""
+                raise AverseError(
+                    f"a policy of {self.environment} cannot act in {name}{shift}: {what} is {new}, not {old}"
+                )
+        given = moved.environment_parameters
+        return dataclasses.replace(moved, environment_parameters={**given, **_complete(name, given, there)})
 
     def learner_config(self) -> Any:
         """The learner's configuration as an object."""
@@ -234,13 +275,16 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 def _specified(environment: Any, given: dict[str, Any], built: Description) -> tuple[str, dict[str, Any], Any]:
     """The name and parameters of an environment, and itself where these could not build it again."""
     if isinstance(environment, str):
-        # All of them, as defaults may change; but those of a function are not those of what it builds.
-        whole = environments.factory(environment) is type(built)
-        return environment, environments.parameters_of(built) if whole else given, None
+        return environment, _complete(environment, given, built), None
     try:
         return *environments.specification(environment), None
     except AverseError:  # told when the run is to be stored
         return type(environment).__name__, {}, environment
+
+
+def _complete(environment: str, given: dict[str, Any], built: Description) -> dict[str, Any]:
+    """All parameters of a named environment, as defaults may change; of what a function built those it was given."""
+    return environments.parameters_of(built) if environments.factory(environment) is type(built) else given
 
 
 def _sorted_out(

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from averse.environments.protocol import Description, Environment, HostEnvironme
 from averse.errors import AverseError
 from averse.files import as_path
 from averse.learners.contract import Learner
-from averse.settings import check_value, field_names
+from averse.settings import check_value
 from averse.training.checkpoints import Checkpoints
 from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
@@ -110,28 +111,20 @@ class Run:
         state = self.state(self.trial(index, **settings))
         return Policy(self.learner, state, self.environment, greedy=greedy, random_seed=random_seed)
 
-    def moved_to(self, environment: str) -> "Run":
+    def moved_to(self, environment: str | None = None, parameters: Mapping[str, Any] | None = None) -> "Run":
         """The same policies in another environment that looks alike to them, such as a simulator's compiled twin.
 
-        It takes over the parameters that both environments have. Raises AverseError for an unknown environment and for
-        one whose observations, actions or agents are not those that the policies know.
+        It takes over the parameters that both environments have. The critic keeps the support it was trained with.
+
+        Args:
+          environment: its name; the environment of training where not given.
+          parameters: other values of some of its parameters, a shifted world: `{"human_rate": 0.4}`.
+
+        Raises AverseError for an unknown environment or parameter, for values out of range, for an environment whose
+        observations, actions or agents are not those that the policies know, and, where it is that of training, if
+        nothing can build it again.
         """
-        known = field_names(environments.parameters_class(environment))
-        parameters = {name: v for name, v in self.config.environment_parameters.items() if name in known}
-        config = dataclasses.replace(  # the critic keeps the atoms that it was trained with
-            self.config.with_support(self.environment),
-            environment=environment,
-            environment_parameters=parameters,
-            environment_object=None,
-        )
-        moved = dataclasses.replace(self, config=config)
-        for what in ("num_agents", "action_space", "observation_size", "global_state_size"):
-            here, there = getattr(self.environment, what), getattr(moved.environment, what)
-            if here != there:
-                raise AverseError(
-                    f"a policy of {self.config.environment} cannot act in {environment}: {what} is {there}, not {here}"
-                )
-        return moved
+        return dataclasses.replace(self, config=self.config.moved_to(environment, parameters))
 
 
 def groups_of(config: TrainingConfig, compiled: bool) -> list[list[int]]:

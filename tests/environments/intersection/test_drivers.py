@@ -118,6 +118,44 @@ def test_learned_policies_that_are_not_trained_to_their_end_are_called_so(tmp_pa
     assert main(command) == 2
 
 
+def test_policies_trained_among_other_drivers_are_shown_by_their_shifted_evaluation(tmp_path, capsys):
+    run = learned(tmp_path / "careful", human_rate=0.1)
+    episodes(np.full(20, 9.0)).write_parquet(
+        run / "episodes-intersection.parquet"
+    )  # of another world than is asked for
+    command = ["drivers", "rush", "--env", "intersection", "--episodes", "20", "--json", "--beside", str(run)]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"make it with: averse evaluate {run} --env intersection --shift human_rate=0.2" in told
+    episodes(np.full(20, 1.25)).write_parquet(run / "episodes-intersection-human_rate=0.2.parquet")
+    content = {"finished": False, "updates": [3], "total_updates": 9}
+    (run / "evaluation-intersection-human_rate=0.2.json").write_text(json.dumps(content))
+    assert main(command) == 0
+    shown = json.loads(capsys.readouterr().out)["careful"]
+    assert shown["mean"]["value"] == 1.25
+    assert "after 3 of 9 updates" in shown["warning"]
+    assert main([*command, "--human-rate", "0.1"]) == 0  # the world of its training
+    assert json.loads(capsys.readouterr().out)["careful"]["mean"]["value"] == 9.0
+    assert main([*command, "--human-rate", "0.4", "--reckless-fraction", "0.1"]) == 2
+    assert "--shift human_rate=0.4 reckless_fraction=0.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [("--num-agents", "2", "num_agents is 2, not 4"), ("--human-rate", "0", "global_state_size is")],
+)
+def test_policies_that_cannot_act_in_the_drivers_world_are_refused_without_a_command(
+    tmp_path, capsys, flag, value, words
+):
+    run = learned(tmp_path / "careful")
+    assert main(["drivers", "rush", "--env", "intersection", flag, value, "--beside", str(run)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert words in told
+    assert "make it with" not in told
+
+
 def test_bad_commands_are_one_clear_line(tmp_path, capsys):
     def refused(*arguments: str) -> str:
         assert main(["drivers", "rush", "--env", "intersection", *arguments]) == 2
@@ -127,5 +165,5 @@ def test_bad_commands_are_one_clear_line(tmp_path, capsys):
     assert "episodes must be a whole number >= 1, not 0" in refused("--episodes", "0")
     assert "no such folder" in refused("--beside", str(tmp_path / "nothing"))
     assert "averse evaluate" in refused("--beside", str(learned(tmp_path / "not-evaluated")))
-    assert "another human_rate" in refused("--beside", str(learned(tmp_path / "other", human_rate=0.1)))
+    assert "another crash_penalty" in refused("--beside", str(learned(tmp_path / "other", crash_penalty=1.0)))
     assert "not at the intersection" in refused("--beside", str(learned(tmp_path / "pole", "risky-cartpole", "ppo")))
