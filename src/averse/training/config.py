@@ -93,7 +93,10 @@ class TrainingConfig:
         return own | {name: value for name, value in self.environment_parameters.items() if name in known}
 
     def moved_to(self, environment: str | None = None, parameters: Mapping[str, Any] | None = None) -> "TrainingConfig":
-        """The same policies in another environment, or with other parameters of it; see `Run.moved_to`."""
+        """The same policies in another environment, or with other parameters of it, as `Run.moved_to` has it.
+
+        Raises AverseError for what that refuses.
+        """
         if environment is None and self.environment_object is not None:
             self.require_storable()
             raise AverseError(
