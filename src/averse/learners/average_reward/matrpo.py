@@ -262,6 +262,6 @@ def _step_metrics(order: jax.Array, steps: TrustRegionStep) -> Metrics:
     figures = {"accepted": steps.accepted, "kl": steps.kl, "surrogate_gain": steps.gain, "tried": steps.tried}
     metrics: Metrics = {}
     for name, values in figures.items():
-        of_agent = jnp.zeros(order.shape).at[order].set(values)
+        of_agent = jnp.zeros(order.shape).at[order].set(values.astype(jnp.float32))
         metrics |= {f"{name}_{agent}": of_agent[agent] for agent in range(len(order))}
     return metrics
