@@ -53,7 +53,7 @@ NONE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("given", NONE, ids=repr)
+@pytest.mark.parametrize("given", NONE)
 def test_what_are_no_numbers(given):
     for read, truths in itertools.product((numbers, finite_numbers), (True, False)):
         with pytest.raises(AverseError, match=r"^x must be numbers, neither ragged nor of anything else, not "):

@@ -2,7 +2,7 @@
 
 | manoeuvre | before the line, while one can stop there | behind it, or too late to stop |
 |---|---|---|
-| 0 yield | stop 0.5 m before the line | stop before zones of moving cars that cannot stop any more; else creep |
+| 0 yield | stop 0.5 m before the line | stop before the zones of moving cars that come soon; else creep |
 | 1 ease | be 1 m/s slower after this decision | the same |
 | 2 go | be as fast as possible | the same |
 
@@ -11,7 +11,8 @@ then takes the strongest acceleration that keeps its limit. Execution sees all c
 dropout are the deciding agent's alone. The same code drives in SUMO and in the twin.
 
 A car that yields on the junction does not stop there without need: two who stand in each other's way would wait for
-ever. It creeps, but for those who are coming and cannot stop.
+ever. It lets moving cars go first that will be in a common zone within 4 s or can no longer stop before their line, and
+creeps where others stand.
 
 Axes: cars first, a batch last (`...`), as in `observations`.
 """
