@@ -79,7 +79,7 @@ RIGHT = {
     "environment": WORLD, "env": "corridor", "method": "mappo", "name": "corridor", "text": "cvar:0.1",
     "learner": LEARNER, "state": None, "path": "new", "run": "missing", "steps": 64, "seeds": 1, "config": CONFIG,
     "environment_parameters": {}, "seed": 0, "sweep": {}, "space": Discrete(2), "actions": [0, 1], "lead": (2,),
-    "factory": Corridor, "step": Corridor.step, "size": 2, "num_actions": 2, "policy": lambda x: x[..., 0],
+    "factory": Corridor, "step": Corridor.step, "size": 2, "count": 2, "own": 1, "num_actions": 2, "policy": lambda x: x[..., 0],
     "total_updates": 4, "measure": risk.CVaR(0.1), "measure_class": risk.CVaR, "kind": "cvar", "cls": risk.CVaR,
     "fraction": 0.5, "eta": 0.5, "alpha": 0.1, "tau": 2.0, "weight": 0.5, "atoms": ATOMS, "probs": PROBS,
     "values": STEPS, "next_values": STEPS, "rewards": STEPS, "discounts": STEPS, "continues": STEPS, "lam": 0.9,

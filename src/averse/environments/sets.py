@@ -46,7 +46,9 @@ def global_state_layout(environment: Description) -> SetLayout | None:
 
 
 def _layout(environment: Description, vector: str) -> SetLayout | None:
-    name, size = f"{vector}_layout", getattr(environment, f"{vector}_size")
+    name, size = f"{vector}_layout", getattr(environment, f"{vector}_size", None)
+    if size is None:
+        raise AverseError(f"environment must be an environment with a {vector}_size, not {shown(environment)}")
     layout = getattr(environment, name, None)
     if layout is None:
         return None
