@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from queueing import Queueing
 
 from averse.environments.adapters.hosted import HostedVector
-from averse.environments.base import CompiledEnvironment
-from averse.environments.protocol import Discrete
 from averse.evaluation import (
     Episodes,
     Evaluation,
@@ -22,40 +21,16 @@ from averse.evaluation import (
 from averse.evaluation.critic import calibrated, usable
 from averse.learners.fixed import fixed
 from averse.risk import Categorical
-from averse.settings import settings
 
 ATOMS = np.array([0.0, 1.0, 2.0])
 SEEDS = np.arange(8)
-
-
-@settings
-class Queue(CompiledEnvironment):
-    """The first agent arrives after three steps and earns 1; the second waits until the time limit cuts the episode."""
-
-    num_agents = 2
-    action_space = Discrete(2)
-    observation_size = 1
-    reward_bounds = (0.0, 1.0)
-    horizon: int = 6
-
-    def reset(self, key):
-        return jnp.int32(0), self.observe(jnp.int32(0))
-
-    def observe(self, state):
-        return jnp.full((2, 1), state, jnp.float32)
-
-    def step(self, key, state, actions):
-        time = state + 1
-        arrived = jnp.array([time >= 3, False])
-        rewards = jnp.array([time == 3, False])
-        return self.result(time, rewards, terminated=arrived, truncated=time >= self.horizon)
 
 
 LEARNER = fixed(lambda observations: jnp.zeros(observations.shape[:-1], jnp.int32), gamma=0.99)
 
 
 def played(host=False):
-    world = Queue()
+    world = Queueing()
     if not host:
         return compiled_player(world, LEARNER, greedy=True)((), SEEDS)
     still = scripted(lambda step: np.zeros(step.rewards.shape, np.int32))

@@ -7,19 +7,17 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from queueing import Queueing
 
 import averse
 from averse.environments.adapters.hosted import HostedVector
-from averse.environments.base import CompiledEnvironment
 from averse.environments.corridor import RISKY, SAFE
-from averse.environments.protocol import Discrete
 from averse.environments.risky_cartpole import RiskyCartPole
 from averse.evaluation import Summary, compiled_player, play_host, scripted
 from averse.evaluation.objective import maximised, mean_of_measures, trained_objective
 from averse.learners import preset
 from averse.learners.fixed import fixed
 from averse.risk import CVaR, Entropic, Expectation, MeanVariance, Wang
-from averse.settings import settings
 from averse.statistics import mean, stratified_bootstrap_interval
 from averse.training.run import Run
 
@@ -95,34 +93,11 @@ def test_neutral_methods_are_trained_for_the_mean():
 # ------------------------------------------------------------------------------------------------------ the time limit
 
 
-@settings
-class Waiting(CompiledEnvironment):
-    """The first agent earns 1 at its third step and is done; the second pays .1 a step until the time limit."""
-
-    name = "waiting"
-    num_agents = 2
-    action_space = Discrete(2)
-    observation_size = 1
-    reward_bounds = (-0.1, 1.0)
-    horizon: int = 6
-
-    def reset(self, key):
-        return jnp.int32(0), self.observe(jnp.int32(0))
-
-    def observe(self, state):
-        return jnp.full((2, 1), state, jnp.float32)
-
-    def step(self, key, state, actions):
-        time = state + 1
-        rewards = jnp.array([jnp.where(time == 3, 1.0, 0.0), -0.1])
-        return self.result(time, rewards, terminated=jnp.array([time >= 3, False]), truncated=time >= self.horizon)
-
-
 OWN = [GAMMA**2, -0.1 * (1 - GAMMA**6) / (1 - GAMMA)]
 
 
 def test_returns_cut_short_stay_and_are_counted():
-    evaluation = averse.evaluate(run_of(0, Waiting(), measure="entropic:2"), 8)
+    evaluation = averse.evaluate(run_of(0, Queueing(waiting_cost=0.1), measure="entropic:2"), 8)
     found = evaluation.objectives[""]
     assert found.value.value == pytest.approx(np.mean(OWN), rel=1e-6)
     assert found.cut == 0.5
@@ -132,14 +107,14 @@ def test_returns_cut_short_stay_and_are_counted():
 
 
 def test_a_team_s_return_is_cut_where_any_agent_s_is():
-    found = averse.evaluate(run_of(0, Waiting(), method="vdn"), 8).objectives[""]
+    found = averse.evaluate(run_of(0, Queueing(waiting_cost=0.1), method="vdn"), 8).objectives[""]
     assert (found.whose, found.measure, found.cut) == ("team", "mean", 1.0)
     assert found.value.value == pytest.approx(np.mean(OWN), rel=1e-6)
 
 
 def test_failed_episodes_count_in_nothing():
-    run, seeds = run_of(0, Waiting()), np.arange(8)
-    played = compiled_player(Waiting(), always(0), greedy=True)((), seeds)
+    run, seeds = run_of(0, Queueing(waiting_cost=0.1)), np.arange(8)
+    played = compiled_player(Queueing(waiting_cost=0.1), always(0), greedy=True)((), seeds)
     broken = played._replace(failed=seeds < 3, discounted=np.where(seeds[:, None] < 3, 1e9, played.discounted))
     assert trained_objective(run, {0: broken}) == trained_objective(run, {0: played._replace(failed=seeds < 0)})
     assert trained_objective(run, {0: played._replace(failed=seeds < 9)}) is None
@@ -149,10 +124,10 @@ def test_failed_episodes_count_in_nothing():
 
 
 def test_host_environments_tell_the_same():
-    run, seeds = run_of(0, Waiting()), np.arange(7)
-    compiled = compiled_player(Waiting(), always(0), greedy=True)((), seeds)
+    run, seeds = run_of(0, Queueing(waiting_cost=0.1)), np.arange(7)
+    compiled = compiled_player(Queueing(waiting_cost=0.1), always(0), greedy=True)((), seeds)
     still = scripted(lambda step: np.zeros(step.rewards.shape, np.int32))
-    host = play_host(HostedVector(Waiting(), 3), still, seeds, horizon=6, gamma=GAMMA)
+    host = play_host(HostedVector(Queueing(waiting_cost=0.1), 3), still, seeds, horizon=6, gamma=GAMMA)
     np.testing.assert_allclose(host.discounted, compiled.discounted, rtol=1e-6)
     one, other = trained_objective(run, {0: compiled}), trained_objective(run, {0: host})
     assert one.value.value == pytest.approx(other.value.value, rel=1e-6)

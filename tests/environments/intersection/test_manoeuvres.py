@@ -95,8 +95,13 @@ def test_on_the_junction_to_yield_is_to_creep_unless_somebody_is_coming_who_cann
     committed = scene((NORTH_STRAIGHT, ENTRY + 0.5, 2.0), (WEST_STRAIGHT, ENTRY - 15.0, 13.0))
     places = drive(committed, YIELD, 3)
     assert places[-1][0] <= ENTRY + room
-    could_stop = scene((NORTH_STRAIGHT, ENTRY + 0.5, 2.0), (WEST_STRAIGHT, ENTRY - 40.0, 10.0))
-    assert limit(could_stop, YIELD) == pytest.approx(CREEP)
+    # whoever can still stop is let go first if he comes within 4 s at his present speed, and only then
+    to_zone = float(ZONE[NORTH_STRAIGHT, WEST_STRAIGHT, 3]) - ENTRY
+    for seconds, expected in ((3.9, 0.0), (4.1, CREEP)):
+        coming = scene(
+            (NORTH_STRAIGHT, ENTRY + room - 0.6, 0.0), (WEST_STRAIGHT, ENTRY + to_zone - 10.0 * seconds, 10.0)
+        )
+        assert limit(coming, YIELD) == pytest.approx(expected, abs=0.25)
     inside = scene((NORTH_STRAIGHT, ENTRY + room + 2.0, 2.0), (WEST_STRAIGHT, ENTRY - 15.0, 13.0))
     assert limit(inside, YIELD) == pytest.approx(CREEP)  # it is in the way already: it clears it
 

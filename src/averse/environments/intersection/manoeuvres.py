@@ -57,7 +57,7 @@ def accelerations(xp: Any, road: Geometry, scene: Scene, manoeuvre: Any) -> Any:
     """The accelerations by which agents carry out their manoeuvres, int32 [N, ...], indices of `ACCELERATIONS`.
 
     Args:
-      scene: all cars at the beginning of the decision, `present` and `status` of those who drive.
+      scene: all cars at the beginning of the decision; only those `present` count, and `status` is not looked at.
       manoeuvre: int [N, ...].
     """
     speed = scene.speed[: manoeuvre.shape[0]]
