@@ -12,7 +12,7 @@ from averse import AverseError, learners
 from averse.environments.protocol import Discrete
 from averse.learners.parts.action_distributions import action_distribution
 from averse.learners.parts.entropy import entropy_weight
-from averse.learners.parts.updates import clipped_policy_loss, normalise, standard_deviation
+from averse.learners.parts.updates import normalise, policy_loss, standard_deviation
 
 SMALL = {"num_envs": 4, "rollout_steps": 8, "segment_length": 4, "minibatches": 1, "epochs": 1, "hidden": (16,)}
 LOGITS = jnp.array([[0.3, -1.0, 0.5], [2.0, 0.1, 0.0]])  # of two states
@@ -30,9 +30,7 @@ def gradient(advantages, epsilon):
 
     def loss(logits):
         before = choice(LOGITS).log_prob(actions)
-        return clipped_policy_loss(
-            choice(logits), actions, before, advantages, clip=0.2, epsilon=epsilon, weights=probs
-        )[0]
+        return policy_loss(choice(logits), actions, before, advantages, clip=0.2, epsilon=epsilon, weights=probs)[0]
 
     return jax.grad(loss)(LOGITS)
 

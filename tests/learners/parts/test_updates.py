@@ -1,20 +1,23 @@
-"""Means, schedules, the optimiser's step, minibatch passes and the clipped loss, against plain loops."""
+"""Means, schedules, the optimiser's step, minibatch passes and the policy's loss, against plain loops."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
 
 from averse.learners.parts.action_distributions import CategoricalActions, GaussianActions
 from averse.learners.parts.updates import (
     adam,
     apart,
-    clipped_policy_loss,
     descend,
     gradient_step,
     linear_schedule,
     normalise,
+    policy_loss,
     weighted_mean,
 )
 
@@ -115,7 +118,7 @@ def test_the_clipped_loss_by_hand():
     log_probs = np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.3, 0.3, 0.4]])
     actions, advantages, weights = np.array([1, 0, 2]), np.array([1.0, -2.0, 3.0]), np.array([1.0, 1.0, 0.0])
     old = np.log([0.25, 0.8, 0.4])
-    loss, metrics = clipped_policy_loss(
+    loss, metrics = policy_loss(
         CategoricalActions(jnp.asarray(log_probs, jnp.float32)), jnp.asarray(actions), jnp.asarray(old, jnp.float32),
         jnp.asarray(advantages, jnp.float32), clip=0.2, epsilon=0.1, weights=jnp.asarray(weights, jnp.float32),
     )  # fmt: skip
@@ -131,6 +134,42 @@ def test_the_clipped_loss_by_hand():
     assert float(metrics["clip_fraction"]) == 1.0
 
 
+def test_the_penalised_loss_is_least_at_the_mean_advantage():
+    """Rare heavy losses: the best ratios are 1 + (mean advantage - its mean over actions) / penalty, by Lagrange."""
+    probs, penalty = np.array([0.5, 0.3, 0.2]), 4.0
+    outcomes = np.array([[0.2, 0.2], [0.5, -10.0], [-0.3, 1.0]])  # advantages of each action: usual, rare
+    share = np.array([0.97, 0.03])
+    actions = jnp.asarray(np.repeat(np.arange(3), 2))
+    weights = jnp.asarray((probs[:, None] * share).ravel(), jnp.float32)
+    old, advantages = jnp.asarray(np.log(np.repeat(probs, 2)), jnp.float32), jnp.asarray(outcomes.ravel(), jnp.float32)
+
+    def loss(logits, penalty=penalty):
+        choice = CategoricalActions(jnp.broadcast_to(jax.nn.log_softmax(logits), (6, 3)))
+        return policy_loss(choice, actions, old, advantages, clip=0.2, epsilon=0.0, penalty=penalty, weights=weights)[0]
+
+    start = np.log(probs)
+    found = scipy.optimize.minimize(jax.value_and_grad(loss), start, jac=True, tol=1e-9).x
+    mean = outcomes @ share
+    expected = 1 + (mean - probs @ mean) / penalty
+    np.testing.assert_allclose(np.exp(found) / np.exp(found).sum() / probs, expected, rtol=2e-3)
+
+
+def test_a_heavy_loss_still_counts_beyond_the_clipping_bound():
+    def pull(penalty, ratio):
+        old = jnp.log(jnp.array([0.5]))
+        loss = lambda logit: policy_loss(  # noqa: E731
+            CategoricalActions(jax.nn.log_softmax(jnp.stack([logit, -logit])[None])), jnp.array([0]), old,
+            jnp.array([-100.0]), clip=0.2, epsilon=0.0, penalty=penalty,
+        )[0]  # fmt: skip
+        chosen = 0.5 * ratio
+        return float(jax.grad(loss)(jnp.asarray(0.5 * np.log(chosen / (1 - chosen)), jnp.float32)))
+
+    assert pull(None, 0.9) > 0
+    assert pull(None, 0.7) == 0
+    # d/dlogit of -(r A - penalty/2 (r - 1)^2), with dr/dlogit = 2 r (1 - chosen)
+    assert pull(3.0, 0.7) == pytest.approx((100 - 3 * 0.3) * 2 * 0.7 * (1 - 0.35), rel=1e-4)
+
+
 def test_the_first_step_has_the_policy_gradient():
     """At ratio 1 the gradient of the loss is that of -advantage times log-probability, for any kind of action."""
     actions, advantages = jnp.array([[0.3], [-1.0]]), jnp.array([2.0, -1.0])
@@ -140,8 +179,8 @@ def test_the_first_step_has_the_policy_gradient():
 
     params = jnp.array([0.1, 0.2])
     old = policy(params).log_prob(actions)
-    found = jax.grad(lambda p: clipped_policy_loss(policy(p), actions, old, advantages, clip=0.2, epsilon=0.0)[0])(
-        params
-    )
     expected = jax.grad(lambda p: -(policy(p).log_prob(actions) * advantages).mean())(params)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for penalty in (None, 3.0):
+        loss = partial(policy_loss, clip=0.2, epsilon=0.0, penalty=penalty)
+        found = jax.grad(lambda p, loss=loss: loss(policy(p), actions, old, advantages)[0])(params)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -111,12 +111,14 @@ class Intersection(IntersectionEnvironment):
     """
 
     name: ClassVar[str] = "intersection"
-    # Crashes are rare: large batches and long steps.
+    # Crashes are rare: large batches, long steps that end small, and losses that count in full.
     mappo_settings: ClassVar[Mapping[str, Any]] = {
         "network": "sets",
         "num_envs": 256,
         "rollout_steps": 32,
         "learning_rate": 6e-3,
+        "final_learning_rate": 0.02,
+        "penalty": 3.0,
         "max_gradient_norm": 5.0,
         "epsilon": 0.001,
         "value_scale": 5.0,

@@ -33,7 +33,7 @@ from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.action_distributions import action_distribution, head_size, probabilities
 from averse.learners.parts.entropy import entropy_weight
 from averse.learners.parts.networks import MLP, Network, Params, agent_networks, one_network
-from averse.learners.parts.updates import adam, apart, clipped_policy_loss, descend, normalise, standard_deviation
+from averse.learners.parts.updates import adam, apart, descend, normalise, policy_loss, standard_deviation
 
 
 class MVIPPOState(NamedTuple):
@@ -188,7 +188,7 @@ class MVIPPO:
     def loss(self, epsilon: jax.Array, networks: dict[str, Params], data: Samples) -> tuple[jax.Array, Metrics]:
         """The loss of one agent's actor and critic."""
         outputs = self.actor.apply(networks["actor"], data.observations)
-        actor_loss, metrics = clipped_policy_loss(
+        actor_loss, metrics = policy_loss(
             action_distribution(self.space, outputs, data.available),
             data.actions,
             data.log_prob,

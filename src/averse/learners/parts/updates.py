@@ -1,4 +1,4 @@
-"""Learning from a batch: minibatch passes, the optimiser's step, PPO's clipped loss, and the means they are made of."""
+"""Learning from a batch: minibatch passes, the optimiser's step, the policy's loss, and the means they are made of."""
 
 from collections.abc import Callable
 from typing import Any
@@ -146,7 +146,7 @@ def descend(
     return params, optimiser_state, {name: values.mean() for name, values in metrics.items()}
 
 
-def clipped_policy_loss(
+def policy_loss(
     choice: ActionDistribution,
     actions: jax.Array,
     log_prob: jax.Array,
@@ -154,9 +154,18 @@ def clipped_policy_loss(
     *,
     clip: float,
     epsilon: float | jax.Array,
+    penalty: float | None = None,
     weights: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """PPO's loss of a policy (Schulman et al. 2017, eq. 7) less `epsilon` times its entropy, and how far it has moved.
+    """What a policy loses by its probability ratios, less `epsilon` times its entropy, and how far it has moved.
+
+    The ratio r = pi(a|s) / pi_old(a|s) of a sample with advantage A is held near 1 in one of two ways:
+
+    - clipped (Schulman et al. 2017, eq. 7): min(r A, clip(r, 1 - clip, 1 + clip) A). No sample gains by moving its
+      ratio beyond the bound, so that a sample of A = -100 is done with as soon as one of A = -1.
+    - penalised: r A - penalty/2 (r - 1)^2, whose penalty is half the chi-squared divergence from the old policy in
+      expectation (with |A| for a coefficient it is SPO's, Xie et al. 2024, which bounds ratios as clipping does). It is
+      greatest at r = 1 + A / penalty: where outcomes differ, at their mean advantage, rare heavy losses in full.
 
     Args:
       choice: the policy as it is now, batch axes [...].
@@ -164,17 +173,22 @@ def clipped_policy_loss(
       log_prob: [...], log-probabilities of these actions when they were done.
       advantages: [...].
       clip: bound on the change of the probability ratio.
+      penalty: of the squared change of the ratio, > 0; None clips.
       weights: [...] >= 0, how much each sample counts; equal by default.
 
     Returns:
-      The loss [], and metrics: `actor_loss`, `entropy` and `approximate_kl` in nats, `clip_fraction`.
+      The loss [], and metrics: `actor_loss`, `entropy` and `approximate_kl` in nats, and `clip_fraction`, how many
+      ratios are beyond the bound.
     """
     log_ratio = choice.log_prob(actions) - log_prob
     ratio = jnp.exp(log_ratio)
-    bounded = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
-    gain = weighted_mean(jnp.minimum(ratio * advantages, bounded * advantages), weights)
+    if penalty is None:
+        bounded = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
+        gains = jnp.minimum(ratio * advantages, bounded * advantages)
+    else:
+        gains = ratio * advantages - 0.5 * penalty * (ratio - 1.0) ** 2
     entropy = weighted_mean(choice.entropy(), weights)
-    loss = -gain - epsilon * entropy
+    loss = -weighted_mean(gains, weights) - epsilon * entropy
     metrics = {
         "actor_loss": loss,
         "entropy": entropy,

@@ -65,9 +65,14 @@ class MAPPOConfig:
     lam: Fraction = 0.95
     """Lambda of the advantage and of the critic's targets."""
     learning_rate: Positive = 1e-3
-    """Adam's step size at the start; it falls linearly to a tenth of that."""
+    """Adam's step size at the start; it falls linearly to `final_learning_rate` of that."""
+    final_learning_rate: Fraction = 0.1
+    """Fraction of the step size that is left at the end of training. Near 0 the last policies differ little."""
     clip: Positive = 0.2
     """Bound on the change of the probability ratio."""
+    penalty: Positive | None = None
+    """Instead of the clipping: price of the squared change of the probability ratio, so that rare heavy losses count in
+    full. A ratio moves by its sample's (normalised) advantage divided by the penalty."""
     critic_weight: NonNegative = 0.5
     """Weight of the critic's loss beside the policy's."""
     max_gradient_norm: Positive = 0.5

@@ -1,8 +1,8 @@
 """Multi-agent PPO with any critic, risk measure and advantage: one learner, whose presets are six methods of the field.
 
-One `update`: predict with the critic, make lambda-return targets and advantages, then a few epochs of clipped policy
-steps (Schulman et al. 2017) and critic regression on minibatches. What makes the policy risk-averse is the advantage
-(design of the estimators: `averse.risk.advantages`), not the measure inside a baseline.
+One `update`: predict with the critic, make lambda-return targets and advantages, then a few epochs of policy steps,
+clipped or penalised (Schulman et al. 2017), and critic regression on minibatches. What makes the policy risk-averse is
+the advantage (design of the estimators: `averse.risk.advantages`), not the measure inside a baseline.
 
 Axes: T time, B environments, N sequences of L consecutive steps, A agents, n actions, K outputs of the critic.
 """
@@ -41,10 +41,10 @@ from averse.learners.parts.predictions import Prediction, Transitions, predictio
 from averse.learners.parts.updates import (
     adam,
     apart,
-    clipped_policy_loss,
     descend,
     linear_schedule,
     normalise,
+    policy_loss,
     standard_deviation,
     weighted_mean,
 )
@@ -243,7 +243,7 @@ class MAPPO:
             state.optimiser,
             jax.tree.map(lambda x: segments(x, config.segment_length), samples),
             shuffle_key,
-            step_size=state.learning_rate * linear_schedule(progress, 1.0, 0.1),
+            step_size=state.learning_rate * linear_schedule(progress, 1.0, config.final_learning_rate),
             epochs=config.epochs,
             minibatches=config.minibatches,
             blocks=blocks_of(config, active.shape[-1]),
@@ -284,12 +284,13 @@ class MAPPO:
         # From the memory that was acted from at the beginning of each sequence on.
         memory = jax.tree.map(lambda x: x[:, 0], data.memory)
         outputs = self.actor.unroll(networks["actor"], memory, data.observations, data.first, batch_first=True)
-        actor_loss, metrics = clipped_policy_loss(
+        actor_loss, metrics = policy_loss(
             action_distribution(self.space, outputs, data.available),
             data.actions,
             data.log_prob,
             data.advantages,
             clip=self.config.clip,
+            penalty=self.config.penalty,
             epsilon=epsilon,
             weights=data.active,
         )
