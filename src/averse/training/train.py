@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from averse.environments.protocol import Description
@@ -76,6 +77,7 @@ def resume(
     tensorboard: bool = False,
     checkpoint_minutes: float | None = None,
     monitor: Monitor | None = None,
+    stop: Event | None = None,
     **given: Any,
 ) -> Run:
     """Finish an interrupted run from its last checkpoints, or extend a finished one.
@@ -92,6 +94,7 @@ def resume(
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       monitor: what else to write down of each trial whenever metrics are written.
+      stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
       given: what else `train` takes; it must say what the run is trained with already.
 
     Raises AverseError if there is no run in `path`, or one of another version, if somebody trains in it, and for fewer
@@ -106,4 +109,5 @@ def resume(
         tensorboard=tensorboard,
         checkpoint_minutes=checkpoint_minutes,
         monitor=monitor,
+        stop=stop,
     )
