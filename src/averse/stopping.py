@@ -14,7 +14,8 @@ class HeldSignals:
     """Signals that have come and wait for their answer; see `signals_held`."""
 
     def __init__(self) -> None:
-        self._handlers: dict[int, Callable[..., Any]] = {}
+        # What answers each signal otherwise, by its number.
+        self.handlers: dict[int, Callable[..., Any]] = {}
         self._waiting: int | None = None
 
     def waiting(self) -> bool:
@@ -25,11 +26,12 @@ class HeldSignals:
         """Do what the signal that waits, if any, would have done at once; most raise an exception."""
         number, self._waiting = self._waiting, None
         if number is not None:
-            self._handlers[number](number, None)
+            self.handlers[number](number, None)
 
-    def _hold(self, number: int, frame: Any) -> None:
+    def hold(self, number: int, frame: Any) -> None:
+        """Take note of a signal, as its handler."""
         if self.waiting():  # somebody is impatient
-            self._handlers[number](number, frame)
+            self.handlers[number](number, frame)
         self._waiting = number
 
 
@@ -44,17 +46,15 @@ def signals_held() -> Iterator[HeldSignals]:
     """
     held = HeldSignals()
     if threading.current_thread() is threading.main_thread():  # the only one that may handle signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            if callable(handler):
-                held._handlers[number] = handler
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        held.handlers.update((number, handler) for number, handler in found.items() if callable(handler))
     try:
-        for number in held._handlers:
-            signal.signal(number, held._hold)
+        for each in held.handlers:
+            signal.signal(each, held.hold)
         yield held
     finally:
-        for number, handler in held._handlers.items():
-            signal.signal(number, handler)
+        for each, before in held.handlers.items():
+            signal.signal(each, before)
     held.answer()
 
 
