@@ -53,7 +53,7 @@ class TrainArguments:
     checkpoint_minutes: Positive | None = None
     """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
-    """Compiled environments: train all trials side by side in one program, or one after another."""
+    """Compiled environments: all trials advance together, by one program, or one after another."""
     tensorboard: bool = False
     """Also write TensorBoard files (needs the extra `tensorboard`)."""
     quiet: bool = False

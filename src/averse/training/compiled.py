@@ -138,6 +138,7 @@ class CompiledGroup:
         one_by_one = jax.default_backend() == "cpu"
         self._per_part = 1 if one_by_one else len(trials)
         self._threads = min(os.cpu_count() or 1, len(trials)) if one_by_one else 1
+        self.at_once = self._per_part * self._threads
         self._start = jax.jit(jax.vmap(partial(start, environment, learner)))
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []

@@ -41,7 +41,7 @@ def train(
       out: run directory to create; without it nothing is written.
       environment_parameters: of a named environment; may as well stand among the `settings` (`level="low"`).
       checkpoints: how many a trial writes.
-      seeds_as: train the trials of a compiled environment side by side in one program, or one after another.
+      seeds_as: whether the trials of a compiled environment advance together, by one program, or one after another.
       fine_tune: run directory whose networks to begin with.
       overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
@@ -50,7 +50,7 @@ def train(
         the training.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
         and `eta` are its number. A sequence for a setting that is one number is a sweep: every combination with every
-        seed is one trial, and in a compiled environment all of them are one program.
+        seed is one trial, and in a compiled environment one program trains all of them.
 
     Raises AverseError for bad input, before any work; DivergenceError if the parameters stop being finite, and
     WritingError if the disk is full, both of which leave the last checkpoint.
