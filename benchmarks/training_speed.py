@@ -40,7 +40,7 @@ def seeds() -> None:
     for environment, method, updates in SEVERAL:
         groups = {count: group(method, count, environment) for count in SEEDS}
         seconds = paired(
-            {str(count): partial(trials.advance, updates) for count, trials in groups.items()}, 5, time.process_time
+            {str(count): partial(trials.advance, updates) for count, trials in groups.items()}, 3, time.process_time
         )
         print(f"{method} on {environment}, processor time per step and seed:")
         for count, trials in groups.items():
