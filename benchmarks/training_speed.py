@@ -1,21 +1,26 @@
 """Whole training in compiled environments: rollouts, learning and metrics, end to end."""
 
 import statistics
+import time
+from functools import partial
 
 from averse.training import configure
 from averse.training.compiled import CompiledGroup
 from benchmarks.timing import paired, ratio
 
 UPDATES = 20
+SEEDS = (1, 4, 10)
+# The junction's networks read sets; risky-cartpole's are dense.
+SEVERAL = [("intersection", "rqe-mappo", 1), ("risky-cartpole", "rqe-mappo", 5), ("risky-cartpole", "ppo", 5)]
 
 
-def group(method: str, seeds: int, **settings) -> CompiledGroup:
-    """Runs on risky-cartpole: 64 environments x 128 steps, 4 epochs, 4 minibatches, two 64-unit layers, 51 atoms."""
-    config = configure("risky-cartpole", method, steps=1e7, seeds=seeds, **settings)
-    environment = config.build_environment()
-    runs = CompiledGroup(environment, config.build_learner(environment), config.trials)  # type: ignore[arg-type]
-    runs.start()
-    return runs
+def group(method: str, seeds: int, environment: str = "risky-cartpole", **settings) -> CompiledGroup:
+    """Trials with the method's settings there; on risky-cartpole 64 environments x 128 steps, two 64-unit layers."""
+    config = configure(environment, method, steps=1e7, seeds=seeds, **settings)
+    built = config.build_environment()
+    trials = CompiledGroup(built, config.build_learner(built), config.trials)  # type: ignore[arg-type]
+    trials.start()
+    return trials
 
 
 def methods() -> None:
@@ -31,8 +36,14 @@ def methods() -> None:
 
 
 def seeds() -> None:
-    """Ten seeds in one program against one seed: cost in units of a single run."""
-    for method in ("ppo", "rqe-mappo"):
-        one, ten = group(method, 1), group(method, 10)
-        seconds = paired({"one": lambda: one.advance(UPDATES // 4), "ten": lambda: ten.advance(UPDATES // 4)})  # noqa: B023
-        print(f"{method}: ten seeds in one program cost {ratio(seconds['ten'], seconds['one'])} single runs")
+    """Several seeds against one: processor time per step and seed, which other work on the machine moves least."""
+    for environment, method, updates in SEVERAL:
+        groups = {count: group(method, count, environment) for count in SEEDS}
+        seconds = paired(
+            {str(count): partial(trials.advance, updates) for count, trials in groups.items()}, 3, time.process_time
+        )
+        print(f"{method} on {environment}, processor time per step and seed:")
+        for count, trials in groups.items():
+            each = [total / count for total in seconds[str(count)]]
+            steps = updates * trials.learner.num_envs * trials.learner.rollout_steps
+            print(f"  {count:2} seeds {1e6 * statistics.median(each) / steps:6.1f} us   {ratio(each, seconds['1'])}")

@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "averse"
 # From the ground up: a part of the house may import what stands in its own line or in a line before.
 FLOORS = (
-    ("version", "errors"),
+    ("version", "errors", "stopping"),
     ("arguments", "files", "extras", "machine", "compilation", "statistics", "settings", "plugins"),
     ("progress", "tables", "commands"),
     ("risk",),

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from averse.errors import AverseError, DivergenceError, NotConvergedError, Writi
 from averse.files import cache_folder
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
+from averse.stopping import Unread, discard
 
 
 @settings
@@ -51,7 +53,7 @@ class TrainArguments:
     checkpoint_minutes: Positive | None = None
     """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
-    """Compiled environments: train all trials side by side in one program, or one after another."""
+    """Compiled environments: all trials advance together, by one program, or one after another."""
     tensorboard: bool = False
     """Also write TensorBoard files (needs the extra `tensorboard`)."""
     quiet: bool = False
@@ -102,7 +104,7 @@ def train(arguments: Any) -> None:
         "checkpoint_minutes": arguments.checkpoint_minutes,
     }
     if arguments.resume is not None:
-        run = training.resume(arguments.resume, **options, **_said(arguments))
+        work = partial(training.resume, arguments.resume, **options, **_said(arguments))
     else:
         config = training.configure(
             arguments.env,
@@ -118,11 +120,20 @@ def train(arguments: Any) -> None:
         )
         out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
         if not arguments.quiet:
-            print(folded(training.describe(config)))
-        run = training.run_training(config, out, overwrite=arguments.overwrite, **options)
-    if not arguments.quiet:
-        print(f"run directory: {run.path}")
-        print(f"next: averse evaluate {run.path}")
+            print(folded(training.describe(config)), flush=True)
+        work = partial(training.run_training, config, out, overwrite=arguments.overwrite, **options)
+    if arguments.quiet:
+        work()
+        return
+    unread = Unread(sys.stdout)
+    try:
+        run = work(stop=unread)
+    except KeyboardInterrupt:
+        if unread.is_set():
+            raise BrokenPipeError from None
+        raise
+    print(f"run directory: {run.path}")
+    print(f"next: averse evaluate {run.path}")
 
 
 def evaluate(arguments: EvaluateArguments) -> None:
@@ -151,6 +162,7 @@ EXIT_CODES = {
     2: "bad input",
     74: "results could not be written, as on a full disk",
     130: "interrupted from the keyboard",
+    141: "nobody reads the output any more, as behind a pipe to head",
     143: "terminated (SIGTERM)",
 }
 
@@ -197,13 +209,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _terminable():
-            return _dispatch(arguments)
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+            return code
     except AverseError as error:
         code, words = 2, str(error)
     except (DivergenceError, NotConvergedError) as error:
         code, words = 1, str(error)
     except WritingError as error:
         code, words = 74, str(error)
+    except BrokenPipeError:
+        if not Unread(sys.stdout).is_set():  # some other pipe
+            raise
+        discard(sys.stdout)
+        code, words = 141, "nobody reads the output any more; a training goes on with averse train --resume"
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -212,7 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 130, "interrupted; a run goes on with averse train --resume"
     except _Terminated:
         code, words = 143, "terminated; a run goes on from its last checkpoint with averse train --resume"
-    print(f"averse: {one_line(words)}", file=sys.stderr)
+    try:
+        print(f"averse: {one_line(words)}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        discard(sys.stderr)
     return code
 
 

@@ -26,6 +26,13 @@ class _Figures(ProgressColumn):
         return Text(task.fields.get("figures", ""))
 
 
+class _Console(Console):
+    """Where bars are drawn. One that nobody sees any more, as behind a pipe that is closed, is no error."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class _Bars(Progress):
     """Bars that end at 100 % where the work does, though there was less of it than could be known."""
 
@@ -42,7 +49,7 @@ def progress_bar(disable: bool) -> Progress:
     Where the terminal is narrow, the bar is short and the time passed left out, so that figures stay on one line.
     As a context, whose end without an error is 100 % of every task.
     """
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     narrow = console.width < WIDE
     columns = [
         TextColumn("[bold]{task.description}"),

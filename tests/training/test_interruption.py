@@ -1,4 +1,4 @@
-"""Training that ends early: locks, full disks, SIGTERM, checkpoints by the clock; and the bar that tells how far."""
+"""Training that ends early: locks, full disks, signals, closed output, checkpoints by the clock; and the bar."""
 
 import errno
 import json
@@ -6,6 +6,9 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +18,7 @@ import averse
 from averse.cli import main
 from averse.errors import AverseError, WritingError
 from averse.progress import progress_bar
+from averse.stopping import signals_held
 from averse.training import configure, run_training
 from averse.training.checkpoints import Checkpoints
 from averse.training.compiled import CompiledGroup
@@ -26,6 +30,11 @@ CONFIG = configure("corridor", "ppo", 6 * UPDATE, checkpoints=6, **SMALL)
 FLAGS = ["--env", "corridor", "--method", "ppo", "--steps", str(6 * UPDATE), "--checkpoints", "6", "--quiet"]
 FLAGS += ["--num-envs", "2", "--rollout-steps", "8", "--segment-length", "8", "--minibatches", "1", "--epochs", "1"]
 FLAGS += ["--hidden", "4"]
+
+
+def with_flag(flag: str, value: int) -> list[str]:
+    """FLAGS with another value of one of them."""
+    return [str(value) if before == flag else text for before, text in zip(["", *FLAGS], FLAGS)]
 
 
 def saved(path) -> list[int]:
@@ -86,24 +95,78 @@ def test_a_start_on_a_full_disk_leaves_nothing_in_the_way(tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
-def test_sigterm_keeps_the_last_checkpoint_and_says_so(tmp_path, monkeypatch, capsys):
-    path, advance, before = tmp_path / "run", CompiledGroup.advance, signal.getsignal(signal.SIGTERM)
+class Finalised:
+    """Sends a signal in its finalizer, where Python drops what a handler raises: what may happen in compiling."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __del__(self):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (signal.SIGTERM, 143, "terminated; a run goes on from its last checkpoint with averse train --resume"),
+        (signal.SIGINT, 130, "interrupted; a run goes on with averse train --resume"),
+    ],
+)
+def test_a_signal_is_answered_after_a_checkpoint(number, code, words, tmp_path, monkeypatch, capsys):
+    path, advance, before = tmp_path / "run", CompiledGroup.advance, signal.getsignal(number)
+    calls: list[int] = []
 
     def and_a_signal(group, count):
         result = advance(group, count)
-        if path.exists() and saved(path) == [2, 3]:
-            os.kill(os.getpid(), signal.SIGTERM)
+        calls.append(count)
+        if len(calls) == 2:
+            Finalised(number)
         return result
 
     monkeypatch.setattr(CompiledGroup, "advance", and_a_signal)
-    assert main(["train", *FLAGS, "--out", str(path)]) == 143
-    assert signal.getsignal(signal.SIGTERM) == before
-    error = capsys.readouterr().err
-    assert "terminated; a run goes on from its last checkpoint with averse train --resume" in error
-    assert error.count("\n") == 1
-    assert averse.load(path).updates == (3,)
+    assert main(["train", *with_flag("--checkpoints", 2), "--out", str(path)]) == code  # else after updates 3 and 6
+    assert signal.getsignal(number) == before
+    assert capsys.readouterr().err == f"averse: {words}\n"
+    assert averse.load(path).updates == (2,)
     monkeypatch.undo()
     assert averse.resume(path).finished
+
+
+def test_a_signal_waits_and_a_second_one_does_not():
+    reached = []
+
+    def interrupted(times: int) -> None:
+        with signals_held() as held:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+                reached.append(held.waiting())
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(times)
+    assert reached == [True, True]
+
+
+@pytest.mark.parametrize(("number", "code"), [(None, 141), (signal.SIGTERM, 143)])
+def test_output_that_nobody_reads_ends_a_training(number, code, tmp_path):
+    """As behind `2>&1 | head -1`; a quiet training has nothing to write, and goes on until a signal comes."""
+    path = tmp_path / "run"
+    flags = with_flag("--steps", 100_000 * UPDATE)  # reported after every 1,000 updates, saved after 16,000
+    command = [sys.executable, "-m", "averse.cli", "train", *flags, "--out", str(path)]
+    if number is None:
+        command.remove("--quiet")
+    log = path / "metrics.jsonl"
+    quickly = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiled
+    with subprocess.Popen(command, env=quickly, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.1)
+        if number is None:
+            assert process.stdout.readline() == "ppo on corridor (compiled; 1 agent, 2 actions, horizon 10)\n"
+        process.stdout.close()
+        if number is not None:
+            process.send_signal(number)
+        assert process.wait() == code
+    assert averse.load(path).updates[0] in range(1_000, 16_000, 1_000)
 
 
 def test_who_comes_second_gets_one_line(finished, tmp_path, capsys):

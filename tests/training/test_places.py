@@ -124,12 +124,15 @@ def test_what_cannot_fit_in_memory_is_refused_with_its_size(tmp_path, method, se
 def test_the_memory_that_a_training_needs_is_estimated_by_its_arrays(monkeypatch):
     """4 bytes for each number that is certain to be there; what else there is makes less than as much again."""
     monkeypatch.setattr("averse.machine.memory", lambda: 0)
-    with pytest.raises(AverseError, match=r"trajectories \(num_envs 1000 x rollout_steps 8\)") as caught:
+    monkeypatch.setattr("averse.training.compiled.os.cpu_count", lambda: 2)
+    with pytest.raises(AverseError, match=r"trajectories \(num_envs 1000 x rollout_steps 8, 1 at once\)") as caught:
         averse.train("corridor", "ppo", steps=16, **{**SMALL, "num_envs": 1000})
     size = float(str(caught.value).partition("at least ")[2].partition(" MB")[0])
-    assert "1 trial at once holds" in str(caught.value)
+    assert "1 trial holds" in str(caught.value)
     seen = 1000 * 8 * 2 * (10 + 10) * 4 / 1e6
     assert seen < size < 2 * seen
+    with pytest.raises(AverseError, match=r"5 trials hold .*, 2 at once\)"):  # on a CPU, one on each of two cores
+        averse.train("corridor", "ppo", steps=16, seeds=5, **SMALL)
 
 
 def test_overwrite_takes_runs_only_and_only_those_that_nobody_holds(tmp_path):

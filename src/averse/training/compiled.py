@@ -123,11 +123,11 @@ def _update(environment: Environment, learner: Learner, state: LoopState, _: Non
 
 
 class CompiledGroup:
-    """Trials that are trained side by side in one program: a `Trainee`.
+    """Trials that are trained by one compiled program: a `Trainee`.
 
-    On a CPU the small operations of one program keep one core busy; the trials are therefore dealt out in equal parts
-    to as many threads as there are cores, each executing the same compiled program. Where they do not come out even,
-    the last trial is computed more than once: that costs less than compiling a second program.
+    On an accelerator the program takes all trials at once (`vmap`). On a CPU it takes a single one, and as many threads
+    as there are cores each run it for one trial after another. Side by side in each operation, several trials would
+    have to share the cache that what one works with just fits (`python -m benchmarks seeds`).
 
     Args:
       trials: one dictionary per trial, its seed and the swept numbers.
@@ -135,22 +135,28 @@ class CompiledGroup:
 
     def __init__(self, environment: Environment, learner: Learner, trials: list[dict[str, float]]):
         self.environment, self.learner, self.trials = environment, learner, trials
-        cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-        self._per_part = -(-len(trials) // min(cores, len(trials)))
-        self._num_parts = -(-len(trials) // self._per_part)
+        one_by_one = jax.default_backend() == "cpu"
+        self._per_part = 1 if one_by_one else len(trials)
+        self._threads = min(os.cpu_count() or 1, len(trials)) if one_by_one else 1
+        self.at_once = self._per_part * self._threads
         self._start = jax.jit(jax.vmap(partial(start, environment, learner)))
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 
     def start(self) -> None:
         """Begin at update 0."""
-        seeds = jnp.array([trial["seed"] for trial in self.trials], jnp.uint32)
+        seeds = np.array([trial["seed"] for trial in self.trials], np.uint32)
         swept = {
-            name: jnp.array([trial[name] for trial in self.trials], jnp.float32)
+            name: np.array([trial[name] for trial in self.trials], np.float32)
             for name in self.trials[0]
             if name != "seed"
         }
-        self.restore(self._start(seeds, swept))
+        self._parts = [self._start(*part) for part in self._dealt_out((seeds, swept))]
+
+    def _dealt_out(self, of_trials: Any) -> list[Any]:
+        """A tree with leading axis trials, in the parts that are computed at once."""
+        begins = range(0, len(self.trials), self._per_part)
+        return [jax.tree.map(lambda x: x[begin : begin + self._per_part], of_trials) for begin in begins]  # noqa: B023
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
         """Do some updates; per trial, the means of the learner's metrics and the episodes that ended."""
@@ -162,14 +168,14 @@ class CompiledGroup:
             # Compiled here once, before the threads could each do so.
             self._programs[num_updates] = jit(jax.vmap(chunk), donate_argnums=0).lower(self._parts[0]).compile()
         program = self._programs[num_updates]
-        with ThreadPoolExecutor(self._num_parts) as threads:
+        with ThreadPoolExecutor(self._threads) as threads:
             results = list(threads.map(lambda part: jax.block_until_ready(program(part)), self._parts))
         self._parts = [state for state, _ in results]
         metrics: list[dict[str, float]] = []
         records: list[EpisodeRecord] = []
         for _, outputs in results:
             part_metrics, part_records = jax.device_get(outputs)
-            for i in range(min(self._per_part, len(self.trials) - len(metrics))):
+            for i in range(self._per_part):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
                 of_trial = methodcaller("of_trial", i)
                 records.append(jax.tree.map(of_trial, part_records, is_leaf=lambda x: isinstance(x, _Defined)))
@@ -177,7 +183,7 @@ class CompiledGroup:
 
     def snapshot(self) -> LoopState:
         """What a checkpoint must hold for training to go on bit for bit; leading axis: trials."""
-        return jax.tree.map(lambda *x: jnp.concatenate(x)[: len(self.trials)], *self._parts)
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *self._parts)
 
     def abstract(self) -> LoopState:
         """Shapes and dtypes of a snapshot, without computing anything."""
@@ -188,11 +194,7 @@ class CompiledGroup:
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""
-        indices = np.minimum(np.arange(self._num_parts * self._per_part), len(self.trials) - 1)
-        self._parts = [
-            jax.tree.map(lambda x: x[part], snapshot)  # noqa: B023
-            for part in indices.reshape(self._num_parts, self._per_part)
-        ]
+        self._parts = self._dealt_out(snapshot)
 
     def learner_states(self) -> Any:
         """The learner's states, leading axis: trials."""

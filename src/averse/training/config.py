@@ -54,7 +54,7 @@ class TrainingConfig:
     checkpoints: Count = 10
     """How many checkpoints a trial writes."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
-    """Compiled environments: all trials side by side in one program, or one after another."""
+    """Compiled environments: all trials advance together, by one program, or one after another."""
     fine_tune: str | None = None
     """Run directory whose networks this training begins with."""
     environment_object: Any = field(default=None, compare=False, repr=False)
@@ -213,7 +213,7 @@ def configure(
       environment_parameters: of a named environment; those that are no settings of the method can as well be given
         among the `settings`.
       checkpoints: how many a trial writes.
-      seeds_as: whether the trials of a compiled environment are one program, or trained one after another.
+      seeds_as: whether the trials of a compiled environment advance together, by one program, or one after another.
       fine_tune: run directory whose networks to begin with.
       settings: the method's settings. A sequence for a setting that is one number is a sweep: `tau=[0.3, 1, 10]`.
 

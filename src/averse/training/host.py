@@ -24,7 +24,8 @@ class HostGroup:
     """One trial in a host environment: a `Trainee`.
 
     Episodes start afresh at each checkpoint (a simulator's inside cannot be saved exactly), in an interrupted and in an
-    uninterrupted run alike, so that both end with the same parameters if the environment is deterministic by its seeds.
+    uninterrupted run alike, so that both end with the same parameters if the environment is deterministic by its seeds;
+    unless it was stopped by a signal, which leaves a checkpoint of its own.
 
     Args:
       trials: a single one, its seed and the swept numbers.
@@ -41,6 +42,7 @@ class HostGroup:
         if len(trials) != 1:
             raise AverseError(f"a host environment trains one trial at a time, not {len(trials)}")
         self.environment, self.learner, self.trials, self.vector = environment, learner, trials, vector
+        self.at_once = 1
         self._act = jax.jit(self._act_at)
         self._update = jax.jit(learner.update, donate_argnums=0)
         self._key = jax.random.key(int(trials[0]["seed"]))

@@ -22,6 +22,7 @@ from averse.files import as_path, told_if_not_written
 from averse.learners.contract import Learner
 from averse.progress import progress_bar, progress_text
 from averse.settings import Positive, check_value
+from averse.stopping import HeldSignals, signals_held
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.config import TrainingConfig
 from averse.training.directory import begun, check_place, check_source, forget_replaced, locked
@@ -91,6 +92,9 @@ def run_training(
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by since the last one.
       monitor: what else to write down of each trial whenever metrics are written, such as an exact score.
 
+    SIGINT, and SIGTERM where a Python function answers it, are answered after the present chunk of updates, whose
+    checkpoint is then there; so is `stop`. A second signal is answered at once.
+
     Raises AverseError, before any work, for a directory that is taken or that another process trains in, an environment
     that nothing could build again, and what would not fit in memory; DivergenceError if the parameters stop being
     finite; WritingError if results cannot be written, as on a full disk. What was saved before is kept.
@@ -122,15 +126,16 @@ def run_training(
         bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.trials), figures="compiling")
         states = []
+        held = stack.enter_context(signals_held())
         for number, group in enumerate(groups):
             again = number == 0 and vector is None  # its program to start trials has been traced already
             trainee = first if again else trainee_of(config, environment, learner, group, vector)
             done = _begin(trainee, config, group, None if disk is None else disk.stores[number])
             bar.update(task, advance=done * len(group), figures="compiling" if done < rhythm.total else "done before")
-            for updates, speed, figures in _advance(rhythm, trainee, group, done, number, disk, monitor):
+            for updates, speed, figures in _advance(
+                rhythm, trainee, group, done, number, disk, monitor, _Stop(held, stop)
+            ):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
-                if stop is not None and stop.is_set():
-                    raise KeyboardInterrupt
             states.append(trainee.learner_states())
     learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
     return Run(config, path, learner_states, (config.total_updates,) * len(config.trials))
@@ -183,6 +188,22 @@ class _Rhythm(NamedTuple):
         return before // self.every < done // self.every or done == self.total or seconds >= self.seconds
 
 
+class _Stop(NamedTuple):
+    """Who may ask a training to end early."""
+
+    held: HeldSignals
+    event: Event | None
+
+    def wanted(self) -> bool:
+        return self.held.waiting() or (self.event is not None and self.event.is_set())
+
+    def carry_out(self) -> None:
+        """Raise what ends the training, if somebody asked for it."""
+        self.held.answer()
+        if self.event is not None and self.event.is_set():
+            raise KeyboardInterrupt
+
+
 def _advance(
     rhythm: _Rhythm,
     trainee: Trainee,
@@ -191,12 +212,14 @@ def _advance(
     number: int,
     disk: _Disk | None,
     monitor: Monitor | None,
+    stop: _Stop,
 ) -> Iterator[tuple[int, float, list[dict[str, float]]]]:
     """Advance a group from `done` updates to the end; yield each chunk's updates, steps per second and figures."""
     steps_per_update = trainee.learner.num_envs * trainee.learner.rollout_steps
     figures: list[dict[str, float]] = [{}]
     store = disk.stores[number] if disk is not None else None
     saved = monotonic()
+    stop.carry_out()  # before the first chunk there is nothing to save
     while done < rhythm.total:
         count = min(rhythm.chunk, rhythm.total - done)
         began = perf_counter()
@@ -215,10 +238,13 @@ def _advance(
                 for i, index in enumerate(group)
             ]
             disk.tell(number, rows)
-        if disk is not None and rhythm.due(done - count, done, monotonic() - saved):
+        stopping = stop.wanted()
+        if disk is not None and (stopping or rhythm.due(done - count, done, monotonic() - saved)):
             disk.save(number, done, trainee.snapshot())
             saved = monotonic()
         yield count, speed, figures
+        if stopping:
+            stop.carry_out()
     clamped = max(row.get("clamped_mass", 0.0) for row in figures)
     if clamped > CLAMPED_MASS:
         logger.warning(

@@ -14,15 +14,15 @@ from averse.training.trainee import Trainee
 def require_memory(trainee: Trainee, environment: Description) -> None:
     """Raises AverseError, with the size, if what some trials hold at once is more than the memory of this machine."""
     learner, count = trainee.learner, len(trainee.trials)
-    state, rollout = size_in_bytes(trainee.abstract()), count * rollout_size(environment, learner)
+    state, rollout = size_in_bytes(trainee.abstract()), trainee.at_once * rollout_size(environment, learner)
     there = machine.memory()
     if state + rollout > there:
-        held = f"{counted(count, 'trial')} at once {'holds' if count == 1 else 'hold'}"
+        held = f"{counted(count, 'trial')} {'holds' if count == 1 else 'hold'}"
         raise AverseError(
             f"training would take at least {machine.in_words(state + rollout)} of memory, and this machine has "
             f"{machine.in_words(there)}: {held} {machine.in_words(state)} of states, and "
             f"{machine.in_words(rollout)} of trajectories (num_envs {learner.num_envs} x rollout_steps "
-            f"{learner.rollout_steps})"
+            f"{learner.rollout_steps}, {trainee.at_once} at once)"
         )
 
 

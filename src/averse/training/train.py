@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from averse.environments.protocol import Description
@@ -40,7 +41,7 @@ def train(
       out: run directory to create; without it nothing is written.
       environment_parameters: of a named environment; may as well stand among the `settings` (`level="low"`).
       checkpoints: how many a trial writes.
-      seeds_as: train the trials of a compiled environment side by side in one program, or one after another.
+      seeds_as: whether the trials of a compiled environment advance together, by one program, or one after another.
       fine_tune: run directory whose networks to begin with.
       overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
@@ -49,7 +50,7 @@ def train(
         the training.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
         and `eta` are its number. A sequence for a setting that is one number is a sweep: every combination with every
-        seed is one trial, and in a compiled environment all of them are one program.
+        seed is one trial, and in a compiled environment one program trains all of them.
 
     Raises AverseError for bad input, before any work; DivergenceError if the parameters stop being finite, and
     WritingError if the disk is full, both of which leave the last checkpoint.
@@ -76,6 +77,7 @@ def resume(
     tensorboard: bool = False,
     checkpoint_minutes: float | None = None,
     monitor: Monitor | None = None,
+    stop: Event | None = None,
     **given: Any,
 ) -> Run:
     """Finish an interrupted run from its last checkpoints, or extend a finished one.
@@ -92,6 +94,7 @@ def resume(
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       monitor: what else to write down of each trial whenever metrics are written.
+      stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
       given: what else `train` takes; it must say what the run is trained with already.
 
     Raises AverseError if there is no run in `path`, or one of another version, if somebody trains in it, and for fewer
@@ -106,4 +109,5 @@ def resume(
         tensorboard=tensorboard,
         checkpoint_minutes=checkpoint_minutes,
         monitor=monitor,
+        stop=stop,
     )

@@ -18,6 +18,7 @@ class Trainee(Protocol):
 
     learner: Learner
     trials: list[dict[str, float]]  # seed and swept numbers of each
+    at_once: int  # how many of them are computed at the same time, each with its trajectory
 
     def start(self) -> None:
         """Begin at update 0."""
