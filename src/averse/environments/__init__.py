@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         describe,
         factory,
         is_compiled,
+        is_foreign,
         make,
         names,
         parameters_class,
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
         verified,
     )
     from averse.environments.sets import SetLayout, global_state_layout, observation_layout
-    from averse.environments.suggestions import HOST_ENVS, suggested_settings
+    from averse.environments.suggestions import HOST_ENVS, HOST_SETTINGS, suggested_settings
 
 __all__ = [
     "HOST_ENVS",
+    "HOST_SETTINGS",
     "ActionSpace",
     "Box",
     "CompiledEnvironment",
@@ -61,6 +63,7 @@ __all__ = [
     "guarded",
     "is_average_reward",
     "is_compiled",
+    "is_foreign",
     "make",
     "names",
     "observation_layout",
