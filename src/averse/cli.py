@@ -27,8 +27,8 @@ class TrainArguments:
     """Train a method in an environment. With --env and --method given, --help also lists their own settings."""
 
     env: str = "risky-cartpole"
-    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE. Its parameters are flags
-    too, such as --level severe."""
+    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE. Its parameters are
+    flags too, such as --level severe."""
     method: str = "rqe-mappo"
     """Method: a name (`averse list`) or module:Attribute. Its settings are flags too, such as --tau 3."""
     steps: Positive = 2e5

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from averse.environments.actions import checked_actions, guarded
+    from averse.environments.adapters.outward import to_gymnasium, to_pettingzoo
     from averse.environments.base import CompiledEnvironment, Described
     from averse.environments.check import check_environment, find_faults
     from averse.environments.known_model import KnownModel
@@ -72,11 +73,23 @@ __all__ = [
     "register",
     "specification",
     "suggested_settings",
+    "to_gymnasium",
+    "to_pettingzoo",
     "verified",
 ]
 
 
-_MODULES = ("protocol", "actions", "base", "registry", "sets", "suggestions", "check", "known_model")
+_MODULES = (
+    "protocol",
+    "actions",
+    "base",
+    "registry",
+    "sets",
+    "suggestions",
+    "check",
+    "known_model",
+    "adapters.outward",
+)
 
 
 def __getattr__(name: str) -> Any:

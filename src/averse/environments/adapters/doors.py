@@ -73,8 +73,8 @@ class ForeignWorld(Described):
     @property
     def _looked_at(self) -> tuple[Interface, int | None]:
         """Spaces and time limit, from a world that is built for it once."""
-        terms = self._terms._replace(horizon=0)
-        return _looked_at(type(self), self.env_arg, terms)
+        kind: Any = type(self)
+        return _looked_at(kind, self.env_arg, self._terms._replace(horizon=0))
 
     @property
     def _interface(self) -> Interface:
@@ -218,7 +218,7 @@ def pettingzoo_class(id: str) -> type[PettingZooWorld]:
 
 @functools.cache
 def _class_of(base: type, door: str, id: str) -> Any:
-    """The same class whenever it is asked for. Its name says that nothing can import it: its environment's name does."""
+    """The same class whenever it is asked for. Its own name cannot be imported; the environment's name gives it."""
     name = f"{door}:{id}"
     return type(f"<{name}>", (base,), {"id": id, "name": name, "__doc__": base.__doc__, "__module__": __name__})
 

@@ -83,7 +83,7 @@ class Interface:
                 "costs": ((agents,), "float32"),
                 "terminated": ((agents,), "bool"),
                 "truncated": ((), "bool"),
-                **{name: ((), "float32") for name in ("total_cost", *terms.report)},
+                **dict.fromkeys(("total_cost", *terms.report), ((), "float32")),
             },
         )
 
@@ -208,9 +208,10 @@ class ParallelWorker:
         plain = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
         if not isinstance(plain, Real):
             raise self._fault(f"{what} must be a number, not {shown(value)}")
-        if not abs(plain) <= _LARGEST:  # NaN neither
+        number = float(plain)
+        if not abs(number) <= _LARGEST:  # NaN neither
             raise self._fault(f"{what} must be finite in single precision, not {plain}")
-        return float(plain)
+        return number
 
     def _truth(self, what: str, values: Mapping[Any, Any], agent: Any) -> bool:
         value = self._given(values, what, agent)

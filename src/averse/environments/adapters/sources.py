@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from averse.environments.adapters.spaces import gymnasium_module
 from averse.errors import AverseError, shown, unknown_name
 from averse.extras import PACKAGES, extra_module
@@ -161,11 +163,8 @@ def time_limit(env: Any) -> int | None:
     """After how many steps episodes are cut, as Gymnasium's record or the world itself has it; None where neither."""
     recorded = getattr(getattr(getattr(env, "env", None), "spec", None), "max_episode_steps", None)
     values = (recorded, *(getattr(env.unwrapped, name, None) for name in _LIMITS))
-    return next((int(value) for value in values if _is_limit(value)), None)
-
-
-def _is_limit(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value == int(value)
+    whole = (value for value in values if isinstance(value, int | np.integer) and not isinstance(value, bool))
+    return next((int(value) for value in whole if value >= 1), None)
 
 
 def _first(error: Exception) -> str:
