@@ -28,6 +28,11 @@ from averse.environments.workers.vector import PlainEncoder, WorkerVector
 from averse.errors import AverseError
 from averse.settings import settings
 
+# what workers answer besides metrics, our own metrics, and columns of the table of episodes
+TAKEN = (
+    *("rewards", "costs", "terminated", "truncated", "total_cost", "worker_failed"),
+    *("training_seed", "seed", "episode_return", "length", "failed"),
+)
 ARGUMENTS = "NAME=VALUE ... such as gravity=5"
 
 
@@ -46,9 +51,9 @@ class ForeignWorld(Described):
             raise AverseError(
                 f"reward_bounds must be the lowest reward and then a higher one, not {self.reward_bounds}"
             )
-        known = {"rewards", "costs", "terminated", "truncated", "total_cost", "worker_failed"}
-        if len(set(self.report)) < len(self.report) or known & set(self.report):
-            raise AverseError(f"report must name different numbers of info, none of {', '.join(sorted(known))}")
+        taken = [name for name in self.report if name in TAKEN or name.startswith("return_")]
+        if len(set(self.report)) < len(self.report) or taken:
+            raise AverseError(f"report must name different numbers of info, none of {', '.join(TAKEN)}, return_...")
         _, limit = self._looked_at
         if self.horizon is None:
             if limit is None:

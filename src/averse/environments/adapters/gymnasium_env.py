@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from averse.environments.adapters.outward import Episode, built, episode_seed, info_of, spaces_of
+from averse.environments.adapters.episode import Episode, built, episode_seed, info_of, spaces_of
 from averse.environments.protocol import Description
 from averse.errors import AverseError
 

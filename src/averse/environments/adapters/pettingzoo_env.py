@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from averse.environments.adapters.outward import Episode, built, episode_seed, info_of, spaces_of
+from averse.environments.adapters.episode import Episode, built, episode_seed, info_of, spaces_of
 from averse.environments.protocol import Description, TimeStep
 from averse.errors import AverseError
 

@@ -88,11 +88,12 @@ def open_gymnasium(specification: Any, arguments: Mapping[str, Any], horizon: in
     Args:
       specification: Gymnasium's record of it.
       arguments: of `gymnasium.make`.
-      horizon: steps after which episodes are truncated; Gymnasium's own where not given.
+      horizon: where it is given, Gymnasium counts no steps: whoever steps it does.
     """
     gymnasium = gymnasium_module("an environment of Gymnasium's")
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # its advice on ids would come from every worker
-    return OneAgent(gymnasium.make(specification, max_episode_steps=horizon, disable_env_checker=True, **arguments))
+    limit = None if horizon is None else -1  # its counter would hide what a step of another form answers
+    return OneAgent(gymnasium.make(specification, max_episode_steps=limit, disable_env_checker=True, **arguments))
 
 
 # ---- PettingZoo

@@ -39,12 +39,12 @@ class ObservationReader:
             space = spaces.Dict({name: part for name, part in space.spaces.items() if name != MASK})
         if not _is_flat(spaces, space):
             known = f"{', '.join(OBSERVATIONS[:-1])} or {OBSERVATIONS[-1]} of these"
-            raise AverseError(f"{what} must be of a space {known}, not {shown(str(space))}")
+            raise AverseError(f"{what} must be of a space {known}, not {_named(space)}")
         self._what, self._space, self._utils = what, space, spaces.utils
         self._is_box = isinstance(space, spaces.Box)
         self.size = int(spaces.utils.flatdim(space))
         if not self.size:
-            raise AverseError(f"{what} is empty: its space is {shown(str(space))}")
+            raise AverseError(f"{what} is empty: its space is {_named(space)}")
 
     def read(self, observation: Any) -> np.ndarray:
         """The vector, float32 [size].
@@ -63,10 +63,16 @@ class ObservationReader:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError):
             fits = False
         if not fits:
-            raise AverseError(f"{self._what} must be of its space {shown(str(self._space))}, not {shown(observation)}")
+            raise AverseError(f"{self._what} must be of its space {_named(self._space)}, not {shown(observation)}")
         if not np.isfinite(vector).all():
             raise AverseError(f"{self._what} must be finite, but holds {vector[~np.isfinite(vector)][0]}")
         return vector
+
+
+def _named(space: Any) -> str:
+    """A space for a message, in at most 80 characters."""
+    text = " ".join(str(space).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_flat(spaces: Any, space: Any) -> bool:
@@ -118,7 +124,7 @@ class ActionWriter:
                 only = (
                     "Discrete, as the first agent's is" if discrete else "Discrete or Box (floats with finite bounds)"
                 )
-                raise AverseError(f"{name} must be of a space {only}, not {shown(str(space))}")
+                raise AverseError(f"{name} must be of a space {only}, not {_named(space)}")
         if discrete:
             self.choices = Choices(int(max(space.n for space in owns)))
             return
