@@ -229,10 +229,3 @@ class Turns(AECEnv):
 
 
 env = Turns
-
-
-def cliff_walk():
-    """Our own world, as others see it."""
-    from averse.environments import to_pettingzoo
-
-    return to_pettingzoo("cliff-walk", horizon=6)

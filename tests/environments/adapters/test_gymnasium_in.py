@@ -16,7 +16,6 @@ from averse.cli import main
 from averse.environments import Box, Discrete, check_environment, make
 from averse.training.config import TrainingConfig
 
-SMALL = {"num_envs": 2, "rollout_steps": 16, "minibatches": 1, "epochs": 1, "hidden": (8,)}
 ODD = "gymnasium:foreign_worlds:Odd-v0"
 SEEDS = np.array([[3, 11], [5, 2**32 - 1]], np.uint32)
 WORLDS = {
@@ -72,19 +71,6 @@ def test_episodes_are_those_of_gymnasium_to_the_last_bit(id):
                     break
                 seen, info = flat.reset(seed=int(SEEDS[0, episode]))
     assert id in ("Taxi-v4", "FrozenLake-v1 by a map") or episode or environment.horizon > 40
-
-
-def test_an_evaluation_is_what_stepping_by_hand_gives():
-    run = averse.train("gymnasium:CartPole-v1", "ppo", steps=64, **SMALL)
-    episodes = averse.evaluate(run, 5, greedy=True, num_envs=2, progress=False).episodes
-    policy, world = run.policy(greedy=True), gymnasium.make("CartPole-v1")
-    for row, seed in enumerate(episodes.seed):
-        seen, _ = world.reset(seed=int(seed))
-        total, length, over = 0.0, 0, False
-        while not over:
-            seen, reward, terminated, truncated, _ = world.step(int(policy(seen[None])[0]))
-            total, length, over = total + reward, length + 1, terminated or truncated
-        assert (episodes.agent_returns[row, 0], episodes.length[row]) == (total, length)
 
 
 @pytest.mark.parametrize(
@@ -262,29 +248,42 @@ def test_a_worker_that_dies_is_replaced_and_said_so():
         assert after.rewards[:, 0].tolist() == [np.float32(1.1), np.float32(3.1)]
 
 
-def test_a_run_is_trained_resumed_and_evaluated_by_its_config(tmp_path, capsys):
-    out = str(tmp_path / "run")
+def test_a_run_is_trained_resumed_and_evaluated_as_by_hand(tmp_path, capsys):
+    name, out = "gymnasium:CartPole-v1", str(tmp_path / "run")
     flags = ["--num-envs", "2", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8"]
-    world = ["--env", ODD, "--env-arg", "length=4", "ends=false", "--report", "time"]
-    assert main(["train", *world, "--method", "ppo", "--steps", "64", "--out", out, "--quiet", *flags]) == 0
+    world = ["--env", name, "--env-arg", "sutton_barto_reward=true", "--horizon", "30", "--method", "ppo"]
+    assert main(["train", *world, "--steps", "64", "--out", out, "--quiet", *flags]) == 0
     config = TrainingConfig.from_json((tmp_path / "run" / "config.json").read_text())
-    assert config.environment == ODD
-    kept = {"env_arg": ("length=4", "ends=false"), "horizon": 20, "reward_bounds": None, "report": ("time",)}
-    assert config.environment_parameters == kept
-    assert environments.specification(config.build_environment()) == (ODD, kept)
+    kept = {"env_arg": ("sutton_barto_reward=true",), "horizon": 30, "reward_bounds": None, "report": ()}
+    assert (config.environment, config.environment_parameters) == (name, kept)
+    assert environments.specification(config.build_environment()) == (name, kept)
     assert main(["train", "--resume", out, "--steps", "96", "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["evaluate", out, "--episodes", "6", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["environment"] == ODD
-    assert "time" in json.dumps(told)
-    assert main(["evaluate", out, "--episodes", "6", "--shift", "env_arg=length=2,"]) == 0
-    assert main(["train", *world, "--env-arg", "length=4", "--out", out]) == 2
-    capsys.readouterr()
-    assert main(["train", "--env", "gymnasium:foreign_worlds:Spaced-v0", "--env-arg", "acted=many", "--out", out]) == 2
-    assert "--horizon" not in capsys.readouterr().err
-    assert main(["train", "--env", "gymnasium:foreign_worlds:Stretched-v0", "--method", "ppo", "--horizon", "5",
-                 "--steps", "64", "--out", out, "--overwrite", "--quiet", *flags]) == 0  # fmt: skip
+    assert main(["evaluate", out, "--episodes", "6", "--greedy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["environment"] == name
+    played = averse.evaluation.Episodes.read_parquet(tmp_path / "run" / "episodes.parquet")
+    policy = averse.load(out).policy(greedy=True)
+    own = gymnasium.make("CartPole-v1", max_episode_steps=30, sutton_barto_reward=True)
+    for row, seed in enumerate(played.seed):
+        seen, _ = own.reset(seed=int(seed))
+        total, length, over = 0.0, 0, False
+        while not over:
+            seen, reward, terminated, truncated, _ = own.step(int(policy(seen[None])[0]))
+            total, length, over = total + reward, length + 1, terminated or truncated
+        assert (played.agent_returns[row, 0], played.length[row]) == (total, length)
+    assert main(["evaluate", out, "--episodes", "6", "--shift", "env_arg=sutton_barto_reward=false,"]) == 0
+    assert sorted(path.name for path in (tmp_path / "run").glob("episodes-*"))
+
+
+def test_flags_of_worlds_that_cannot_be_built_without_them(tmp_path, capsys):
+    endless = ["train", "--env", "gymnasium:foreign_worlds:Stretched-v0", "--method", "ppo", "--quiet"]
+    (tmp_path / "taken").write_text("")
+    assert main([*endless, "--out", str(tmp_path / "taken")]) == 2
+    assert "give --horizon STEPS" in capsys.readouterr().err
+    assert main([*endless, "--horizon", "5", "--out", str(tmp_path / "taken")]) == 2
+    assert "taken exists already" in capsys.readouterr().err  # all else was in order
+    assert main([*endless, "--horizon", "5", "--env-arg", "low=[0", "--out", str(tmp_path / "taken")]) == 2
+    assert "--env-arg takes NAME=VALUE" in capsys.readouterr().err
 
 
 def test_gymnasium_is_not_imported_by_averse():

@@ -42,7 +42,7 @@ class AverseParallelEnv(ParallelEnv):
         """A fresh episode: observations, float32 [O], and infos by agent. `options` are none of ours."""
         del options
         if seed is not None:
-            self._generator = np.random.default_rng(seed)
+            self._generator = np.random.default_rng(episode_seed(seed, self._generator))
         step = self._episode.begin(episode_seed(seed, self._generator))
         self.agents = list(self.possible_agents)
         return self._observations(step), self._infos(step, False)
