@@ -26,7 +26,7 @@ def built(environment: Description | str, parameters: dict[str, Any]) -> Descrip
 class Episode:
     """One environment and its running episode, stepped from outside.
 
-    Episodes are those of `HostVector.reset`, so that whoever plays them here or in an evaluation sees the same.
+    Episodes are those of `HostVector.reset`: functions of their seed and the actions.
     """
 
     def __init__(self, environment: Description):

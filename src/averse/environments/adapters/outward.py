@@ -9,8 +9,9 @@ from averse.extras import extra_module
 def to_gymnasium(environment: Description | str, **parameters: Any) -> Any:
     """A world of one agent as a `gymnasium.Env`, compiled ones and simulators alike.
 
-    `reset(seed=s)` begins the very episode that `evaluate` plays on the seed s. `info` has the step's `cost`, what
-    metrics have a value and, where actions are discrete, `action_mask`. `close()` ends a simulator's process.
+    An episode is a function of the seed that `reset` is given and of the actions; of a simulator it is the one that
+    `evaluate` plays on this seed. `info` has the step's `cost`, what metrics have a value and, where actions are
+    discrete, `action_mask`. `close()` ends a simulator's process.
 
     Args:
       environment: one, or the name of one.
@@ -27,8 +28,8 @@ def to_gymnasium(environment: Description | str, **parameters: Any) -> Any:
 def to_pettingzoo(environment: Description | str, **parameters: Any) -> Any:
     """A world as a `pettingzoo.ParallelEnv`: agents agent_0, agent_1, ... act at once.
 
-    `reset(seed=s)` begins the very episode that `evaluate` plays on the seed s. An agent leaves when it is terminated;
-    where the time limit cuts an episode, all that are left are truncated. Each `info` has the agent's `cost`, what
+    Episodes follow from seeds as `to_gymnasium` says. An agent leaves when it is terminated; where the time limit cuts
+    an episode, all that are left are truncated. Each `info` has the agent's `cost`, what
     metrics have a value and, where actions are discrete, `action_mask`; `state()` is what a centralised critic sees.
     `close()` ends a simulator's process.
 

@@ -5,6 +5,7 @@ environment is one with a single agent.
 """
 
 import importlib
+import multiprocessing
 import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,8 @@ def open_gymnasium(specification: Any, arguments: Mapping[str, Any], horizon: in
       horizon: where it is given, Gymnasium counts no steps: whoever steps it does.
     """
     gymnasium = gymnasium_module("an environment of Gymnasium's")
-    gymnasium.logger.min_level = gymnasium.logger.ERROR  # its advice on ids would come from every worker
+    if multiprocessing.parent_process() is not None:
+        gymnasium.logger.min_level = gymnasium.logger.ERROR  # its advice on ids would come from every worker
     limit = None if horizon is None else -1  # its counter would hide what a step of another form answers
     return OneAgent(gymnasium.make(specification, max_episode_steps=limit, disable_env_checker=True, **arguments))
 
