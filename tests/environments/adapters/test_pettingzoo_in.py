@@ -148,7 +148,7 @@ def test_an_action_that_an_agent_lacks():
         (
             "foreign_worlds",
             {"env_arg": ("parallel=false",)},
-            "foreign_worlds cannot be built: AssertionError: Converting",
+            "foreign_worlds: its agents take turns, and only worlds",
         ),
         (
             "foreign_worlds:Turns",

@@ -139,6 +139,11 @@ def open_pettingzoo(path: str, arguments: Mapping[str, Any], horizon: int | None
     env = pettingzoo_builder(path)(**arguments)
     utils = importlib.import_module("pettingzoo.utils")
     if isinstance(env, utils.AECEnv):
+        if not env.metadata.get("is_parallelizable", False):
+            raise AverseError(
+                f"pettingzoo:{path}: its agents take turns, and only worlds whose agents may as well act at once "
+                "(is_parallelizable) are supported"
+            )
         return utils.aec_to_parallel(env)
     if not hasattr(env, "possible_agents") or not hasattr(env, "observation_space"):
         raise AverseError(f"pettingzoo:{path} builds no environment of PettingZoo's with possible_agents: {shown(env)}")
