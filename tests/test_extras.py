@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from averse import extras
+from averse.environments import make, to_gymnasium, to_pettingzoo
 from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
 from averse.errors import AverseError
@@ -14,6 +15,9 @@ from averse.games.reading import from_gambit, from_openspiel
 from averse.training.metrics import require_tensorboard
 
 USES = {
+    "gymnasium": (lambda: make("gymnasium:CartPole-v1"), lambda: to_gymnasium("corridor")),
+    "pettingzoo": (lambda: make("pettingzoo:sisl.pursuit_v5"), lambda: to_pettingzoo("cliff-walk")),
+    "mpe2": (lambda: make("pettingzoo:mpe2.simple_v3"),),
     "libsumo": (import_libsumo, require_simulator),
     "tensorboardX": (lambda: require_tensorboard(True),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),

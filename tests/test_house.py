@@ -15,7 +15,7 @@ FLOORS = (
     ("risk",),
     ("planning",),
     ("games",),
-    ("environments",),
+    ("environments", "gymnasium"),
     ("learners",),
     ("training",),
     ("evaluation",),

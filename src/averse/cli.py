@@ -29,7 +29,8 @@ class TrainArguments:
     """Train a method in an environment. With --env and --method given, --help also lists their own settings."""
 
     env: str = "risky-cartpole"
-    """Environment: a name (`averse list`) or module:Attribute. Its parameters are flags too, such as --level severe."""
+    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE. Its parameters are
+    flags too, such as --level severe."""
     method: str = "rqe-mappo"
     """Method: a name (`averse list`) or module:Attribute. Its settings are flags too, such as --tau 3."""
     steps: Positive = 2e5
@@ -118,7 +119,7 @@ def train(arguments: Any) -> None:
             **_learner_settings(arguments),
             **_sweeps(arguments.sweep),
         )
-        out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".")
+        out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".").replace("/", ".")
         if not arguments.quiet:
             print(folded(training.describe(config)), flush=True)
         work = partial(training.run_training, config, out, overwrite=arguments.overwrite, **options)
@@ -302,9 +303,14 @@ def _with_own_settings(arguments: list[str]) -> type:
         defaults = parameters()
     except TypeError:  # it has parameters without a default
         defaults = None
-    suggested = (
-        {} if defaults is None else environments.suggested_settings(environments.make(chosen.env), chosen.method)
-    )
+    except AverseError:  # another library's world that is not built without arguments, or says no time limit
+        if not environments.is_foreign(chosen.env):
+            raise
+        defaults = None
+    if defaults is not None:
+        suggested = environments.suggested_settings(environments.make(chosen.env), chosen.method)
+    else:
+        suggested = environments.HOST_SETTINGS if environments.is_foreign(chosen.env) else {}
     groups: dict[str, Any] = {"settings": learners.preset(chosen.method, **suggested), "parameters": defaults}
     if hasattr(groups["settings"], "measure"):
         groups["numbers"] = MeasureNumbers()

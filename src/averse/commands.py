@@ -83,7 +83,10 @@ def assignments(flag: str, form: str, texts: Sequence[str] | None, read: Callabl
 
 
 def literal(text: str) -> Any:
-    """What a text means where no type says so: a number, a truth, None, several with commas between, else a text."""
+    """What a text means where no type says so: a number, a truth, None, several with commas between, else a text.
+
+    A comma at the end makes a sequence of one: "5,".
+    """
     if text in _LITERALS:
         return _LITERALS[text]
     for kind in (int, float):
@@ -91,7 +94,7 @@ def literal(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return tuple(literal(part) for part in text.split(",")) if "," in text else text
+    return tuple(literal(part) for part in text.removesuffix(",").split(",")) if "," in text else text
 
 
 _LITERALS = {"true": True, "True": True, "false": False, "False": False, "None": None}

@@ -10,8 +10,11 @@ from types import ModuleType
 from averse.errors import AverseError
 
 PACKAGES = {
+    "gymnasium": "gymnasium>=1.0",
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
     "libsumo": "libsumo==1.28.0",
+    "mpe2": "mpe2>=1.0",
+    "pettingzoo": "pettingzoo>=1.25",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "tensorboardX": "tensorboardX>=2.6",

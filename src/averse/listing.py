@@ -15,6 +15,11 @@ EVERYWHERE, DISCRETE, ENDLESS, NOWHERE = (
     "in none of the three kinds of environments that were tried",
 )
 
+ELSEWHERE = {
+    "gymnasium:ID": "A world of Gymnasium, in worker processes: gymnasium:CartPole-v1.",
+    "pettingzoo:MODULE": "A world of PettingZoo, in worker processes: pettingzoo:mpe2.simple_spread_v3.",
+}
+
 
 @settings
 class ListArguments:
@@ -37,6 +42,7 @@ def run(arguments: ListArguments) -> None:
         print(json.dumps({**kinds, "environment_facts": facts, "methods_learn": fits}, indent=2))
         return
     print(_section("environments", kinds["environments"], facts))
+    print(_section("environments of other libraries", ELSEWHERE))
     for where in (EVERYWHERE, DISCRETE, ENDLESS, NOWHERE):
         if members := {name: words for name, words in kinds["methods"].items() if fits[name] == where}:
             print(_section(f"methods that learn {where}", members))

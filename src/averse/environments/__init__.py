@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from averse.environments.actions import checked_actions, guarded
+    from averse.environments.adapters.outward import to_gymnasium, to_pettingzoo
     from averse.environments.base import CompiledEnvironment, Described
     from averse.environments.check import check_environment, find_faults
     from averse.environments.known_model import KnownModel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         describe,
         factory,
         is_compiled,
+        is_foreign,
         make,
         names,
         parameters_class,
@@ -34,10 +36,11 @@ if TYPE_CHECKING:
         verified,
     )
     from averse.environments.sets import SetLayout, global_state_layout, observation_layout
-    from averse.environments.suggestions import HOST_ENVS, suggested_settings
+    from averse.environments.suggestions import HOST_ENVS, HOST_SETTINGS, suggested_settings
 
 __all__ = [
     "HOST_ENVS",
+    "HOST_SETTINGS",
     "ActionSpace",
     "Box",
     "CompiledEnvironment",
@@ -61,6 +64,7 @@ __all__ = [
     "guarded",
     "is_average_reward",
     "is_compiled",
+    "is_foreign",
     "make",
     "names",
     "observation_layout",
@@ -69,11 +73,23 @@ __all__ = [
     "register",
     "specification",
     "suggested_settings",
+    "to_gymnasium",
+    "to_pettingzoo",
     "verified",
 ]
 
 
-_MODULES = ("protocol", "actions", "base", "registry", "sets", "suggestions", "check", "known_model")
+_MODULES = (
+    "protocol",
+    "actions",
+    "base",
+    "registry",
+    "sets",
+    "suggestions",
+    "check",
+    "known_model",
+    "adapters.outward",
+)
 
 
 def __getattr__(name: str) -> Any:

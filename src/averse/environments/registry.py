@@ -2,6 +2,7 @@
 
 A name is a built-in one, one that `register` gave, one that an installed package offers under the entry-point group
 `averse.environments`, or `module:Attribute` of anything that can be imported and that builds an environment.
+`gymnasium:ID` and `pettingzoo:MODULE` are worlds of other libraries (`environments.adapters.doors`).
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from averse.environments.protocol import Description, Environment, HostEnvironment
 from averse.errors import AverseError, unknown_name
-from averse.plugins import Registry
+from averse.plugins import Registry, imported
 
 _REGISTRY = Registry(
     "environment",
@@ -28,6 +29,11 @@ _REGISTRY = Registry(
         "sumo-intersection": "averse.environments.sumo.environment:SumoIntersection",
     },
 )
+# Doors to other libraries' worlds: in front of the colon, and what gives the class of what is behind it.
+_DOORS = {
+    "gymnasium": "averse.environments.adapters.doors:gymnasium_class",
+    "pettingzoo": "averse.environments.adapters.doors:pettingzoo_class",
+}
 _DESCRIBED = ("name", "num_agents", "action_space", "observation_size", "global_state_size", "horizon", "metrics")
 _COMPILED = ("reset", "step", "global_state", "available_actions")
 
@@ -62,12 +68,22 @@ def names() -> list[str]:
 def factory(name: str) -> Callable[..., Description]:
     """The class or function that builds a named environment.
 
+    `gymnasium:ID` and `pettingzoo:MODULE` name worlds of these libraries.
+
     Raises AverseError for an unknown name, with the nearest one, and for what cannot be imported or called.
     """
+    if is_foreign(name):
+        door, _, id = name.partition(":")
+        return imported(_DOORS[door])(id)
     found = _REGISTRY.find(name)
     if not callable(found):
         raise AverseError(f"{name} is no class or function that builds an environment, but {found!r:.80}")
     return found
+
+
+def is_foreign(name: Any) -> bool:
+    """Whether a name is of another library's world: `gymnasium:ID`, `pettingzoo:MODULE`."""
+    return isinstance(name, str) and ":" in name and name.partition(":")[0] in _DOORS
 
 
 def make(name: str, /, **parameters: Any) -> Description:
@@ -175,6 +191,8 @@ def specification(environment: Description) -> Specification:
     candidates = [_REGISTRY.name_of(cls)]
     if environment.name in names() and not isinstance(factory(environment.name), type):
         candidates.append(environment.name)  # what a function built
+    if is_foreign(environment.name) and factory(environment.name) is cls:
+        candidates.append(environment.name)
     if not any(candidates):
         script = cls.__module__ == "__main__" and "<" not in cls.__qualname__
         where = "in the script that is being run" if script else "where nothing can import it from"

@@ -81,7 +81,9 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
         f"  critic {settings.critic}, advantage {settings.advantage}, measure {_measure_text(config, settings)}, "
         f"epsilon {settings.epsilon:g}"
     ]
-    if settings.critic in ("categorical", "quantile"):
+    if settings.critic == "quantile":
+        lines.append(f"  {settings.num_atoms} quantiles of the return")
+    if settings.critic == "categorical":
         low, high = support_of(settings, environment)
         widened = added_std(settings, environment)
         added = f", which add a standard deviation of up to {widened:.3g}" if widened else ""

@@ -314,18 +314,23 @@ def require_ascending(support: Support) -> None:
         raise AverseError(f"support must be (lowest, highest) with lowest < highest, not {support}")
 
 
+BOUNDED: tuple[PredictionName, ...] = ("dual", "categorical")
+"""Kinds of predictions that the lowest and the highest return shape."""
+
+
 def prediction(
-    kind: PredictionName, bounds: tuple[float, float], *, num_atoms: int, value_scale: float, huber: float = 1.0
+    kind: PredictionName, bounds: tuple[float, float] | None, *, num_atoms: int, value_scale: float, huber: float = 1.0
 ) -> Prediction:
     """The prediction kind of a configuration.
 
     Args:
-      bounds: lowest and highest return in reward units: the ends of a categorical support, the width for `dual`.
+      bounds: lowest and highest return in reward units: the ends of a categorical support, the width for `dual`; not
+        looked at by kinds that are not `BOUNDED`.
       num_atoms: atoms or quantiles, where there are some.
       value_scale: size of a typical return in reward units, in which all but categorical ones predict.
       huber: threshold of the quantile loss, in units of `value_scale`; 0 learns quantiles exactly.
     """
-    low, high = bounds
+    low, high = bounds or (0.0, 0.0)
     match kind:
         case "scalar":
             return Scalar(value_scale)

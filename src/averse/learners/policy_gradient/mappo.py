@@ -37,7 +37,7 @@ from averse.learners.parts.networks import (
     feed_forward,
     recurrent,
 )
-from averse.learners.parts.predictions import Prediction, Transitions, prediction, select
+from averse.learners.parts.predictions import BOUNDED, Prediction, Transitions, prediction, select
 from averse.learners.parts.updates import (
     adam,
     apart,
@@ -304,9 +304,8 @@ class MAPPO:
 
 def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction:
     """What the critic predicts; its support comes from the environment's return bounds where not given."""
-    return prediction(
-        config.critic, support_of(config, environment), num_atoms=config.num_atoms, value_scale=config.value_scale
-    )
+    bounds = support_of(config, environment) if config.critic in BOUNDED else None  # not every environment has some
+    return prediction(config.critic, bounds, num_atoms=config.num_atoms, value_scale=config.value_scale)
 
 
 def blocks_of(config: MAPPOConfig, num_agents: int) -> int:

@@ -25,7 +25,15 @@ from averse.environments.protocol import Description, Discrete, reward_steps
 from averse.learners.contract import Learner, Metrics, Trajectory
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork, feed_forward, recurrent
-from averse.learners.parts.predictions import Prediction, Transitions, prediction, select, support_metrics, support_std
+from averse.learners.parts.predictions import (
+    BOUNDED,
+    Prediction,
+    Transitions,
+    prediction,
+    select,
+    support_metrics,
+    support_std,
+)
 from averse.learners.parts.replay import Sequences, blank_sequence, continues, ring, sequences_of, time_major, usable
 from averse.learners.parts.updates import clipped, gradient_step, linear_schedule, weighted_mean
 from averse.learners.value_based.config import ValueBasedConfig, head_bounds, validate
@@ -105,7 +113,7 @@ class ValueBased:
         validate(environment)
         kind = prediction(
             "scalar" if config.head == "mean" else config.head,
-            head_bounds(config, environment),
+            head_bounds(config, environment) if config.head in BOUNDED else None,
             num_atoms=config.num_atoms,
             value_scale=config.value_scale,
             huber=config.huber,
