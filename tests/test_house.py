@@ -18,6 +18,7 @@ FLOORS = (
     ("environments",),
     ("learners",),
     ("training",),
+    ("export",),
     ("evaluation",),
     ("report",),
     ("experiments",),

@@ -163,6 +163,7 @@ COMMANDS = Registry(
         "list": "averse.listing:COMMAND",
         "train": Command(TrainArguments, train),
         "evaluate": Command(EvaluateArguments, evaluate),
+        "export": "averse.export.command:COMMAND",
         "demo": "averse.experiments.demo:COMMAND",
         "drivers": "averse.experiments.drivers:COMMAND",
         "equilibrium": "averse.experiments.equilibrium:COMMAND",

@@ -12,6 +12,8 @@ from averse.errors import AverseError
 PACKAGES = {
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
     "libsumo": "libsumo==1.28.0",
+    "onnx": "onnx>=1.17",
+    "onnxruntime": "onnxruntime>=1.20",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "tensorboardX": "tensorboardX>=2.6",
