@@ -1,23 +1,28 @@
 """Exported policies answer as the policies do, to 1e-5, whatever networks and decisions they have."""
 
+import io
 
 import pytest
 from stirred import REPLAY, SMALL, stirred
 
-from averse.export import PortablePolicy, export_policy
-from averse.export.comparison import largest_difference
+from averse.export import PortablePolicy
+from averse.export.comparison import exchanges, largest_difference
+from averse.export.policy import _about, _numpy_files, _onnx_files
 from averse.export.session import Session
 
-ROWS = 10_000
+ROWS, STEPS = 10_000, 4  # observations of an agent, in so many steps
+FEWER = 1_000  # of what a case with all of them has in common with others
+WHOLE = ("dense", "continuous", "sets", "recurrent", "values")
 CASES = {
     "dense": ("risky-cartpole", "rqe-mappo", {**SMALL, "tau": 3.0}),
+    "continuous": ("risky-cartpole", "mappo", {**SMALL, "environment_parameters": {"continuous": True}}),
     "sets": ("intersection", "c51-cvar-mappo", {**SMALL, "network": "sets", "set_units": 8}),
+    "sets, one each": ("intersection", "mappo", {**SMALL, "network": "sets", "set_units": 8, "shared": False}),
     "recurrent": ("cliff-walk", "rqe-mappo", {**SMALL, "recurrent": True}),
     "recurrent, one each": ("cliff-walk", "c51-cvar-mappo", {**SMALL, "recurrent": True, "shared": False}),
-    "sets, one each": ("intersection", "mappo", {**SMALL, "network": "sets", "set_units": 8, "shared": False}),
     "a critic per action": ("cliff-walk", "rqe-mappo", {**SMALL, "advantage": "action-value", "recurrent": True}),
     "quantiles": (
-        "corridor", "rqe-mappo", {**SMALL, "critic": "quantile", "advantage": "influence", "measure": "wang:0.75"},
+        "corridor", "rqe-mappo", {**SMALL, "critic": "quantile", "advantage": "influence", "measure": "cvar:0.3"},
     ),
     "mean and variance": (
         "corridor", "c51-cvar-mappo", {**SMALL, "measure": "mean-variance:0.1", "centralised": False},
@@ -32,25 +37,18 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=CASES)
-def run(request):
-    environment, method, settings = CASES[request.param]
-    return stirred(environment, method, **settings)
-
-
-def test_files_answer_as_the_policy(run, tmp_path):
-    """In memory here, each as its files would: through `averse_policy.py` and through onnxruntime."""
-    steps = 4
-    moments = ROWS // steps // run.environment.num_agents
-    arrays = export_policy(run, tmp_path / "p.npz")
-    graph = export_policy(run, tmp_path / "p.onnx", format="onnx")
-    valued = not arrays.about["no_value"]
-    assert valued == (run.learner.predict_returns is not None)
-    for answers in (
-        PortablePolicy(tmp_path / "p.npz", greedy=True),
-        Session(*(file.read_bytes() for file in graph.files)),
-    ):
-        found = largest_difference(
-            answers, run.learner, run.state(0), run.environment, valued=valued, moments=moments, steps=steps, seed=1
-        )
+@pytest.mark.parametrize("case", CASES)
+def test_files_answer_as_the_policy(case, tmp_path):
+    """On random observations, with masks that forbid a third, and sets that lack a third of their members."""
+    environment, method, settings = CASES[case]
+    run = stirred(environment, method, **settings)
+    world, learner, state = run.environment, run.learner, run.state(0)
+    portable, rows = learner.portable(state), ROWS if case in WHOLE else FEWER
+    about = _about(run, 0, portable)
+    assert (about["no_value"] == "") == (learner.predict_returns is not None)
+    asked = exchanges(learner, state, world, moments=rows // STEPS // world.num_agents, steps=STEPS)
+    arrays, _ = _numpy_files(tmp_path / "p.npz", about, portable.arrays).values()
+    graphs = _onnx_files(tmp_path / "p.onnx", about, portable.arrays).values()
+    for answers in (PortablePolicy(io.BytesIO(arrays), greedy=True), Session(*graphs)):
+        found = largest_difference(answers, asked, world.action_space, valued=not about["no_value"])
         assert found < 1e-5

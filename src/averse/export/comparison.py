@@ -3,12 +3,13 @@
 Axes: B moments side by side, A agents, n actions.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from averse.environments.protocol import Box, Description, num_available
+from averse.environments.protocol import ActionSpace, Box, Description, num_available
 from averse.environments.sets import SetLayout, observation_layout
 from averse.learners.contract import Learner
 from averse.risk import Expectation
@@ -35,52 +36,85 @@ class Answers(Protocol):
         ...
 
 
-def largest_difference(
-    answers: Answers,
+class Exchange(NamedTuple):
+    """What was asked of a policy, and what it answered."""
+
+    observations: np.ndarray  # float32 [B, A, O]
+    available: np.ndarray  # bool [B, A, n]
+    global_state: np.ndarray  # float32 [B, G]
+    answers: dict[str, Any]  # by name, [B, A, ...]; see `exchanges`
+
+
+def exchanges(
     learner: Learner,
     state: Any,
     environment: Description,
     *,
-    valued: bool,
     moments: int = MOMENTS,
     steps: int = STEPS,
     seed: int = 0,
-) -> float:
-    """The largest difference between the answers of an exported policy and those of the learner.
+) -> list[Exchange]:
+    """Random questions to a policy, one after another, and its answers.
 
-    Of probabilities, or of what is told of Gaussians: the mean, in half widths of the box, and the log-density of
-    draws. Of scores: how much the learner's choice is worse than the best. Of values. The last two in proportion, where
-    a score or value is above 1.
+    These are `actions`, drawn or, of a learner that explores by noise, the best; `log_prob` of the drawn ones where it
+    is told; `mode`, the likeliest, of continuous ones; `probabilities`, where it tells them; and `value`, where it
+    predicts returns.
 
     Args:
-      valued: whether it tells values.
-      moments, steps: how many are asked for side by side, [B], and one after another.
-      seed: of the observations.
+      moments: B, how many are asked for side by side.
+      steps: how many are asked for one after another.
+      seed: of the questions.
     """
     random, key, memory = np.random.default_rng(seed), jax.random.key(seed), learner.initial_memory(moments)
-    largest, space = 0.0, environment.action_space
-    half_width = (space.high - space.low) / 2 if isinstance(space, Box) else 1.0
-    act = jax.jit(learner.act, static_argnames="greedy")
+    continuous = isinstance(environment.action_space, Box)
+
+    @jax.jit
+    def answered(seen: Any, mask: Any, whole: Any, key: Any, memory: Any) -> tuple[dict[str, Any], Any]:
+        greedy = learner.explores_by_noise
+        actions, extras = learner.act(state, seen, mask, key, memory=memory, greedy=greedy)
+        answers = {"actions": actions}
+        if "log_prob" in extras:
+            answers["log_prob"] = extras["log_prob"]
+        if continuous:
+            answers["mode"], _ = learner.act(state, seen, mask, key, memory=memory, greedy=True)
+        if learner.action_probabilities is not None:
+            answers["probabilities"] = learner.action_probabilities(state, seen, mask, memory=memory)
+        if learner.predict_returns is not None:
+            predicted = learner.predict_returns(state, seen, whole, mask, memory=memory)
+            answers["value"] = getattr(state, "measure", Expectation())(predicted)
+        return answers, extras.get("memory", ())
+
+    found = []
     for _ in range(steps):
         seen, mask, whole = questions(random, environment, moments)
         key, draw = jax.random.split(key)
+        answers, memory = answered(seen, mask, whole, draw, memory)
+        found.append(Exchange(seen, mask, whole, jax.tree.map(np.asarray, answers)))
+    return found
+
+
+def largest_difference(answers: Answers, asked: Sequence[Exchange], space: ActionSpace, *, valued: bool) -> float:
+    """The largest difference between the answers of an exported policy and those of the policy.
+
+    Of probabilities, or of what is told of Gaussians: the mean, in half widths of the box, and the log-density of
+    draws. Of scores: how much the policy's choice is worse than the best. Of values. The last two in proportion, where
+    a score or value is above 1.
+
+    Args:
+      asked: what the policy was asked, from its beginning on.
+      space: what its agents choose from.
+      valued: whether the exported policy tells values.
+    """
+    half_width = (space.high - space.low) / 2 if isinstance(space, Box) else 1.0
+    differences = [0.0]
+    for seen, mask, whole, own in asked:
         told = answers.distribution(seen, mask)
-        actions, extras = act(state, seen, mask, draw, memory=memory, greedy=learner.explores_by_noise)
-        differences = [_of_actions(told, np.asarray(actions), extras, half_width)]
-        if "mean" in told:
-            mode, _ = act(state, seen, mask, draw, memory=memory, greedy=True)
-            differences.append(np.abs(told["mean"] - mode).max() / half_width)
-        if learner.action_probabilities is not None:
-            own = jax.jit(learner.action_probabilities)(state, seen, mask, memory=memory)
-            differences.append(np.abs(told["probabilities"] - own).max())
-        if valued and learner.predict_returns is not None:
-            predicted = jax.jit(learner.predict_returns)(state, seen, whole, mask, memory=memory)
-            value = np.asarray(getattr(state, "measure", Expectation())(predicted))
-            differences.append((np.abs(answers.value(seen, whole, mask) - value) / np.maximum(1, np.abs(value))).max())
-        largest = float(np.max([largest, *differences]))  # NaN stays
+        differences.append(_of_actions(told, own, half_width))
+        if valued and "value" in own:
+            off = np.abs(answers.value(seen, whole, mask) - own["value"])
+            differences.append(float((off / np.maximum(1, np.abs(own["value"]))).max()))
         answers(seen, mask)
-        memory = extras.get("memory", ())
-    return largest
+    return float(np.max(differences))  # NaN stays
 
 
 def questions(
@@ -108,15 +142,19 @@ def _leave_out(random: np.random.Generator, seen: np.ndarray, layout: SetLayout)
     seen[..., layout.own :] *= there.repeat(layout.size, -1)
 
 
-def _of_actions(told: dict[str, np.ndarray], actions: np.ndarray, extras: Any, half_width: float) -> float:
-    """How far what is told is off the actions that the learner takes."""
+def _of_actions(told: dict[str, np.ndarray], own: dict[str, np.ndarray], half_width: float) -> float:
+    """How far what is told is off what the policy answered."""
+    if "probabilities" in told:
+        return float(np.abs(told["probabilities"] - own["probabilities"]).max())
     if "scores" in told:
         best = told["scores"].max(-1)
-        chosen = np.take_along_axis(told["scores"], actions[..., None], -1)[..., 0]
+        chosen = np.take_along_axis(told["scores"], own["actions"][..., None], -1)[..., 0]
         return float(((best - chosen) / np.maximum(1, np.abs(best))).max())
-    if "mean" in told and "log_prob" in extras:
-        standard = (actions - told["mean"]) / told["std"]
-        density = (-0.5 * standard**2 - np.log(told["std"]) - 0.5 * np.log(2 * np.pi)).sum(-1)
-        # A narrow Gaussian's density magnifies what rounding does to its mean.
-        return float((np.abs(density - extras["log_prob"]) * np.minimum(1, told["std"].min(-1) / half_width)).max())
-    return 0.0
+    off = float(np.abs(told["mean"] - own["mode"]).max()) / half_width
+    if "log_prob" not in own:
+        return off
+    standard = (own["actions"] - told["mean"]) / told["std"]
+    density = (-0.5 * standard**2 - np.log(told["std"]) - 0.5 * np.log(2 * np.pi)).sum(-1)
+    # A narrow Gaussian's density magnifies what rounding does to its mean.
+    narrowness = np.minimum(1, told["std"].min(-1) / half_width)
+    return max(off, float((np.abs(density - own["log_prob"]) * narrowness).max()))

@@ -15,7 +15,7 @@ from averse.environments.protocol import Box, num_available
 from averse.environments.sets import observation_layout
 from averse.errors import AverseError
 from averse.export import reader
-from averse.export.comparison import largest_difference
+from averse.export.comparison import exchanges, largest_difference
 from averse.export.graph import actor_model, critic_model
 from averse.export.reader import FORMAT, PortablePolicy
 from averse.export.session import Session
@@ -91,7 +91,8 @@ def export_policy(
         if file.exists() and not overwrite and not (file.name == READER and _is_reader(file)):
             raise AverseError(f"{file} exists already; choose another --out, or --overwrite it")
     answers = Session(*files.values()) if format == "onnx" else PortablePolicy(io.BytesIO(files[path]))
-    difference = largest_difference(answers, learner, state, run.environment, valued=not about["no_value"])
+    asked = exchanges(learner, state, run.environment)
+    difference = largest_difference(answers, asked, run.environment.action_space, valued=not about["no_value"])
     if not difference <= TOLERANCE:
         raise AverseError(
             f"the exported policy would answer otherwise than that of {run.config.method}, by {difference:.3g}: its "

@@ -58,7 +58,7 @@ class PortablePolicy:
             cumulated = answer["probabilities"].cumsum(-1)
             draw = self._random.random((*mask.shape[:2], 1)) * cumulated[..., -1:]
             actions = (cumulated > draw).argmax(-1)
-        return actions.reshape(*lead, *actions.shape[2:])
+        return actions.reshape(lead + actions.shape[2:])
 
     def distribution(self, observations: Any, available: Any = None) -> dict[str, np.ndarray]:
         """What a call would choose from now, by name, each [..., A, ...]; changes nothing that is remembered.
@@ -68,7 +68,7 @@ class PortablePolicy:
         """
         seen, mask, lead = self._checked(observations, available)
         answer, _ = self._decide(seen, mask, self._remembered(seen))
-        return {name: values.reshape(*lead, *values.shape[2:]) for name, values in answer.items()}
+        return {name: values.reshape(lead + values.shape[2:]) for name, values in answer.items()}
 
     def value(self, observations: Any, global_state: Any = None, available: Any = None) -> np.ndarray:
         """The risk measure of the return that the critic predicts, float32 [..., A]; global_state is [G] or [B, G]."""
@@ -180,9 +180,9 @@ class PortablePolicy:
 
     def _remembered(self, seen):
         shape = (*seen.shape[:2], self.about["memory"])
-        if self._memory is not None and self._memory.shape != shape:
+        if self.about["memory"] and self._memory is not None and self._memory.shape != shape:
             raise ValueError(f"remembers {len(self._memory)} moments, not {len(seen)}: reset() where episodes begin")
-        return np.zeros(shape, np.float32) if self._memory is None else self._memory
+        return np.zeros(shape, np.float32) if self._memory is None or not shape[-1] else self._memory
 
 
 def _log_sum_exp(x, axis):
