@@ -168,6 +168,7 @@ COMMANDS = Registry(
         "drivers": "averse.experiments.drivers:COMMAND",
         "equilibrium": "averse.experiments.equilibrium:COMMAND",
         "microgrids": "averse.experiments.microgrids.command:COMMAND",
+        "risk": "averse.experiments.own_risk:COMMAND",
     },
 )
 
