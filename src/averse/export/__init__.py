@@ -1,9 +1,9 @@
 """Policies that leave: as ONNX graphs, or as arrays with a reader that needs numpy alone."""
 
-from averse.export.policy import export_policy
+from averse.export.policy import Exported, export_policy
 from averse.export.reader import PortablePolicy
 
-__all__ = ["PortablePolicy", "export_policy"]
+__all__ = ["Exported", "PortablePolicy", "export_policy"]
 
 
 def __dir__() -> list[str]:

@@ -26,6 +26,8 @@ class PortablePolicy:
       greedy: the likeliest action instead of a draw; always so for methods that act by values.
       random_seed: of the draws.
 
+    `about` is what the policy says of itself: agents, sizes, actions, what it was trained in, versions.
+
     Raises ValueError, here and when asked, for what cannot be answered: another file, another shape, numbers that are
     not finite, a mask that allows an agent nothing.
     """

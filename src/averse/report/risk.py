@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from averse.report.style import BLUE, FAINT, WIDTH, check_figure, legend_above, line_styles, panels, percent, save
+from averse.report.style import BLUE, WIDTH, check_figure, legend_above, line_styles, panels, percent, save
 from averse.settings import Share, check_value
 from averse.statistics import Estimate, sample
 
@@ -42,12 +42,11 @@ def plot_risk(
     for (name, style), estimate in zip(line_styles(["", *measures]).items(), [None, *measures.values()]):
         if estimate is None:  # the histogram has the first colour
             continue
-        axes.axvline(estimate.value, linewidth=1.6, label=f"{name} {estimate}", **style)
+        axes.axvline(estimate.value, linewidth=1.6, label=f"{name}: {estimate}, interval at 95 %", **style)
         if estimate.has_interval:
             axes.axvspan(estimate.low, estimate.high, color=style["color"], alpha=0.15, linewidth=0)
     axes.set(ylabel="share per bin", xlabel=xlabel, ylim=(0, None))
     axes.yaxis.set_major_formatter(percent)
-    axes.tick_params(colors=FAINT)
     legend_above(axes)
     save(figure, path)
 
