@@ -52,10 +52,24 @@ def test_trained_stopped_resumed_and_evaluated_from_the_command_line(what, tmp_p
         return advance(group, count)
 
     monkeypatch.setattr(CompiledGroup, "advance", interrupted)
-    training = ["train", *TRAININGS[what], *SMALL, "--steps", "256", "--checkpoints", "4", "--out", str(out)]
+    training = [
+        "train",
+        *TRAININGS[what],
+        *SMALL,
+        "--steps",
+        "256",
+        "--checkpoints",
+        "4",
+        "--track",
+        "csv",
+        "--out",
+        str(out),
+    ]
     assert main(training) == 130
     monkeypatch.setattr(CompiledGroup, "advance", advance)
     assert averse.load(out).updates == (2,)
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert len((out / "metrics.csv").read_text().splitlines()) == len(lines) + 1 == 3
     assert main(["train", "--resume", str(out), "--quiet"]) == 0
     capsys.readouterr()
     assert main(["evaluate", str(out), "--episodes", "20", "--json"]) == 0

@@ -11,11 +11,12 @@ from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
 from averse.errors import AverseError
 from averse.games.reading import from_gambit, from_openspiel
-from averse.training.metrics import require_tensorboard
+from averse.training.tracking import require_trackers
 
 USES = {
     "libsumo": (import_libsumo, require_simulator),
-    "tensorboardX": (lambda: require_tensorboard(True),),
+    "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
+    "wandb": (lambda: require_trackers(("wandb",)),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
     "pyspiel": (lambda: from_openspiel("matrix_pd"),),
 }

@@ -17,6 +17,7 @@ PACKAGES = {
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "tensorboardX": "tensorboardX>=2.6",
+    "wandb": "wandb>=0.19.10",
 }
 """What is imported -> what pip installs for it: the requirement itself, which is the same for a checkout of averse and
 for an installed one, unlike `averse[extra]`."""
