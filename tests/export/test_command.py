@@ -104,6 +104,20 @@ def test_what_has_no_such_form(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_learner_that_tells_no_probabilities_is_asked_for_its_choices(tmp_path):
+    run = stirred("corridor", "mappo", **SMALL)
+    learner = vars(run)["learner"] = run.learner._replace(action_probabilities=None)
+    assert export_policy(run, tmp_path / "p.npz").difference < 1e-5
+
+    def turned(state):
+        right = learner.portable(state)
+        return Portable(right.description, {**right.arrays, "actor.2.kernel": -right.arrays["actor.2.kernel"]})
+
+    vars(run)["learner"] = learner._replace(portable=turned)
+    with pytest.raises(AverseError, match="would answer otherwise"):
+        export_policy(run, tmp_path / "q.npz")
+
+
 @pytest.mark.parametrize("part", ["actor.1.bias", "critic.0.kernel"])
 def test_a_learner_that_says_something_else_is_found_out(tmp_path, part):
     run = stirred("corridor", "rqe-mappo", **SMALL)

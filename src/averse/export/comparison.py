@@ -56,9 +56,8 @@ def exchanges(
 ) -> list[Exchange]:
     """Random questions to a policy, one after another, and its answers.
 
-    These are `actions`, drawn or, of a learner that explores by noise, the best; `log_prob` of the drawn ones where it
-    is told; `mode`, the likeliest, of continuous ones; `probabilities`, where it tells them; and `value`, where it
-    predicts returns.
+    These are `actions`, drawn; their `log_prob`, where it is told; `probabilities`, where it tells them, else `mode`,
+    the likeliest or best actions; and `value`, where it predicts returns.
 
     Args:
       moments: B, how many are asked for side by side.
@@ -66,16 +65,14 @@ def exchanges(
       seed: of the questions.
     """
     random, key, memory = np.random.default_rng(seed), jax.random.key(seed), learner.initial_memory(moments)
-    continuous = isinstance(environment.action_space, Box)
 
     @jax.jit
     def answered(seen: Any, mask: Any, whole: Any, key: Any, memory: Any) -> tuple[dict[str, Any], Any]:
-        greedy = learner.explores_by_noise
-        actions, extras = learner.act(state, seen, mask, key, memory=memory, greedy=greedy)
+        actions, extras = learner.act(state, seen, mask, key, memory=memory, greedy=learner.explores_by_noise)
         answers = {"actions": actions}
         if "log_prob" in extras:
             answers["log_prob"] = extras["log_prob"]
-        if continuous:
+        if learner.action_probabilities is None:
             answers["mode"], _ = learner.act(state, seen, mask, key, memory=memory, greedy=True)
         if learner.action_probabilities is not None:
             answers["probabilities"] = learner.action_probabilities(state, seen, mask, memory=memory)
@@ -97,8 +94,8 @@ def largest_difference(answers: Answers, asked: Sequence[Exchange], space: Actio
     """The largest difference between the answers of an exported policy and those of the policy.
 
     Of probabilities, or of what is told of Gaussians: the mean, in half widths of the box, and the log-density of
-    draws. Of scores: how much the policy's choice is worse than the best. Of values. The last two in proportion, where
-    a score or value is above 1.
+    draws. Of scores, and of probabilities that the policy does not tell: how much its choice is worse than the best. Of
+    values. The last two in proportion, where a score or value is above 1.
 
     Args:
       asked: what the policy was asked, from its beginning on.
@@ -144,11 +141,11 @@ def _leave_out(random: np.random.Generator, seen: np.ndarray, layout: SetLayout)
 
 def _of_actions(told: dict[str, np.ndarray], own: dict[str, np.ndarray], half_width: float) -> float:
     """How far what is told is off what the policy answered."""
-    if "probabilities" in told:
+    if "probabilities" in told and "probabilities" in own:
         return float(np.abs(told["probabilities"] - own["probabilities"]).max())
-    if "scores" in told:
-        best = told["scores"].max(-1)
-        chosen = np.take_along_axis(told["scores"], own["actions"][..., None], -1)[..., 0]
+    if "mean" not in told:
+        scores = told["scores" if "scores" in told else "probabilities"]
+        best, chosen = scores.max(-1), np.take_along_axis(scores, own["mode"][..., None], -1)[..., 0]
         return float(((best - chosen) / np.maximum(1, np.abs(best))).max())
     off = float(np.abs(told["mean"] - own["mode"]).max()) / half_width
     if "log_prob" not in own:
