@@ -23,7 +23,18 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 API = sorted((ROOT / "docs" / "api").glob("*.md"))
 # Packages whose `__all__` is public, and modules in which every name without an underscore is.
-PACKAGES = ("", "risk", "environments", "learners", "training", "evaluation", "planning", "games", "statistics")
+PACKAGES = (
+    "",
+    "risk",
+    "environments",
+    "learners",
+    "training",
+    "evaluation",
+    "planning",
+    "games",
+    "statistics",
+    "export",
+)
 MODULES = ("settings", "plugins", "commands", "errors", "tables", "progress", "files", "compilation")
 GROUPS = ("averse.environments", "averse.methods", "averse.measures", "averse.commands")  # of entry points
 RAISES = re.compile(r"raise (AverseError|DivergenceError|unknown_name)\b")

@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stirred import stirred
 
 import averse
 from averse.cli import main
+from averse.export import export_policy
 from averse.training.compiled import CompiledGroup
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+OWN = {"own_environment", "own_measure", "own_method", "own_experiment"}
 SMALL = ("--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8", "--quiet")
 TRAININGS = {
     "environment": ("--env", "own_environment:Ferry", "--method", "rqe-mappo", "--tau", "3", "--gust", "0.3"),
@@ -31,7 +35,7 @@ def among_the_examples(monkeypatch):
 
 def test_each_example_is_short():
     files = list(EXAMPLES.glob("*.py"))
-    assert {file.stem for file in files} == {"own_environment", "own_measure", "own_method", "own_experiment"}
+    assert {file.stem for file in files} == OWN | {"serve_policy"}
     assert all(len(file.read_text().splitlines()) < 80 for file in files)
 
 
@@ -48,15 +52,31 @@ def test_trained_stopped_resumed_and_evaluated_from_the_command_line(what, tmp_p
         return advance(group, count)
 
     monkeypatch.setattr(CompiledGroup, "advance", interrupted)
-    training = ["train", *TRAININGS[what], *SMALL, "--steps", "256", "--checkpoints", "4", "--out", str(out)]
+    training = [
+        "train",
+        *TRAININGS[what],
+        *SMALL,
+        "--steps",
+        "256",
+        "--checkpoints",
+        "4",
+        "--track",
+        "csv",
+        "--out",
+        str(out),
+    ]
     assert main(training) == 130
     monkeypatch.setattr(CompiledGroup, "advance", advance)
     assert averse.load(out).updates == (2,)
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert len((out / "metrics.csv").read_text().splitlines()) == len(lines) + 1 == 3
     assert main(["train", "--resume", str(out), "--quiet"]) == 0
     capsys.readouterr()
     assert main(["evaluate", str(out), "--episodes", "20", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["episodes"] == 20
+    assert main(["export", str(out)]) == 0
+    assert f"wrote {out / 'export' / 'policy.npz'}" in capsys.readouterr().out
     config = json.loads((out / "config.json").read_text())
     assert any(":" in str(value) and "own_" in str(value) for value in (*config.values(), config["learner"]["measure"]))
 
@@ -83,6 +103,16 @@ def test_an_experiment_is_a_command_and_goes_on_where_it_was_left(tmp_path, caps
     capsys.readouterr()
     assert main(["own_experiment:COMMAND", "--out", str(tmp_path), "--tau", "0"]) == 2
     assert "tau must be a sequence, each of it a finite number > 0" in capsys.readouterr().err
+
+
+def test_an_exported_policy_serves_without_averse(tmp_path):
+    """Exported here, and served by a process that could not import averse if it tried."""
+    file = export_policy(stirred("cliff-walk", "rqe-mappo", recurrent=True, hidden=(8,)), tmp_path / "p.npz").files[0]
+    code = f"import sys, runpy; sys.modules['averse'] = sys.modules['jax'] = None; sys.argv = {['x', str(file)]!r}"
+    code += f" + ['--seconds', '0.5']; runpy.run_path({str(EXAMPLES / 'serve_policy.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"5 answers at 10 Hz; latency: median \d+ us, 99 % \d+ us, largest \d+ us\n", done.stdout)
 
 
 PROJECT = """

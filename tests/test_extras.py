@@ -12,14 +12,15 @@ from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
 from averse.errors import AverseError
 from averse.games.reading import from_gambit, from_openspiel
-from averse.training.metrics import require_tensorboard
+from averse.training.tracking import require_trackers
 
 USES = {
     "gymnasium": (lambda: make("gymnasium:CartPole-v1"), lambda: to_gymnasium("corridor")),
     "pettingzoo": (lambda: make("pettingzoo:sisl.pursuit_v5"), lambda: to_pettingzoo("cliff-walk")),
     "mpe2": (lambda: make("pettingzoo:mpe2.simple_v3"),),
     "libsumo": (import_libsumo, require_simulator),
-    "tensorboardX": (lambda: require_tensorboard(True),),
+    "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
+    "wandb": (lambda: require_trackers(("wandb",)),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
     "pyspiel": (lambda: from_openspiel("matrix_pd"),),
 }

@@ -32,7 +32,7 @@ NAMES = (
 PLACES = (
     "file", "file/sub", "folder", "missing/sub", "run", "damaged", "emptied", "halved", ".", "/", "/proc/x",
     "/dev/null", "new", "new/figure.png", "figure.xyz", "folder/figure.svg", "game.nfg", "binary.nfg", "game.json", 
-    "list.json", "deep.json", "game.efg",
+    "list.json", "deep.json", "game.efg", "numbers.csv", "words.csv", "new.npz", "new.onnx",
 )  # fmt: skip
 MORE_FLAGS = (
     "--nonsense",
@@ -75,6 +75,8 @@ def place(tmp_path_factory):
     (path / "game.json").write_text('{"players": null}')
     (path / "list.json").write_text("[1, 2")
     (path / "deep.json").write_text("[" * 100_000)
+    (path / "numbers.csv").write_text("x\n1\n2\n")
+    (path / "words.csv").write_text("x,y\n1,a\n2\n")
     return path
 
 
@@ -89,6 +91,7 @@ def no_work(monkeypatch, place):
         "experiments.equilibrium.all_equilibria", "experiments.equilibrium.draw_map",
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
+        "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -108,6 +111,8 @@ RIGHT = {
     "evaluate": ("run", "run --no-save", "run --episodes 2 --overwrite", "run --shift bad_probability=0.5"),
     "drivers": ("rush --env intersection", "sumo-drivers --episodes 2", "rush --env intersection --beside run"),
     "equilibrium": ("selten-chmura-1", "selten-chmura-1 --all", "good.nfg --tau 1 --epsilon 1", "--people"),
+    "export": ("run", "run --format onnx --out new.onnx", "run --trial seed=0", "run --trial 0 --overwrite"),
+    "risk": ("numbers.csv", "numbers.csv --measure cvar:0.1,entropic:3 --json", "numbers.csv --out new/figure.png"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])

@@ -149,7 +149,7 @@ class TestUnknownFlags:
         assert known
         for flag in known[:: max(1, len(known) // 4)]:
             wrong = f"{flag[:4]}x{flag[4:]}"
-            given = ["runs/x"] if command == "evaluate" else []
+            given = ["runs/x"] if command in ("evaluate", "export", "risk") else []
             assert main([command, *given, wrong, "3"]) == 2
             error = capsys.readouterr().err
             assert error == f"averse: unknown flag {wrong}; did you mean {flag}? (see averse {command} --help)\n"

@@ -18,7 +18,7 @@ FLOORS = (
     ("environments", "gymnasium"),
     ("learners",),
     ("training",),
-    ("evaluation",),
+    ("evaluation", "export"),
     ("report",),
     ("experiments",),
     ("listing",),

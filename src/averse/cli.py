@@ -55,8 +55,9 @@ class TrainArguments:
     """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
     """Compiled environments: all trials advance together, by one program, or one after another."""
-    tensorboard: bool = False
-    """Also write TensorBoard files (needs the extra `tensorboard`)."""
+    track: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+    """Where else metrics go than to metrics.jsonl: csv (metrics.csv), tensorboard and wandb (need the extras of these
+    names). All of it is files in the run directory; nothing is sent unless WANDB_MODE=online says so."""
     quiet: bool = False
     """No progress bar and no summary."""
 
@@ -101,7 +102,7 @@ def train(arguments: Any) -> None:
         raise AverseError("--seeds says how many training seeds and --seed which; give one of the two")
     options: dict[str, Any] = {
         "progress": not arguments.quiet,
-        "tensorboard": arguments.tensorboard,
+        "track": arguments.track,
         "checkpoint_minutes": arguments.checkpoint_minutes,
     }
     if arguments.resume is not None:
@@ -176,10 +177,12 @@ COMMANDS = Registry(
         "list": "averse.listing:COMMAND",
         "train": Command(TrainArguments, train),
         "evaluate": Command(EvaluateArguments, evaluate),
+        "export": "averse.export.command:COMMAND",
         "demo": "averse.experiments.demo:COMMAND",
         "drivers": "averse.experiments.drivers:COMMAND",
         "equilibrium": "averse.experiments.equilibrium:COMMAND",
         "microgrids": "averse.experiments.microgrids.command:COMMAND",
+        "risk": "averse.experiments.own_risk:COMMAND",
     },
 )
 
@@ -362,7 +365,7 @@ def _said(arguments: Any) -> dict[str, Any]:
     for name in ("out", "overwrite"):
         if said.pop(name, None):
             raise AverseError(f"--{name} goes with a new run; --resume {arguments.resume} goes on in its own directory")
-    for name in ("resume", "quiet", "tensorboard", "checkpoint_minutes"):
+    for name in ("resume", "quiet", "track", "checkpoint_minutes"):
         said.pop(name, None)
     sweeps = _sweeps(said.pop("sweep", None))
     renamed = {"env": "environment", "seed": "seeds"}

@@ -14,10 +14,13 @@ PACKAGES = {
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
     "libsumo": "libsumo==1.28.0",
     "mpe2": "mpe2>=1.0",
+    "onnx": "onnx>=1.17",
+    "onnxruntime": "onnxruntime>=1.20",
     "pettingzoo": "pettingzoo>=1.25",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "tensorboardX": "tensorboardX>=2.6",
+    "wandb": "wandb>=0.19.10",
 }
 """What is imported -> what pip installs for it: the requirement itself, which is the same for a checkout of averse and
 for an installed one, unlike `averse[extra]`."""

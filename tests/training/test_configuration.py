@@ -150,7 +150,7 @@ WRONG = (None, 3.5, -1, True, "x", b"x", [], {}, object(), float("nan"), np.zero
         ("fine_tune", (None, "x", b"x")),
         ("overwrite", (True,)),
         ("progress", (True,)),
-        ("tensorboard", (True,)),
+        ("track", ([],)),
         ("checkpoint_minutes", (None, 3.5)),
         ("gamma", ()),
         ("tau", (None, 3.5)),

@@ -40,7 +40,7 @@ FLAGS = (
     "--steps", "--seeds", "--seed", "--sweep", "--out", "--resume", "--fine-tune", "--checkpoints",
     "--checkpoint-minutes", "--seeds-as", "--env", "--method", "--num-envs", "--hidden", "--tau", "--alpha",
     "--measure", "--gamma", "--support", "--epochs", "--rollout-steps", "--horizon", "--level", "--num-atoms",
-    "--overwrite", "--tensorboard", "--nonsense", "--num-env",
+    "--overwrite", "--track", "--nonsense", "--num-env",
 )  # fmt: skip
 TEXTS = (
     "nan", "inf", "-inf", "0", "-1", "1", "1.5", "1e300", "1e-300", "", "x", " ", "\u00e9", "9" * 20, "True", "a=b",

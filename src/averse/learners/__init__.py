@@ -1,7 +1,7 @@
 """How agents learn: one contract, one folder per algorithm family, methods by name."""
 
 from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
-from averse.learners.contract import Learner, Method, Metrics, Trajectory
+from averse.learners.contract import Learner, Method, Metrics, Portable, Trajectory
 from averse.learners.fixed import fixed
 from averse.learners.parts.measure import MeasureNumbers
 from averse.learners.policy_gradient.config import MAPPOConfig
@@ -25,6 +25,7 @@ __all__ = [
     "MeasureNumbers",
     "Method",
     "Metrics",
+    "Portable",
     "RMIXConfig",
     "Trajectory",
     "ValueBasedConfig",

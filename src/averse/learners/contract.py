@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from averse.environments.protocol import Description
 from averse.risk import Distribution
@@ -40,6 +41,17 @@ class Trajectory(NamedTuple):
 LearnerState = Any
 Metrics = dict[str, jax.Array]
 """What an update tells of itself: name -> a number, float32 []."""
+
+
+class Portable(NamedTuple):
+    """What a policy computes: arrays, and what to do with them; see `averse.learners.parts.portable`."""
+
+    description: dict[str, Any]
+    """What JSON can hold: `actor`, a network; `decision`, what its outputs stand for (`probabilities`, `gaussian` or
+    `scores`, which are then read as `scores` says); `memory`, H; `critic`, a network with its reading, or null, and
+    then `no_value` says why."""
+    arrays: dict[str, np.ndarray]
+    """float32, by name."""
 
 
 class Learner(NamedTuple):
@@ -72,6 +84,9 @@ class Learner(NamedTuple):
     draws from, for exact planning with a learned policy; None where a learner does not offer it."""
     explores_by_noise: bool = False
     """What a policy that is not `greedy` adds is noise for training only (epsilon-greedy): evaluation leaves it out."""
+    portable: Callable[[LearnerState], Portable] | None = None
+    """`portable(state)`: what the policy computes, as plain arrays for machines without JAX (`averse export`); None
+    where a learner does not offer it. Raises AverseError where its settings make it something that has no such form."""
 
 
 class Method(NamedTuple):

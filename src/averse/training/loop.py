@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic, perf_counter
@@ -27,9 +27,10 @@ from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.config import TrainingConfig
 from averse.training.directory import begun, check_place, check_source, forget_replaced, locked
 from averse.training.fine_tuning import begin_with
-from averse.training.metrics import MetricsLog, episode_figures, require_tensorboard
+from averse.training.metrics import MetricsLog, episode_figures
 from averse.training.run import Run, build, checkpoint_folder, groups_of, trainee_of
 from averse.training.sizes import require_memory
+from averse.training.tracking import Tracker, require_trackers, sinks
 from averse.training.trainee import Trainee
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,12 @@ Monitor = Callable[[Learner, Any], dict[str, float]]
 class _Disk:
     """The files of a run that is being trained: a checkpoint folder per group, and the log of metrics."""
 
-    def __init__(self, path: Path, groups: list[list[int]], resuming: bool, tensorboard: bool):
+    def __init__(self, path: Path, groups: list[list[int]], resuming: bool, track: Sequence[Tracker]):
         self.path = path
         self.stores = [Checkpoints(checkpoint_folder(path, number)) for number in range(len(groups))]
         self.done = [store.latest() or 0 for store in self.stores]
         kept = {trial: done for group, done in zip(groups, self.done) for trial in group} if resuming else None
-        self.log = MetricsLog(path / "metrics.jsonl", kept, tensorboard)
+        self.log = MetricsLog(path / "metrics.jsonl", kept, sinks(track, path))
 
     def tell(self, number: int, rows: list[tuple[int, dict[str, float], int, int, dict[str, float]]]) -> None:
         """Write down how the trials of a group do. Raises WritingError if it cannot be, as on a full disk."""
@@ -77,7 +78,7 @@ def run_training(
     overwrite: bool = False,
     progress: bool | Progress = False,
     stop: Event | None = None,
-    tensorboard: bool = False,
+    track: Sequence[Tracker] = (),
     checkpoint_minutes: float | None = None,
     monitor: Monitor | None = None,
 ) -> Run:
@@ -88,7 +89,7 @@ def run_training(
       overwrite: whether a run that is there already may be thrown away, once the new one has its first checkpoint.
       progress: whether to show a bar, or the display to add one to.
       stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
-      tensorboard: also write TensorBoard files.
+      track: where else metrics go: csv, tensorboard, wandb.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by since the last one.
       monitor: what else to write down of each trial whenever metrics are written, such as an exact score.
 
@@ -100,13 +101,14 @@ def run_training(
     finite; WritingError if results cannot be written, as on a full disk. What was saved before is kept.
     """
     _check_objects(config, progress, stop, monitor)
-    for name, value in (("overwrite", overwrite), ("tensorboard", tensorboard), ("resuming", resuming)):
+    for name, value in (("overwrite", overwrite), ("resuming", resuming)):
         check_value(name, bool, value)
+    track = check_value("track", tuple[Tracker, ...], track)
     path = None if path is None and not resuming else as_path("path", path)
     checkpoint_minutes = check_value("checkpoint_minutes", Positive | None, checkpoint_minutes)
     environment, learner = build(config, path if resuming else None)
     groups = groups_of(config, is_compiled(environment))
-    require_tensorboard(tensorboard)
+    require_trackers(track)
     check_source(config, path if resuming else None, len(groups))
     if path is not None:
         check_place(path, config, resuming, overwrite)
@@ -121,7 +123,7 @@ def run_training(
         disk = None
         if path is not None:
             stack.enter_context(begun(path, config, resuming, overwrite))
-            disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, tensorboard)))
+            disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, track)))
         rhythm = _Rhythm.of(config, checkpoint_minutes)
         bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.trials), figures="compiling")

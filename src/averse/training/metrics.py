@@ -1,17 +1,16 @@
-"""What a run tells while it trains: metrics.jsonl, and TensorBoard as an option."""
+"""What a run tells while it trains: metrics.jsonl, and what else is to have it."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from averse.errors import AverseError
-from averse.extras import extra_module
 from averse.files import write_text
 from averse.statistics import cvar
+from averse.training.tracking import Sink
 from averse.training.trainee import EpisodeRecord
 
 TAIL = 0.05
@@ -32,12 +31,6 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
         if defined.size:
             figures[name] = float(defined.mean())
     return figures
-
-
-def require_tensorboard(wanted: bool) -> None:
-    """Raises AverseError if TensorBoard files are wanted and the package for them is not installed."""
-    if wanted:
-        extra_module("tensorboardX", "TensorBoard output")
 
 
 def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
@@ -64,32 +57,26 @@ def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
 class MetricsLog:
     """One JSON object per line: trial, update, steps, its seed and swept settings, learner metrics, episode figures."""
 
-    def __init__(self, path: Path, keep_until: dict[int, int] | None = None, tensorboard: bool = False):
+    def __init__(self, path: Path, keep_until: dict[int, int] | None = None, sinks: Sequence[Sink] = ()):
         """`keep_until`: of a resumed run, the updates at each trial's checkpoint; later lines are dropped.
 
-        Raises AverseError for what is no such file.
+        `sinks` are handed the same. Raises AverseError for what is no such file.
         """
         self.path = path
         if keep_until is not None and path.exists():
             write_text(path, "".join(_kept_lines(path, keep_until)))
         self._file = path.open("a")
-        self._writers: dict[int, Any] = {}
-        self._tensorboard = tensorboard
+        self._sinks = sinks
 
     def write(self, trial: int, settings: dict[str, float], update: int, steps: int, figures: dict[str, float]) -> None:
         row = {"trial": trial, "update": update, "steps": steps, **settings, **figures}
         finite = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
-        if self._tensorboard:
-            if trial not in self._writers:
-                from tensorboardX import SummaryWriter
-
-                self._writers[trial] = SummaryWriter(str(self.path.parent / "tensorboard" / f"trial-{trial}"))
-            for name, value in figures.items():
-                self._writers[trial].add_scalar(name, value, steps)
+        for sink in self._sinks:
+            sink.write(trial, settings, steps, figures)
 
     def close(self) -> None:
         self._file.close()
-        for writer in self._writers.values():
-            writer.close()
+        for sink in self._sinks:
+            sink.close()

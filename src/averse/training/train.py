@@ -12,6 +12,7 @@ from averse.training.config import configure
 from averse.training.extension import extended
 from averse.training.loop import Monitor, run_training
 from averse.training.run import Run, read_config
+from averse.training.tracking import Tracker
 
 
 def train(
@@ -27,7 +28,7 @@ def train(
     fine_tune: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
-    tensorboard: bool = False,
+    track: Sequence[Tracker] = (),
     checkpoint_minutes: float | None = None,
     **settings: Any,
 ) -> Run:
@@ -45,7 +46,7 @@ def train(
       fine_tune: run directory whose networks to begin with.
       overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
-      tensorboard: also write TensorBoard files.
+      track: where else metrics go, files in the run directory: csv, tensorboard, wandb.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
@@ -64,7 +65,7 @@ def train(
         None if out is None else as_path("out", out),
         overwrite=overwrite,
         progress=check_value("progress", bool, progress),
-        tensorboard=tensorboard,
+        track=track,
         checkpoint_minutes=checkpoint_minutes,
     )
 
@@ -74,7 +75,7 @@ def resume(
     steps: float | None = None,
     *,
     progress: bool = False,
-    tensorboard: bool = False,
+    track: Sequence[Tracker] = (),
     checkpoint_minutes: float | None = None,
     monitor: Monitor | None = None,
     stop: Event | None = None,
@@ -90,7 +91,7 @@ def resume(
       path: the run directory.
       steps: environment steps per trial in all; more than the run had extend it.
       progress: show a bar.
-      tensorboard: also write TensorBoard files.
+      track: where else metrics go, files in the run directory: csv, tensorboard, wandb.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       monitor: what else to write down of each trial whenever metrics are written.
@@ -106,7 +107,7 @@ def resume(
         path,
         resuming=True,
         progress=check_value("progress", bool, progress),
-        tensorboard=tensorboard,
+        track=track,
         checkpoint_minutes=checkpoint_minutes,
         monitor=monitor,
         stop=stop,

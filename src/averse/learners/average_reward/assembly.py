@@ -4,7 +4,8 @@ from typing import Any, Protocol
 
 from averse.environments.protocol import ActionSpace, Discrete
 from averse.learners.average_reward.config import AverageRewardConfig
-from averse.learners.contract import Learner, Metrics, Trajectory
+from averse.learners.contract import Learner, Metrics, Portable, Trajectory
+from averse.learners.parts.portable import decision_of, portable_actor
 
 
 class Parts(Protocol):
@@ -28,6 +29,15 @@ class Parts(Protocol):
 
     def action_probabilities(self, state: Any, observations: Any, available: Any, memory: Any = ()) -> Any: ...
 
+    def actors_of(self, state: Any) -> Any:
+        """The actors' parameters, with a leading axis A."""
+        ...
+
+    @property
+    def num_agents(self) -> int:
+        """A."""
+        ...
+
 
 def learner_of(parts: Parts, *sweepable: str) -> Learner:
     """The learner that these parts are.
@@ -35,6 +45,12 @@ def learner_of(parts: Parts, *sweepable: str) -> Learner:
     Args:
       sweepable: the settings that their `init` takes as numbers.
     """
+
+    def portable(state: Any) -> Portable:
+        actor = portable_actor(parts.actors_of(state), parts.num_agents, shared=False)
+        own = {"decision": decision_of(parts.space), "no_value": "its critic knows values up to a constant only"}
+        return Portable({**actor.description, **own}, actor.arrays)
+
     return Learner(
         init=parts.init,
         act=parts.act,
@@ -46,4 +62,5 @@ def learner_of(parts: Parts, *sweepable: str) -> Learner:
         num_envs=parts.config.num_envs,
         gamma=1.0,
         action_probabilities=parts.action_probabilities if isinstance(parts.space, Discrete) else None,
+        portable=portable,
     )

@@ -123,6 +123,9 @@ class MVIPPO:
         outputs = self.actors.apply(state.networks["actor"], observations)
         return probabilities(action_distribution(self.space, outputs, available))
 
+    def actors_of(self, state: MVIPPOState) -> Params:
+        return state.networks["actor"]
+
     def update(self, state: MVIPPOState, trajectory: Trajectory) -> tuple[MVIPPOState, Metrics]:
         key, learn_key = jax.random.split(state.key)
         rewards = trajectory.rewards.mean(-1)

@@ -135,6 +135,9 @@ class MATRPO:
         del memory
         return probabilities(action_distribution(self.space, self.actors.apply(state.actors, observations), available))
 
+    def actors_of(self, state: MATRPOState) -> Params:
+        return state.actors
+
     def update(self, state: MATRPOState, trajectory: Trajectory) -> tuple[MATRPOState, Metrics]:
         config = self.config
         key, order_key, critic_key = jax.random.split(state.key, 3)

@@ -50,6 +50,7 @@ from averse.learners.parts.updates import (
 )
 from averse.learners.policy_gradient.advantages import Estimates, estimate_advantages
 from averse.learners.policy_gradient.config import MAPPOConfig, added_std, layouts_of, support_of, validate
+from averse.learners.policy_gradient.portable import portable_policy
 from averse.risk import RiskMeasure
 
 BLOCK_ROWS = 1024
@@ -109,6 +110,7 @@ def mappo(
         num_envs=config.num_envs,
         gamma=config.gamma,
         action_probabilities=parts.action_probabilities if discrete else None,
+        portable=partial(portable_policy, config, environment, parts.prediction),
     )
 
 

@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import optax
 
 from averse.environments.protocol import Description, Discrete, reward_steps
-from averse.learners.contract import Learner, Metrics, Trajectory
+from averse.learners.contract import Learner, Metrics, Portable, Trajectory
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import MLP, Memory, Params, SequenceNetwork, feed_forward, recurrent
+from averse.learners.parts.portable import portable_actor, portable_reading
 from averse.learners.parts.predictions import (
     BOUNDED,
     Prediction,
@@ -149,6 +150,7 @@ class ValueBased:
             num_envs=config.num_envs,
             gamma=config.gamma,
             explores_by_noise=True,
+            portable=self.portable,
         )
 
     @property
@@ -208,6 +210,21 @@ class ValueBased:
         view, _ = self.look_once(state.params, state.measure, observations, memory)
         raw = select(view.raw[0], best_available(view.scores[0], available))
         return self.prediction.distribution(self.prediction.decode(raw))
+
+    def portable(self, state: ValueBasedState) -> Portable:
+        """What the policy computes. Raises AverseError for a measure that has no such form."""
+        actor = portable_actor(
+            state.params["agents"], self.environment.num_agents, shared=self.config.shared, activation="relu"
+        )
+        scores = portable_reading("scores", self.prediction, self.acting_measure(state))
+        told = self.mixer is None and self.prediction.distributional
+        no_value = "" if told else "it predicts no distribution of each agent's own return"
+        own = {"decision": "scores", "scores": scores.description, "no_value": no_value}
+        return Portable({**actor.description, **own}, {**actor.arrays, **scores.arrays})
+
+    def acting_measure(self, state: ValueBasedState) -> RiskMeasure:
+        """The measure by which actions are chosen. Raises AverseError where it changes from step to step."""
+        return state.measure
 
     def look_once(
         self, params: Params, measure: RiskMeasure, observations: jax.Array, memory: Memory

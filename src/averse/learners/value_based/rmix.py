@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from averse.environments.protocol import Description
+from averse.errors import AverseError
 from averse.learners.contract import Learner, Metrics
 from averse.learners.parts.networks import Memory, Params
 from averse.learners.parts.predictions import Quantile, Scalar, Transitions, quantile_weights
 from averse.learners.parts.replay import Sequences, continues, usable
 from averse.learners.parts.updates import weighted_mean
 from averse.learners.value_based.config import RMIXConfig
-from averse.learners.value_based.learner import ValueBased, View, make_mixer
+from averse.learners.value_based.learner import ValueBased, ValueBasedState, View, make_mixer
 from averse.learners.value_based.risk_level import (
     RiskLevelPredictor,
     expected_level,
@@ -86,6 +87,13 @@ class RMIX(ValueBased):
         else:
             caution = self.chosen_caution(params, raw, memory, first)
         return View(raw, self.prediction.weighted(raw, caution.weights[..., None, :]), caution)
+
+    def acting_measure(self, state: ValueBasedState) -> RiskMeasure:
+        if self.predictor is not None:
+            raise AverseError(
+                "rmix chooses its CVaR level anew at each step, which cannot be exported; fixed_alpha can"
+            )
+        return state.measure
 
     def chosen_caution(self, params: Params, raw: jax.Array, memory: jax.Array, first: jax.Array) -> Caution:
         """The predictor's choice, from what is predicted now and what was predicted one step before."""

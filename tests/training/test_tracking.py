@@ -1,0 +1,121 @@
+"""Where else metrics go: what each tracker's own files hold, read back without the code that wrote them."""
+
+import csv
+import json
+import math
+import struct
+
+import pytest
+
+import averse
+from averse.cli import main
+from averse.training.metrics import MetricsLog
+from averse.training.tracking import sinks
+
+ROWS = [
+    (0, {"seed": 0.0, "tau": 1.0}, 1, 64, {"loss": 0.5, "episodes": 0.0}),
+    (1, {"seed": 0.0, "tau": 3.0}, 1, 64, {"loss": math.inf, "episodes": 2.0, "return": -1.25}),
+    (0, {"seed": 0.0, "tau": 1.0}, 2, 128, {"loss": 0.25, "episodes": 3.0, "return": 1.5}),
+]
+
+
+def tracked(folder, *track, rows=ROWS, until=None):
+    (folder / "config.json").write_text('{"method": "mappo"}')
+    log = MetricsLog(folder / "metrics.jsonl", until, sinks(track, folder))
+    for row in rows:
+        log.write(*row)
+    log.close()
+
+
+def test_a_table_has_every_figure(tmp_path):
+    tracked(tmp_path, "csv")
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["trial"], row["update"], row["steps"], row["tau"]) for row in found] == [
+        ("0", "1", "64", "1.0"), ("1", "1", "64", "3.0"), ("0", "2", "128", "1.0"),
+    ]  # fmt: skip
+    assert [row["return"] for row in found] == ["", "-1.25", "1.5"]  # a figure that came later has a column too
+    assert [row["loss"] for row in found] == ["0.5", "inf", "0.25"]
+
+
+def test_a_table_of_a_resumed_run_has_no_line_twice(tmp_path):
+    tracked(tmp_path, "csv")
+    tracked(tmp_path, "csv", rows=ROWS[2:], until={0: 1, 1: 1})
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 4
+
+
+def test_tensorboard_has_every_figure_by_steps(tmp_path):
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    tracked(tmp_path, "tensorboard")
+    found = {}
+    for trial in (0, 1):
+        (file,) = (tmp_path / "tensorboard" / f"trial-{trial}").iterdir()
+        content, at = file.read_bytes(), 0
+        while at < len(content):  # a TFRecord: length, its checksum, the event, its checksum
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
+            at += length + 16
+            found |= {(trial, event.step, each.tag): each.simple_value for each in event.summary.value}
+    assert found == {(trial, steps, name): x for trial, _, _, steps, row in ROWS for name, x in row.items()}
+
+
+def records(content):
+    """What a .wandb file holds: a LevelDB log (blocks of 32 KiB; checksum, length, kind) after 7 bytes of its own."""
+    at, parts = 7, b""
+    while at < len(content):
+        if (left := -at % 32768) and left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def test_weights_and_biases_has_every_figure_and_stays_here(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for variable in ("WANDB_MODE", "WANDB_PROJECT"):
+        monkeypatch.delenv(variable, raising=False)
+    tracked(tmp_path, "wandb")
+    found, trials = {}, {}
+    for file in sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb")):
+        rows = []
+        for data in records(file.read_bytes()):
+            record = Record.FromString(data)
+            if record.WhichOneof("record_type") == "run":
+                trials[file] = (record.run.display_name, record.run.run_group, record.run.project)
+            if record.WhichOneof("record_type") == "history":
+                rows.append(
+                    {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in record.history.item}
+                )
+        found[trials[file][0]] = [(row["_step"], row.get("return"), row["episodes"]) for row in rows]
+    name = tmp_path.name
+    assert set(trials.values()) == {(f"{name}-trial-{k}", name, "averse") for k in (0, 1)}
+    assert found == {f"{name}-trial-0": [(64, None, 0.0), (128, 1.5, 3.0)], f"{name}-trial-1": [(64, -1.25, 2.0)]}
+
+
+@pytest.mark.parametrize(
+    ("track", "words"),
+    [
+        ("csv", "track must be"),
+        (["cvs"], "track must be"),
+        (["csv", "csv"], "track names a tracker twice: csv, csv"),
+        (True, "track must be"),
+    ],
+)
+def test_trackers_that_are_none(track, words, tmp_path):
+    with pytest.raises(averse.AverseError, match=words):
+        averse.train("corridor", "mappo", steps=64, out=tmp_path / "run", track=track)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_tracker_on_the_command_line(tmp_path, capsys):
+    assert (
+        main(["train", "--env", "corridor", "--method", "mappo", "--track", "mlflow", "--out", str(tmp_path / "x")])
+        == 2
+    )
+    assert "csv" in capsys.readouterr().err
