@@ -41,7 +41,7 @@ NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1.5e6, "sumo": 1e5}
-SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 1.0}}
+SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 # What it takes on 2 free cores (docs/performance.md), to tell beforehand.
 COMPILING = 0.7  # minutes, both methods at once
 PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods
