@@ -45,7 +45,9 @@ def installed(tmp_path, monkeypatch):
         package.mkdir()
         if text is not None:
             (package / "__init__.py").write_text(text)
-        monkeypatch.delitem(sys.modules, module, raising=False)
+        # Set before it is deleted, so that what the test imports does not stay where there was nothing before.
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.delitem(sys.modules, module)
         monkeypatch.setattr(sys, "path", [str(tmp_path)] if text is None else [str(tmp_path), *sys.path])
 
     return install
