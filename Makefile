@@ -1,4 +1,4 @@
-# Targets: demo (the main job on real SUMO, under 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test,
+# Targets: demo (the main job on real SUMO, about 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test,
 # slow (studies of minutes), lint, docs (the site, in build/site), bench, clean.
 PYTHON ?= python3
 BIN := .venv/bin

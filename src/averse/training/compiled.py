@@ -126,8 +126,8 @@ class CompiledGroup:
     """Trials that are trained by one compiled program: a `Trainee`.
 
     On an accelerator the program takes all trials at once (`vmap`). On a CPU it takes a single one, and as many threads
-    as there are cores each run it for one trial after another. Side by side in each operation, several trials would
-    have to share the cache that what one works with just fits (`python -m benchmarks seeds`).
+    as there are cores each run it for one trial after another: figures are to the last bit those of the trial alone,
+    one program does for any number of trials, and no more trajectories are held than there are threads.
 
     Args:
       trials: one dictionary per trial, its seed and the swept numbers.
