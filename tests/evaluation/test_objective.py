@@ -169,6 +169,8 @@ def test_discounted_returns_begin_with_the_episode_whenever_it_is_probed():
         ("qr-dqn", {"measure": "cvar:0.2"}, {}, (CVaR(0.2), "agent")),
         ("qmix", {}, {}, (Expectation(), "team")),
         ("riskq", {}, {}, (Wang(0.75), "team")),
+        ("static-cvar-mappo", {}, {"alpha": 0.2}, (CVaR(0.2), "agent")),
+        ("static-entropic-mappo", {"gamma": 0.99}, {}, None),
         ("rmix", {}, {}, None),
         ("reward-shaped-mappo", {}, {}, None),
         ("mv-matrpo", {}, {}, None),
@@ -177,6 +179,12 @@ def test_discounted_returns_begin_with_the_episode_whenever_it_is_probed():
 )
 def test_what_each_method_maximises(method, chosen, swept, expected):
     assert maximised(preset(method, **chosen), swept) == expected
+
+
+def test_a_budget_says_whose_return_counts():
+    static = preset("static-entropic-mappo", tau=2.0)
+    assert maximised(static, {}, {"budget": "team"}) == (Entropic(2.0), "team")
+    assert maximised(static, {}, {"budget": "own"}) == (Entropic(2.0), "agent")
 
 
 def test_nothing_is_said_of_what_is_not_known():

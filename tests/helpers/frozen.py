@@ -56,6 +56,11 @@ CASES = {
     "rqe-separate": Case("rqe-mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "shared": False}, TAUS),
     "risk-value": Case("rqe-mappo", "car-following", {}, {**POLICY_GRADIENT, "advantage": "risk-value"}, TAUS),
     "action-value": Case("rqe-mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "advantage": "action-value"}, TAUS),
+    "mappo-drawn": Case("mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "batch_fraction": 0.5}),
+    "static-cvar": Case(
+        "static-cvar-mappo", "budget:cliff-walk", {"budget": "team"}, {**POLICY_GRADIENT, "remembered_episodes": 16}
+    ),
+    "static-entropic": Case("static-entropic-mappo", "budget:corridor", {}, POLICY_GRADIENT, TAUS),
     "continuous": Case("ppo", "risky-cartpole", {"continuous": True}, POLICY_GRADIENT),
     "recurrent": Case("mappo", "car-following", {}, {**POLICY_GRADIENT, "recurrent": True}),
     "recurrent-separate": Case(

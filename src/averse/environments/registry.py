@@ -2,7 +2,8 @@
 
 A name is a built-in one, one that `register` gave, one that an installed package offers under the entry-point group
 `averse.environments`, or `module:Attribute` of anything that can be imported and that builds an environment.
-`gymnasium:ID` and `pettingzoo:MODULE` are worlds of other libraries (`environments.adapters.doors`).
+`gymnasium:ID` and `pettingzoo:MODULE` are worlds of other libraries (`environments.adapters.doors`), `budget:NAME` any
+world with the return so far in what is seen (`environments.budget`).
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ _REGISTRY = Registry(
 _DOORS = {
     "gymnasium": "averse.environments.adapters.doors:gymnasium_class",
     "pettingzoo": "averse.environments.adapters.doors:pettingzoo_class",
+    "budget": "averse.environments.budget:budget_class",
 }
 _DESCRIBED = ("name", "num_agents", "action_space", "observation_size", "global_state_size", "horizon", "metrics")
 _COMPILED = ("reset", "step", "global_state", "available_actions")

@@ -8,6 +8,7 @@ Axes: E episodes, A agents, S training seeds, K those whose returns are judged (
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 
 from averse.evaluation.play import Played
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
-from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Categorical, Expectation, RiskMeasure
 from averse.settings import field_names
@@ -80,7 +81,7 @@ def trained_objective(run: Run, played: Mapping[int, Played]) -> TrainedObjectiv
     Returns None where it is not known what a method maximises (`maximised`), and where every episode failed.
     """
     swept = [run.trials[index] for index in played]
-    found = maximised(run.config.learner_config(), swept[0])
+    found = maximised(run.config.learner_config(), swept[0], run.config.environment_parameters)
     done = [(each, ~np.asarray(each.failed)) for each in played.values()]
     if found is None or not any(rows.any() for _, rows in done):
         return None
@@ -99,21 +100,29 @@ def trained_objective(run: Run, played: Mapping[int, Played]) -> TrainedObjectiv
     )
 
 
-def maximised(config: Any, swept: Mapping[str, float]) -> tuple[RiskMeasure, Whose] | None:
+def maximised(
+    config: Any, swept: Mapping[str, float], parameters: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[RiskMeasure, Whose] | None:
     """The measure that a method maximises, and of whose discounted return; None where there is no such thing to tell.
 
     That is so of shaped rewards, which are not those of an evaluation, of the long run's mean and variance, of RMIX,
-    whose measure changes from step to step, and of methods that are not ours.
+    whose measure changes from step to step, of discounted steps towards a measure of whole episodes, and of methods
+    that are not ours.
 
     Args:
       config: the method's settings.
       swept: numbers of the trial that take the place of the measure's own; others are ignored.
+      parameters: those of the environment that it was trained in, where a budget says whose return counts.
     """
     whose: Whose = "agent"
     if isinstance(config, MAPPOConfig):
         if config.shaping:
             return None
-        if config.advantage == "gae":  # whatever the measure, which is then but reported by the critic
+        if isinstance(config, StaticRiskConfig):
+            if config.gamma < 1.0:
+                return None
+            whose = "team" if parameters.get("budget") == "team" else "agent"
+        elif config.advantage == "gae":  # whatever the measure, which is then but reported by the critic
             return Expectation(), whose
     elif isinstance(config, ValueBasedConfig) and not isinstance(config, RMIXConfig):
         whose = "agent" if config.mixer == "none" else "team"

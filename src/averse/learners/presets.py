@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
 from averse.learners.contract import Learner, Method
-from averse.learners.policy_gradient.config import MAPPOConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.plugins import imported
 
@@ -15,6 +15,7 @@ def _family(path: str) -> Callable[..., Learner]:
 
 
 _MAPPO = _family("averse.learners.policy_gradient.mappo:mappo")
+_STATIC = _family("averse.learners.policy_gradient.static_risk:static_risk_mappo")
 _MATRPO = _family("averse.learners.average_reward.matrpo:matrpo")
 _MV_IPPO = _family("averse.learners.average_reward.ippo:mv_ippo")
 _VALUE_BASED = _family("averse.learners.value_based.learner:value_based")
@@ -44,6 +45,16 @@ METHODS: dict[str, Method] = {
         MAPPOConfig(critic="categorical", measure="entropic:1", advantage="entropic"),
         _MAPPO,
         "MAPPO with a distributional critic that maximises the entropic measure, by risk tolerance tau.",
+    ),
+    "static-cvar-mappo": Method(
+        StaticRiskConfig(measure="cvar:0.05", gamma=1.0),
+        _STATIC,
+        "MAPPO that maximises the mean of the worst returns of whole episodes; it acts in budget:ENV.",
+    ),
+    "static-entropic-mappo": Method(
+        StaticRiskConfig(measure="entropic:1", gamma=1.0),
+        _STATIC,
+        "MAPPO that maximises the entropic measure of the return of whole episodes; it acts in budget:ENV.",
     ),
     "mv-matrpo": Method(
         MATRPOConfig(),

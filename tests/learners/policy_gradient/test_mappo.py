@@ -119,10 +119,37 @@ def test_the_scale_of_values_is_a_unit(critic):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_dead_agents_data_changes_nothing():
+def test_a_drawn_pass_has_the_gradient_of_the_batch_on_average():
+    """Each active sample counts once in expectation, and rows where nobody is active are never drawn."""
+    config = learners.preset("mappo", **{**SMALL, "segment_length": 1}, batch_fraction=0.25)
+    world = World()
+    data = trajectory(
+        world,
+        learners.learner("mappo", world, **SMALL),
+        learners.learner("mappo", world, **SMALL).init(jax.random.key(0)),
+    )
+    advantages = jax.random.normal(jax.random.key(1), data.rewards.shape) ** 3
+    active = jnp.ones(data.rewards.shape).at[:, 0].set(0.0)
+    fields = {name: jnp.zeros((*active.shape[:2], 1)) for name in mappo.Samples._fields}
+    samples = mappo.Samples(**{**fields, "advantages": advantages, "active": active})
+    segments = jax.tree.map(lambda x: mappo.segments(x, 1), samples)
+
+    def counted(key):
+        rows, drawn = mappo.drawn(config, segments, key)
+        return jnp.zeros(segments.active.shape).at[rows].add(drawn.active[rows])
+
+    draws = 4000
+    counts = np.asarray(jax.jit(jax.vmap(counted))(jax.random.split(jax.random.key(2), draws)), np.float64)
+    assert ((counts > 0).any((2, 3)).sum(1) == config.pass_segments).all()
+    error = counts.std(0) / np.sqrt(draws) + 1e-9
+    assert (np.abs(counts.mean(0) - np.asarray(segments.active)) < 5 * error).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_fraction": 0.5}], ids=str)
+def test_a_dead_agents_data_changes_nothing(settings):
     """Whatever an inactive agent's observations, rewards and actions were, the update is the same."""
     world = World()
-    learner = learners.learner("rqe-mappo", world, **SMALL)
+    learner = learners.learner("rqe-mappo", world, **SMALL, **settings)
     state = learner.init(jax.random.key(0))
     data = trajectory(world, learner, state)
     dead = jnp.zeros_like(data.active).at[:, :, 1].set(True)
@@ -202,6 +229,9 @@ def test_swept_numbers_reach_the_measure():
         ("rqe-mappo", {"measure": "var:0.1", "advantage": "influence"}, "influence function"),
         ("mappo", {"rollout_steps": 7}, "segment_length 4 must divide"),
         ("mappo", {"minibatches": 3}, "must divide the 8 segments"),
+        ("mappo", {"batch_fraction": 0.2}, "batch_fraction 0.2 of 8 segments leaves less than one for each of 2"),
+        ("mappo", {"batch_fraction": 0.0}, r"batch_fraction must be a number in \(0, 1\]"),
+        ("mappo", {"recurrent": True, "segment_length": 1}, "segment_length >= 2"),
         ("mappo", {"network": "set"}, "unknown network 'set'; did you mean sets"),
         ("mappo", {"epsilon": -0.1}, "epsilon must be a finite number >= 0"),
         ("mappo", {"gamma": 1.5}, r"gamma must be a number in \[0, 1\]"),

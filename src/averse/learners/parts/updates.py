@@ -96,6 +96,7 @@ def descend(
     minibatches: int,
     blocks: int = 1,
     weight: Callable[[Any], jax.Array] = lambda part: jnp.float32(1.0),
+    draw: Callable[[jax.Array], tuple[jax.Array, Any]] | None = None,
 ) -> tuple[Any, Any, Metrics]:
     """Passes over the data, each in a new random order.
 
@@ -107,22 +108,27 @@ def descend(
         part needs stays in the processor's cache. Must divide N / minibatches.
       weight: what a part counts for, [] >= 0, where there are several blocks: loss and metrics of a minibatch must be
         the means of those of its parts with these weights, as `weighted_mean` is with the sums of its own.
+      draw: key -> what a pass goes through in place of everything: rows, int32 [M], and the data [N, ...] as this pass
+        weighs it. `minibatches` times `blocks` must divide M.
 
     Returns:
       The parameters, the optimiser's state, and the metrics' means over all steps.
     """
     size = jax.tree.leaves(data)[0].shape[0]
 
-    def of_part(params, index):
+    def everything(key):
+        return jax.random.permutation(key, size), data
+
+    def of_part(params, data, index):
         part = jax.tree.map(lambda x: x[index], data)
         return jax.grad(loss, has_aux=True)(params, part), part
 
-    def of_minibatch(params, index):
+    def of_minibatch(params, data, index):
         if blocks == 1:
-            return of_part(params, index)[0]
+            return of_part(params, data, index)[0]
 
         def weighted(index):
-            result, part = of_part(params, index)
+            result, part = of_part(params, data, index)
             share = weight(part)
             return share, jax.tree.map(lambda x: share * x, result)
 
@@ -134,13 +140,15 @@ def descend(
         (total, sums), _ = jax.lax.scan(add, nothing, parts)
         return jax.tree.map(lambda x: x / jnp.maximum(total, 1.0), sums)
 
-    def step(state, index):
-        params, optimiser_state = state
-        gradient, metrics = of_minibatch(params, index)
-        return gradient_step(optimiser, gradient, params, optimiser_state, step_size), metrics
-
     def epoch(state, key):
-        return jax.lax.scan(step, state, jax.random.permutation(key, size).reshape(minibatches, -1))
+        rows, drawn = (draw or everything)(key)
+
+        def step(state, index):
+            params, optimiser_state = state
+            gradient, metrics = of_minibatch(params, drawn, index)
+            return gradient_step(optimiser, gradient, params, optimiser_state, step_size), metrics
+
+        return jax.lax.scan(step, state, rows.reshape(minibatches, -1))
 
     (params, optimiser_state), metrics = jax.lax.scan(epoch, (params, optimiser_state), jax.random.split(key, epochs))
     return params, optimiser_state, {name: values.mean() for name, values in metrics.items()}

@@ -9,7 +9,7 @@ from averse.learners.parts.entropy import EpsilonUnits
 from averse.learners.parts.measure import risk_measure
 from averse.learners.parts.predictions import NumAtoms, PredictionName, Support, require_ascending, support_std
 from averse.risk import Entropic, MeanVariance, VaR, WorstCase
-from averse.settings import Count, Fraction, NonNegative, Positive, settings
+from averse.settings import Count, Fraction, NonNegative, Number, Positive, Share, settings
 
 NetworkName = Literal["dense", "sets"]
 AdvantageName = Literal["gae", "risk-value", "entropic", "action-value", "influence", "mean-variance"]
@@ -88,6 +88,9 @@ class MAPPOConfig:
     """Passes over the batch per update."""
     minibatches: Count = 4
     """Minibatches per pass."""
+    batch_fraction: Share = 1.0
+    """Fraction of the batch that each pass learns from: segments drawn anew for each pass, those with large advantages
+    likelier, and weighed so that expected gradients stay what they are. With segments of one step it saves the most."""
     segment_length: Count = 16
     """Consecutive steps that stay together when a batch is shuffled; must divide `rollout_steps`."""
 
@@ -96,15 +99,30 @@ class MAPPOConfig:
         """Whether the critic predicts the return of each action."""
         return self.advantage == "action-value"
 
+    @property
+    def pass_segments(self) -> int:
+        """How many segments a pass learns from, in whole minibatches."""
+        segments = self.num_envs * self.rollout_steps // self.segment_length
+        return int(self.batch_fraction * segments / self.minibatches) * self.minibatches
+
     def __post_init__(self) -> None:
         require_ascending(self.support)
         if self.recurrent and not self.hidden:
             raise AverseError("recurrent needs at least one hidden layer, whose size is that of the memory")
+        if self.recurrent and self.segment_length == 1:
+            raise AverseError(
+                "recurrent needs segments of several steps to learn what to remember: segment_length >= 2"
+            )
         if self.rollout_steps % self.segment_length:
             raise AverseError(f"segment_length {self.segment_length} must divide rollout_steps {self.rollout_steps}")
         segments = self.num_envs * self.rollout_steps // self.segment_length
         if segments % self.minibatches:
             raise AverseError(f"minibatches {self.minibatches} must divide the {segments} segments of a batch")
+        if not self.pass_segments:
+            raise AverseError(
+                f"batch_fraction {self.batch_fraction} of {segments} segments leaves less than one for each of"
+                f" {self.minibatches} minibatches; segments are of segment_length {self.segment_length} steps"
+            )
         self._check_risk()
 
     def _check_risk(self) -> None:
@@ -129,6 +147,30 @@ class MAPPOConfig:
             raise AverseError(
                 f"advantage 'influence' needs a measure with an influence function, not {self.measure!r:.80}"
             )
+
+
+@settings
+class StaticRiskConfig(MAPPOConfig):
+    """Settings of MAPPO on the risk of whole episodes; `measure` is that of an episode's undiscounted return."""
+
+    remembered_episodes: Count = 1024
+    """Latest episodes whose returns say what the distribution of returns is now. More of them make it move slowly."""
+    cap_floor: Number | None = None
+    """Reward units: returns below it count as it where the distribution is taken, so that the cap of a cvar is never
+    below it. While a policy is still so bad that all of its returns are poor, a cap among them asks for nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.advantage != "gae" or self.critic not in ("scalar", "dual"):
+            raise AverseError(
+                "the risk is in what the steps are paid: critic 'scalar' and advantage 'gae' go with it, not "
+                f"{self.critic!r:.80} and {self.advantage!r:.80}"
+            )
+
+    def _check_risk(self) -> None:
+        super()._check_risk()
+        if isinstance(risk_measure(self), VaR | WorstCase):
+            raise AverseError(f"measure needs an influence function, which {self.measure!r:.80} has not")
 
 
 def validate(config: MAPPOConfig, environment: Description) -> None:

@@ -38,6 +38,7 @@ from averse.learners.parts.networks import (
     recurrent,
 )
 from averse.learners.parts.predictions import BOUNDED, Prediction, Transitions, prediction, select
+from averse.learners.parts.sampling import advantage_priorities, priority_sample
 from averse.learners.parts.updates import (
     adam,
     apart,
@@ -238,18 +239,20 @@ class MAPPO:
             active=active,
         )
         key, shuffle_key = jax.random.split(state.key)
+        data = jax.tree.map(lambda x: segments(x, config.segment_length), samples)
         networks, optimiser, metrics = descend(
             partial(self.loss, epsilon),
             self.optimiser,
             state.networks,
             state.optimiser,
-            jax.tree.map(lambda x: segments(x, config.segment_length), samples),
+            data,
             shuffle_key,
             step_size=state.learning_rate * linear_schedule(progress, 1.0, config.final_learning_rate),
             epochs=config.epochs,
             minibatches=config.minibatches,
             blocks=blocks_of(config, active.shape[-1]),
             weight=lambda data: data.active.sum(),
+            draw=partial(drawn, config, data) if config.batch_fraction < 1.0 else None,
         )
         metrics |= {name: weighted_mean(values, active) for name, values in estimates.metrics.items()}
         metrics["risk_fraction"] = risk_fraction
@@ -310,9 +313,17 @@ def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction
     return prediction(config.critic, bounds, num_atoms=config.num_atoms, value_scale=config.value_scale)
 
 
+def drawn(config: MAPPOConfig, data: Samples, key: jax.Array) -> tuple[jax.Array, Samples]:
+    """The segments that a pass learns from, in random order, and the data with their weights in place of `active`."""
+    draw_key, shuffle_key = jax.random.split(key)
+    rows, weights = priority_sample(draw_key, advantage_priorities(data.advantages, data.active), config.pass_segments)
+    # They come with the greatest first, which is no order for minibatches.
+    return jax.random.permutation(shuffle_key, rows), data._replace(active=data.active * weights[:, None, None])
+
+
 def blocks_of(config: MAPPOConfig, num_agents: int) -> int:
     """Into how many blocks a minibatch is cut: as few as leave at most `BLOCK_ROWS` rows, of one agent each, in one."""
-    segments = config.num_envs * config.rollout_steps // config.segment_length // config.minibatches
+    segments = config.pass_segments // config.minibatches
     fitting = max(1, BLOCK_ROWS // (config.segment_length * num_agents))
     if config.network == "dense":
         return 1
