@@ -18,6 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "48 units": {"hidden": (48, 48)},
     "32 units": {"hidden": (32, 32)},
     "3 passes": {"epochs": 3},
+    "half of the batch, step by step": {"segment_length": 1, "batch_fraction": 0.5},
+    "a quarter of the batch, step by step": {"segment_length": 1, "batch_fraction": 0.25},
     "48 units, 48 atoms, 3 passes": {"hidden": (48, 48), "num_atoms": 48, "epochs": 3},
     "2 passes of 8 minibatches": {"epochs": 2, "minibatches": 8},
     "128 environments, 2 passes": {"num_envs": 128, "epochs": 2},
