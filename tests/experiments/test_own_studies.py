@@ -8,8 +8,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import averse
 from averse import cli
 from averse.environments.microgrids.example import write_example
+from averse.environments.microgrids.own_data import pinned
 from averse.experiments.microgrids.own_studies import OwnScale, fit_study
 from averse.planning import best_joint_policy, mean_variance
 from averse.planning.team_games.game import TeamGame
@@ -123,7 +125,7 @@ def test_the_optimum_is_that_of_the_planner(told, farm):
     assert data["optimum"]["objective"] == pytest.approx(exact.objective, abs=data["optimum"]["gap"] + exact.gap)
 
 
-def test_a_week_of_a_trained_policy(place, run, farm, capsys):
+def test_a_week_of_a_trained_policy(place, run, capsys):
     out = place / "trained"
     assert cli.main(["microgrids", "--run", run, "--trial", "seed=1", "--out", str(out)]) == 0
     assert "mv-ippo" in capsys.readouterr().out
@@ -131,7 +133,13 @@ def test_a_week_of_a_trained_policy(place, run, farm, capsys):
     assert {row["policy"] for row in rows} == {"no management", "mv-ippo"}
     power = [row["sold_mw"] for row in rows if row["policy"] == "mv-ippo"]
     assert power != [row["sold_mw"] for row in rows if row["policy"] == "no management"]
-    assert cli.main(["evaluate", run, "--steps", "500", "--no-save", "--shift", f"data={farm}"]) == 0
+
+
+def test_other_measurements_are_a_shifted_world(place, run):
+    other = str(write_example(place / "other", hours=600, seed=1))
+    there = averse.load(run).moved_to(parameters={"data": other}).environment
+    assert there.data == pinned(other)
+    assert there.local_models()[0].wind.power[0] != averse.load(run).environment.local_models()[0].wind.power[0]
 
 
 @pytest.mark.parametrize(

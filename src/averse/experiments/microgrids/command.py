@@ -87,8 +87,8 @@ def run(arguments: MicrogridsArguments) -> None:
             learning.configurations(scenario, PRICES[scenario], out / name, _budget(scenario, arguments.quick))
     if EXAMPLE in arguments.studies:
         folder = write_example(out / EXAMPLE)
-        console.print(f"{EXAMPLE}: synthetic measurements of two microgrids for a year\n  {folder}", highlight=False)
-        console.print(f"next: averse microgrids fit --data {folder}", highlight=False)
+        print(f"{EXAMPLE}: synthetic measurements of two microgrids for a year", f"  {folder}", sep="\n")
+        print(f"next: averse microgrids fit --data {folder} --out RESULTS")
     for name in chosen:
         if name == ARCHITECTURE:
             draw_architecture(out / f"{name}.png")
