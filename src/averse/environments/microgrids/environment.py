@@ -389,7 +389,9 @@ class Microgrids(CompiledEnvironment):
 @lru_cache(maxsize=16)
 def _fitted(data: str, sizes: tuple[int, int, int], price_levels: int) -> System:
     """The system of a pinned folder; what its files hold is part of the name by which it is kept."""
-    return fitted_system(read_pinned(data), sizes, price_levels)
+    recording = read_pinned(data)
+    pinned(data)  # the very files that were read
+    return fitted_system(recording, sizes, price_levels)
 
 
 def _start(wind: jax.Array, load: jax.Array, battery: jax.Array, price: jax.Array | None) -> AnyState:
