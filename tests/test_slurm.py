@@ -13,7 +13,7 @@ import pytest
 import averse
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "slurm" / "train_array.sh"
-UPDATES = 5_000  # reported after every 50
+UPDATES = 20_000  # reported after every 200
 FLAGS = ["--env", "corridor", "--method", "ppo", "--steps", str(16 * UPDATES), "--num-envs", "2", "--hidden", "4"]
 FLAGS += ["--rollout-steps", "8", "--segment-length", "8", "--minibatches", "1", "--epochs", "1"]
 
@@ -44,6 +44,13 @@ def test_it_is_shell_and_says_how_it_is_used(node):
     told = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.startswith("usage: sbatch")
+    assert not (node / "asked").exists()
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_not_queued_again(node):
+    wrong = ["bash", str(SCRIPT), str(node / "runs"), "--env", "coridor"]
+    assert subprocess.run(wrong, capture_output=True, check=False).returncode == 2
     assert not (node / "asked").exists()
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "src")
 TRAIN = "--env gymnasium:CartPole-v1 --method ppo --steps 1024 --num-envs 4 --rollout-steps 64 --quiet --out run"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # 250 MB of packages are installed
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # all that it depends on is installed anew
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@
 set -u
 
 if [ $# -lt 3 ]; then
-  echo "usage: sbatch $0 FOLDER --env ENVIRONMENT ... (arguments of averse train)" >&2
+  echo "usage: sbatch train_array.sh FOLDER --env ENVIRONMENT ... (arguments of averse train)" >&2
   exit 2
 fi
 folder=$1
