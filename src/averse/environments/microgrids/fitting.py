@@ -105,7 +105,8 @@ def level_boundaries(values: Floats, count: int) -> Floats:
         cell = np.unique(place, return_inverse=True)[1]
     else:
         cell = np.searchsorted(distinct, values)
-    weight, total, square = (np.bincount(cell, x) for x in (np.ones(len(values)), values, np.square(values)))
+    centred = values - values.mean()  # whose squares cancel less
+    weight, total, square = (np.bincount(cell, x) for x in (np.ones(len(values)), centred, np.square(centred)))
     lowest = np.full(len(weight), np.inf)
     np.minimum.at(lowest, cell, values)
     highest = np.full(len(weight), -np.inf)
