@@ -88,4 +88,4 @@ def test_its_data_are_found(clean):
     fit = clean("averse", "microgrids", "fit", "--data", "farm/example", "--out", "farm")
     assert "wind of north" in fit
     worlds = "averse.make('intersection').name, averse.make('microgrids').num_states"
-    assert clean("python", "-c", f"import averse; print({worlds})") == "('intersection', 10077696)\n"
+    assert clean("python", "-c", f"import averse; print({worlds})") == "intersection 10077696\n"
