@@ -16,6 +16,7 @@ import pytest
 import averse
 from averse import cli
 from averse.commands import Command, parse
+from averse.environments.microgrids.example import write_example
 
 griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
 
@@ -35,7 +36,7 @@ PACKAGES = (
     "statistics",
     "export",
 )
-MODULES = ("settings", "plugins", "commands", "errors", "tables", "progress", "files", "compilation")
+MODULES = ("settings", "plugins", "commands", "errors", "sheets", "tables", "progress", "files", "compilation")
 GROUPS = ("averse.environments", "averse.methods", "averse.measures", "averse.commands")  # of entry points
 RAISES = re.compile(r"raise (AverseError|DivergenceError|unknown_name)\b")
 
@@ -262,7 +263,7 @@ def dotted(node: ast.AST) -> str:
 
 WORDS = "printf '%s\\0' \"$@\"; printf '\\n'"
 # What may stand in the pages beside `averse`; a shell runs the blocks with these in the place of the real ones.
-OTHERS = ("make", "pip", "python", "cd")
+OTHERS = ("make", "pip", "python", "cd", "sbatch")
 
 
 def invocations(block: str) -> list[list[str]]:
@@ -293,7 +294,10 @@ def mine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("page", "block"), SHELL, ids=[page.name for page, _ in SHELL])
-def test_commands_are_accepted(page, block, mine):
+def test_commands_are_accepted(page, block, mine, tmp_path, monkeypatch):
+    if "runs/farm/example" in block:  # measurements are read as soon as they are named
+        monkeypatch.chdir(tmp_path)
+        write_example(tmp_path / "runs" / "farm" / "example", hours=336)
     for arguments in invocations(block):
         name, rest = arguments[0], arguments[1:]
         command = cli.COMMANDS.find(name)

@@ -113,7 +113,7 @@ RIGHT = {
     "equilibrium": ("selten-chmura-1", "selten-chmura-1 --all", "good.nfg --tau 1 --epsilon 1", "--people"),
     "export": ("run", "run --format onnx --out new.onnx", "run --trial seed=0", "run --trial 0 --overwrite"),
     "risk": ("numbers.csv", "numbers.csv --measure cvar:0.1,entropic:3 --json", "numbers.csv --out new/figure.png"),
-    "microgrids": ("optimality", "training-1 --quick", "week frontier --out new"),
+    "microgrids": ("optimality", "training-1 --quick", "week frontier --out new", "week --run run"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "averse"
 FLOORS = (
     ("version", "errors", "stopping"),
     ("arguments", "files", "extras", "machine", "compilation", "statistics", "settings", "plugins"),
-    ("progress", "tables", "commands"),
+    ("progress", "sheets", "tables", "commands"),
     ("risk",),
     ("planning",),
     ("games",),

@@ -197,7 +197,8 @@ def test_merged_levels_keep_mean_and_steady_state():
     [
         ({"scenario": 3}, "scenario must be one of 1, 2, not 3"),
         ({"microgrids": 0}, r"microgrids must be a whole number in \[1, 100\] or nothing, not 0"),
-        ({"battery_levels": 7}, r"battery_levels must be a whole number in \[1, 6\], not 7"),
+        ({"battery_levels": 7}, r"battery_levels must be at most 6 without data: .*, not 7"),
+        ({"wind_levels": 25}, r"wind_levels must be a whole number in \[1, 24\], not 25"),
         ({"horizon": 0}, r"horizon must be a whole number in \[1, 1e\+09\], not 0"),
     ],
 )

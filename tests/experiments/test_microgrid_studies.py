@@ -12,7 +12,7 @@ from averse import AverseError, cli
 from averse.environments.microgrids.environment import Microgrids
 from averse.experiments.microgrids import command
 from averse.experiments.microgrids.studies import STUDIES, Scale, idle_policy, microgrids_game, no_management
-from averse.experiments.microgrids.week import one_week
+from averse.experiments.microgrids.week import by_tables, one_week
 from averse.planning import mv_mapi
 from averse.report.microgrids_architecture import draw_architecture
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    return {name: command.stored(name, folder / f"{name}.json", TINY, SILENT) for name in STUDIES}
+    return {name: command.stored(name, STUDIES[name], folder / f"{name}.json", TINY, SILENT) for name in STUDIES}
 
 
 def test_optimality_orders_random_policies_end_points_and_the_optimum(found):
@@ -80,7 +80,8 @@ def test_a_week_is_played_on_the_exact_model(found):
 def test_long_weeks_have_the_exact_mean_and_variance():
     environment, game = microgrids_game()
     plan = mv_mapi(game, 1.0)
-    policies = {"idle": idle_policy(environment, game), "managed": plan.policy}
+    tables = {"idle": idle_policy(environment, game), "managed": plan.policy}
+    policies = {name: by_tables(environment.system(), policy) for name, policy in tables.items()}
     runs = one_week(environment, policies, hours=60_000, seed=3)["policies"]
     for name, (eta, zeta) in {"idle": no_management(environment, game), "managed": (plan.eta, plan.zeta)}.items():
         assert np.mean(runs[name]["power"]) == pytest.approx(eta, abs=0.06)
@@ -94,12 +95,12 @@ def test_what_is_stored_is_not_computed_again_nor_taken_for_something_else(folde
     path = folder / "convergence.json"
     before = path.stat().st_mtime_ns
     monkeypatch.setitem(STUDIES, "convergence", replace(STUDIES["convergence"], compute=refuse))
-    assert command.stored("convergence", path, TINY, SILENT) == found["convergence"]
+    assert command.stored("convergence", STUDIES["convergence"], path, TINY, SILENT) == found["convergence"]
     assert path.stat().st_mtime_ns == before
     with pytest.raises(AverseError, match="holds results of other settings"):
-        command.stored("convergence", path, Scale(5, 2, 1, (0.0,), (2, 2, 3), 1e-5), SILENT)
+        command.stored("convergence", STUDIES["convergence"], path, Scale(5, 2, 1, (0.0,), (2, 2, 3), 1e-5), SILENT)
     with pytest.raises(AverseError, match="holds results of other settings"):
-        command.stored("starts", path, TINY, SILENT)
+        command.stored("starts", STUDIES["starts"], path, TINY, SILENT)
 
 
 def test_an_interrupted_study_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -109,7 +110,7 @@ def test_an_interrupted_study_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setitem(STUDIES, "convergence", replace(STUDIES["convergence"], compute=interrupted))
     with pytest.raises(KeyboardInterrupt):
-        command.stored("convergence", tmp_path / "convergence.json", TINY, SILENT)
+        command.stored("convergence", STUDIES["convergence"], tmp_path / "convergence.json", TINY, SILENT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +139,7 @@ def test_the_architecture_for_any_number_of_microgrids(tmp_path):
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "QUICK", TINY)
     assert cli.main(["microgrids", "architecture", "week", "--quick", "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"architecture.png", "week.json", "week.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"architecture.png", "week.json", "week.png", "week.csv"}
     assert json.loads((tmp_path / "week.json").read_text())["settings"]["study"] == "week"
     assert "managed" in capsys.readouterr().out
     assert cli.main(["microgrids", "weak", "--out", str(tmp_path)]) == 2

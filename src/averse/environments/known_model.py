@@ -15,7 +15,7 @@ class KnownModel(Protocol):
     """A compiled environment whose model is known; action k of an agent means the same in both.
 
     Its states are numbered 0 to S - 1 as the model's, which is a team game where episodes never end, and a Markov game
-    of `horizon` steps where they do.
+    of `horizon` steps where they do. An environment that has `num_states` is not asked for a model that is too large.
     """
 
     def model(self) -> Model:

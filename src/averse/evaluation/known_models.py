@@ -30,8 +30,14 @@ Probabilities = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
 def solvable_game(environment: Any) -> TeamGame | FactoredTeamGame | None:
-    """An environment's exact model as a team game; None where none is known or it has more than `MOST_STATES`."""
-    game = environment.model() if isinstance(environment, KnownModel) else None
+    """An environment's exact model as a team game; None where none is known, it has more than `MOST_STATES`, or its
+    tables would not fit into memory."""
+    if not isinstance(environment, KnownModel) or getattr(environment, "num_states", 0) > MOST_STATES:
+        return None
+    try:
+        game = environment.model()
+    except AverseError:  # what a model refuses to build without arguments is too large
+        return None
     return game if isinstance(game, TeamGame | FactoredTeamGame) and game.num_states <= MOST_STATES else None
 
 

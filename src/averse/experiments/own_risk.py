@@ -1,6 +1,5 @@
 """`averse risk`: measures of risk of numbers of one's own, from a table in a text file."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,18 +9,18 @@ import tyro
 from rich.console import Console
 
 from averse.commands import Command
-from averse.errors import AverseError, unknown_name
+from averse.errors import AverseError
 from averse.evaluation.objective import mean_of_measures
 from averse.files import told_if_not_written, writable_folder
 from averse.report.risk import plot_risk
 from averse.report.style import check_suffix
 from averse.risk import CVaR, Expectation, RiskMeasure, VaR, parse
 from averse.settings import settings
+from averse.sheets import read_sheet
 from averse.statistics import Estimate
 from averse.tables import Table
 
 TAIL = 0.05  # what is shaded where no measure says how much
-DELIMITERS = (",", ";", "\t")
 _NEXT_MEASURE = re.compile(r",(?=\s*[A-Za-z][\w.-]*\s*(?::|,|$))")  # the comma of "b=2,a=1" is not one
 
 
@@ -93,51 +92,11 @@ def read_column(path: Path, column: str | None) -> tuple[str, np.ndarray]:
     Raises AverseError, with the line, for a file that cannot be read, a column that is not there (with the nearest
     one), and for a cell that is no finite number.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            heading = file.readline()
-            delimiter = next((mark for mark in DELIMITERS if mark in heading), ",")
-            file.seek(0)
-            rows = csv.reader(file, delimiter=delimiter, strict=True)
-            names = [name.strip() for name in next(rows, [])]
-            name, place = _place(path, names, column)
-            values = [_number(path, rows.line_num, name, place, len(names), row) for row in rows if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AverseError(f"{path} cannot be read as CSV: {getattr(error, 'strerror', None) or error}") from error
-    if not values:
-        raise AverseError(f"{path} has no rows below the names of its columns")
-    return name, np.array(values)
-
-
-def _place(path: Path, names: list[str], column: str | None) -> tuple[str, int]:
-    """The name and the place of the column that is meant."""
-    if not any(names):
-        raise AverseError(f"{path} is empty: its first row must name its columns")
-    if column is None and len(names) > 1:
-        raise AverseError(f"choose one of the columns of {path} with --column: {', '.join(names)}")
-    name = names[0] if column is None else column
-    if name not in names:
-        raise unknown_name(f"column of {path}", name, names)
-    if names.count(name) > 1:
-        raise AverseError(f"{path} has {names.count(name)} columns of the name {name!r}")
-    return name, names.index(name)
-
-
-def _number(path: Path, line: int, name: str, place: int, columns: int, row: list[str]) -> float:
-    """The number in a row's cell."""
-    where = f"line {line} of {path}"
-    if len(row) != columns:
-        raise AverseError(f"{where} has {len(row)} cells, and its first row names {columns} columns")
-    text = row[place].strip()
-    if not text:
-        raise AverseError(f"{where}: {name} is missing; leave the row out, or say what it was")
-    try:
-        number = float(text)
-    except ValueError:
-        raise AverseError(f"{where}: {name} must be a number, not {text!r:.60}") from None
-    if not np.isfinite(number):
-        raise AverseError(f"{where}: {name} must be finite, not {text}")
-    return number
+    sheet = read_sheet(path)
+    if column is None and len(sheet.columns) > 1:
+        raise AverseError(f"choose one of the columns of {path} with --column: {', '.join(sheet.columns)}")
+    name = sheet.columns[0] if column is None else column
+    return name, np.array(sheet.numbers(name))
 
 
 def _tail(measures: dict[str, RiskMeasure]) -> float:

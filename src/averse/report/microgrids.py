@@ -16,12 +16,15 @@ from averse.report.style import (
     MARKERS,
     ORANGE,
     PALETTE,
+    PAPER,
     PINK,
     legend_within,
     panels,
     save,
 )
 
+SHOWN_HOURS = 336  # of each series in the figure of a fit
+SHOWN_SERIES = 9  # in that figure
 Data = Mapping[str, Any]  # what a study found; each function says which
 
 
@@ -129,16 +132,20 @@ def draw_frontier(data: Data, path: str | os.PathLike) -> None:
 
 
 def draw_week(data: Data, path: str | os.PathLike) -> None:
-    """Power sold, energy stored and the weather over a week."""
+    """Power sold, energy stored, the weather and, where there is one, the price over a week."""
+    priced = data["price"] is not None
     figure, rows = panels(
-        3, 1, (10.5, 7.2), f"One week, scenario 1: the optimum at beta = {data['beta']:g} and no management",
-        heights=(2.2, 1, 1.2), sharex=True,
+        3 + priced, 1, (10.5, 7.2 + 1.6 * priced), data["title"], heights=(2.2, 1, 1.2, 0.8)[: 3 + priced],
+        sharex=True,
     )  # fmt: skip
-    power, stored, weather = (row[0] for row in rows)
+    power, stored, weather = (row[0] for row in rows[:3])
     hours = np.arange(len(data["wind"]))
     for (name, run), color, width in zip(data["policies"].items(), (FAINT, BLUE), (1.0, 1.6)):
         values = np.array(run["power"])
         label = f"{name}: mean {values.mean():.2f} MW, variance {values.var():.3f} MW²"
+        if priced:
+            earned = values * data["price"]
+            label = f"{name}: earns {earned.mean():.2f} per hour, variance {earned.var():,.0f}"
         power.step(hours, values, where="post", color=color, linewidth=width, label=label)
         stored.step(hours, run["energy"], where="post", color=color, linewidth=width)
     weather.step(hours, data["wind"], where="post", color=GREEN, label="wind")
@@ -146,12 +153,58 @@ def draw_week(data: Data, path: str | os.PathLike) -> None:
     power.set_ylabel("power sold, MW")
     power.set_ylim(None, power.get_ylim()[1] + 0.28 * np.ptp(power.get_ylim()))
     stored.set_ylabel("in batteries, MWh")
-    weather.set(ylabel="MW", xlabel="hour", xlim=(0, len(hours)))
+    weather.set(ylabel="MW", xlim=(0, len(hours)))
     weather.set_ylim(0, 1.3 * weather.get_ylim()[1])
     weather.set_xticks(range(0, len(hours) + 1, 24))
+    if priced:
+        rows[3][0].step(hours, data["price"], where="post", color=ORANGE)
+        rows[3][0].set_ylabel("price per MWh")
+    rows[-1][0].set_xlabel("hour")
     legend_within(power, "upper left", columns=2)
     legend_within(weather, "upper left", columns=2)
     save(figure, path)
+
+
+def draw_fit(data: Data, path: str | os.PathLike) -> None:
+    """Each series' first weeks and levels, how often it is at each level, and its transitions."""
+    series = data["series"][:SHOWN_SERIES]
+    more = len(data["series"]) - len(series)
+    left_out = f" (without {more} more series)" if more else ""
+    title = f"{os.path.basename(data['folder'])}: {data['hours']:,} hours as Markov chains{left_out}"
+    figure, rows = panels(len(series), 3, (11.0, 0.5 + 2.3 * len(series)), title)
+    for (course, shares, chain), found in zip(rows, series):
+        levels, values = np.array(found["levels"]), np.array(found["beginning"])
+        course.plot(values, color=FAINT, linewidth=0.9, label="measured")
+        path_of = levels[np.searchsorted(found["boundaries"], values, side="right")]
+        course.step(np.arange(len(values)), path_of, where="mid", color=BLUE, linewidth=1.0, label="its level")
+        course.set(xlabel="hour", ylabel=found["unit"], xlim=(0, len(values)))
+        course.set_title(f"{found['name']}, the first {len(values)} hours", fontsize=10)
+        course.set_ylim(None, course.get_ylim()[1] + 0.3 * np.ptp(course.get_ylim()))
+        legend_within(course, "upper left", columns=2)
+        place, names = np.arange(len(levels)), [f"{level:.3g}" for level in levels]
+        shares.bar(place - 0.2, found["shares"], 0.4, color=FAINT, label="hours")
+        shares.bar(place + 0.2, found["steady_state"], 0.4, color=BLUE, label="steady state")
+        shares.set(xlabel=found["unit"], ylabel="share", ylim=(0, 1.35 * max(found["shares"])))
+        shares.set_xticks(place, names)
+        legend_within(shares, "upper left", columns=2)
+        gain = found["held_out"]["difference"]
+        shares.set_title(f"held-out gain {gain['value']:.2f} nats/h", fontsize=10)
+        _draw_chain(chain, np.array(found["transition"]), names, found["unit"])
+    save(figure, path)
+
+
+def _draw_chain(axes: Axes, transition: np.ndarray, names: Sequence[str], unit: str) -> None:
+    """A transition matrix with its numbers."""
+    axes.imshow(transition, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel=f"to, {unit}", ylabel=f"from, {unit}")
+    axes.set_title("transitions per hour", fontsize=10)
+    if len(names) <= 8:
+        for (row, column), p in np.ndenumerate(transition):
+            color = PAPER if p > 0.6 else INK
+            axes.text(column, row, f"{p:.2f}".lstrip("0"), ha="center", va="center", fontsize=7, color=color)
 
 
 def draw_large(data: Data, path: str | os.PathLike) -> None:

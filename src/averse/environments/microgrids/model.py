@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array, kron
 
-from averse.environments.microgrids.tables import LocalModel
+from averse.environments.microgrids.tables import LocalModel, System
 from averse.errors import AverseError, unknown_name
 from averse.planning import FactoredTeamGame, TeamGame
 
@@ -13,27 +13,37 @@ _FORMS = ("factored", "sparse", "dense")
 _LIMIT = 16e9  # bytes, at the peak of building a game (measured: 18 per dense entry, 34 per possible move)
 
 
-def team_game(models: Sequence[LocalModel], form: str) -> FactoredTeamGame | TeamGame:
+def team_game(system: System, form: str | None = None) -> FactoredTeamGame | TeamGame:
     """See `Microgrids.model`."""
+    models, prices = system.models, 1 if system.price is None else len(system.price.power)
+    form = ("factored" if system.price is None else "sparse") if form is None else form
     if form not in _FORMS:
         raise unknown_name("form", form, _FORMS)
     if form == "factored":
+        if system.price is not None:
+            raise AverseError(
+                "microgrids: with a price, which multiplies what all of them sell, the game is not factored; "
+                'use form="sparse" or form="dense"'
+            )
         return FactoredTeamGame(
             [model.transition for model in models],
             [model.reward for model in models],
             [model.available for model in models],
         )
-    states = np.prod([model.num_states for model in models], dtype=float)
+    states = float(prices) * np.prod([model.num_states for model in models], dtype=float)
     rows = states * np.prod([model.num_actions for model in models], dtype=float)
-    possible = np.prod([np.count_nonzero(model.transition) for model in models], dtype=float)
+    possible = float(prices**2) * np.prod([np.count_nonzero(model.transition) for model in models], dtype=float)
     needed = 18 * rows * states if form == "dense" else 34 * possible + 55 * rows
     if needed > _LIMIT:
         raise AverseError(
             f"microgrids: the {form} form of {states:,.0f} joint states would take {1e-9 * needed:,.0f} GB; "
-            'use form="factored", or fewer levels'
+            + ('use form="factored", or fewer levels' if system.price is None else "use fewer levels")
         )
-    reward, available = joint_reward(models), joint_available(models)
-    transition = joint_transition(models)
+    reward, available, transition = joint_reward(models), joint_available(models), joint_transition(models)
+    if system.price is not None:
+        reward = np.concatenate([price * reward for price in system.price.power])
+        available = [np.tile(mask, (prices, 1)) for mask in available]
+        transition = csr_array(kron(csr_array(system.price.transition), transition, format="csr"))
     if form == "dense":
         return TeamGame(transition.toarray().reshape(*reward.shape, reward.shape[0]), reward, available)
     return TeamGame(transition, reward, available)

@@ -1,4 +1,4 @@
-"""The exact model of one microgrid, from the published tables: wind, load and battery, each a few levels.
+"""The exact model of microgrids, each with a few levels of wind, load and battery; and the published system.
 
 In an hour a microgrid generates G MW, consumes D MW, discharges its battery by b MW (b < 0 charges it) and throws away
 v MW of the wind. It sells H = G - D + e - v MW to the main grid (H < 0: it buys), e = .95 [b]+ + [b]-/.95 being the
@@ -9,6 +9,7 @@ actions, numbered battery action first and curtailment fastest.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -88,6 +89,11 @@ class LocalModel:
         return len(self.battery_steps) * len(self.curtailment)
 
     @property
+    def has_wind_and_load(self) -> bool:
+        """Whether it is more than a battery."""
+        return bool(max(self.wind.power.max(), self.load.power.max()) > 0)
+
+    @property
     def idle(self) -> int:
         """The action that leaves the battery alone and throws nothing away."""
         return int(np.flatnonzero(self.battery_steps == 0)[0]) * len(self.curtailment)
@@ -136,6 +142,61 @@ class LocalModel:
         return (outside[:, None, :, None] * moves[:, :, None, :]).reshape(self.num_states, self.num_actions, -1)
 
 
+@dataclass(frozen=True, eq=False)
+class System:
+    """Microgrids at one main grid: what the compiled world and the exact team game are both made of.
+
+    Attributes:
+      names: of the microgrids [N].
+      models: of each; equal microgrids may share one object.
+      price: of a MWh at the main grid, the same for all (its levels are money per MWh, not MW); the reward is then the
+        money that is earned. None: the reward is the power that is sold.
+    """
+
+    names: tuple[str, ...]
+    models: tuple[LocalModel, ...]
+    price: Levels | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of what a joint state is made of, as they are numbered: the price first, where there is one."""
+        prices = () if self.price is None else (len(self.price.power),)
+        return (*prices, *(model.num_states for model in self.models))
+
+    @property
+    def num_states(self) -> int:
+        """How many joint states there are."""
+        return math.prod(self.shape)
+
+
+def microgrid(
+    wind: Levels,
+    load: Levels,
+    energy: Floats,
+    discharge: Floats,
+    *,
+    spacing: float,
+    efficiency: float,
+    curtailment_step: float,
+) -> LocalModel:
+    """A microgrid whose battery loses the same share whenever it charges or discharges.
+
+    Args:
+      energy: battery levels [C], MWh, `spacing` apart.
+      discharge: of each battery action [K], MW, multiples of `spacing` in an hour; below 0 it charges.
+      efficiency: share of the power that is left, each way, in (0, 1].
+      curtailment_step: MW; wind is thrown away in multiples of it, up to the most there is.
+    """
+    return LocalModel(
+        wind,
+        load,
+        energy,
+        np.rint(discharge / spacing).astype(np.int64),
+        np.where(discharge > 0, efficiency * discharge, discharge / efficiency),
+        np.asarray(curtailment_step * np.arange(int(np.floor(wind.power.max() / curtailment_step + 1e-9)) + 1), float),
+    )
+
+
 def local_model(wind_and_load: bool, wind_levels: int, load_levels: int, battery_levels: int) -> LocalModel:
     """One microgrid from the published tables.
 
@@ -150,18 +211,29 @@ def local_model(wind_and_load: bool, wind_levels: int, load_levels: int, battery
     load = Levels(np.array(data["load_mw"], float), np.array(data["load_transition"], float))
     wind, load = (wind.lumped(wind_levels), load.lumped(load_levels)) if wind_and_load else (nothing, nothing)
     energy = np.array(data["energy_mwh"], float)
-    spacing = energy[1] - energy[0]
-    discharge = np.array(data["battery_action_mw"], float)
-    loss = data["efficiency"]
-    step = data["curtailment_step_mw"]
-    return LocalModel(
+    return microgrid(
         wind,
         load,
         energy[:battery_levels],
-        np.rint(discharge / spacing).astype(np.int64),  # an hour of so many MW
-        np.where(discharge > 0, loss * discharge, discharge / loss),
-        step * np.arange(int(np.floor(wind.power.max() / step + 1e-9)) + 1),
+        np.array(data["battery_action_mw"], float),
+        spacing=energy[1] - energy[0],
+        efficiency=data["efficiency"],
+        curtailment_step=data["curtailment_step_mw"],
     )
+
+
+def published_system(scenario: int, microgrids: int | None, sizes: tuple[int, int, int]) -> System:
+    """A scenario of the published tables.
+
+    Args:
+      scenario: 1 (wind and load at the first microgrid alone) or 2 (at each).
+      microgrids: how many; the scenario's number where not given.
+      sizes: levels of wind, load and battery, as for `local_model`.
+    """
+    count = tables()[f"scenario_{scenario}"]["microgrids"] if microgrids is None else microgrids
+    first = local_model(True, *sizes)
+    rest = first if scenario == 2 else local_model(False, *sizes)
+    return System(tuple(str(i + 1) for i in range(count)), (first, *[rest] * (count - 1)))
 
 
 def tables() -> dict:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from averse.environments.microgrids.tables import Floats, LocalModel, tables
+from averse.environments.microgrids.tables import Floats, LocalModel
 from averse.errors import AverseError
 from averse.planning.team_games.optimum import largest_possible
 
@@ -83,7 +83,7 @@ class LargeModel:
         sizes = [len(chain) for chain in self.chains]
         levels = np.unravel_index(np.arange(math.prod(sizes)), sizes)
         self.net, self.steps = np.zeros((2, math.prod(sizes)))
-        self.spacing = tables()["curtailment_step_mw"]
+        self.spacing = _curtailment_step(models)
         for model, wind, load in zip(models, levels[::2], levels[1::2]):
             self.net += model.wind.power[wind] - model.load.power[load]
             self.steps += np.floor(model.wind.power[wind] / self.spacing + 1e-9)
@@ -228,6 +228,14 @@ def _average_optimum(
             values = reward + np.take_along_axis(model.mean_next(values), policy.target.astype(np.int64), 1)
             values -= values[0, 0]
     raise AverseError(f"the average-reward problem of lambda {centre:g} did not converge")
+
+
+def _curtailment_step(models: Sequence[LocalModel]) -> float:
+    """In multiples of which all of them throw wind away, MW. Raises AverseError where they differ."""
+    steps = {float(model.curtailment[1]) for model in models if len(model.curtailment) > 1} or {1.0}
+    if len(steps) > 1:
+        raise AverseError(f"microgrids must throw wind away in steps of one size, not of {sorted(steps)} MW")
+    return steps.pop()
 
 
 def _along_each(tables: Sequence[Floats], values: Floats) -> Floats:

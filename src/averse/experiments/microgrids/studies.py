@@ -15,7 +15,7 @@ import numpy as np
 
 from averse.environments.microgrids.environment import Microgrids
 from averse.experiments.microgrids.large_optimum import certified_optimum
-from averse.experiments.microgrids.week import one_week
+from averse.experiments.microgrids.week import Decide, by_tables, one_week, schedule
 from averse.planning import (
     CertifiedOptimum,
     FactoredTeamGame,
@@ -60,12 +60,16 @@ class Study:
       pieces: how many times `compute` ticks.
       draw: its figure, from its data.
       words: what it found, in a line or a few, from its data.
+      table: a CSV of it for other programs, where it has one.
+      format: of its data; raised when those of an older averse cannot be drawn.
     """
 
-    compute: Callable[[Scale, Tick], Data]
-    pieces: Callable[[Scale], int]
+    compute: Callable[[Any, Tick], Data]
+    pieces: Callable[[Any], int]
     draw: Callable[[Data, Path], None]
     words: Callable[[Data], str]
+    table: Callable[[Data], str] | None = None
+    format: int = 1
 
 
 def microgrids_game() -> tuple[Microgrids, FactoredTeamGame]:
@@ -105,7 +109,7 @@ def optimality(scale: Scale, tick: Tick) -> Data:
         prices[f"{beta:g}"] = {
             "ends": ends,
             "from_uniform": plan.objective,
-            "optimum": _optimum(best_joint_policy(game, beta, plan.policy)),
+            "optimum": optimum_of(best_joint_policy(game, beta, plan.policy)),
         }
         tick()
     return {"random": values, "no_management": no_management(environment, game), "prices": prices}
@@ -117,7 +121,7 @@ def convergence(scale: Scale, tick: Tick) -> Data:
     prices = {}
     for beta in BETAS:
         plan = mv_mapi(game, beta)
-        optimum = _optimum(best_joint_policy(game, beta, plan.policy))
+        optimum = optimum_of(best_joint_policy(game, beta, plan.policy))
         prices[f"{beta:g}"] = {**_run(plan), "optimum": optimum}
         tick()
     return {"no_management": no_management(environment, game), "prices": prices}
@@ -136,7 +140,7 @@ def starts(scale: Scale, tick: Tick) -> Data:
             runs.append({"start": number, "order": order, **_run(mv_mapi(game, beta, order, policy))})
             tick()
     best = max(runs, key=lambda run: run["history"][-1])
-    optimum = _optimum(best_joint_policy(game, beta))
+    optimum = optimum_of(best_joint_policy(game, beta))
     tick()
     return {"beta": beta, "runs": runs, "best": best["history"][-1], "optimum": optimum}
 
@@ -147,7 +151,7 @@ def frontier(scale: Scale, tick: Tick) -> Data:
     points = []
     for beta in scale.betas:
         plan = mv_mapi(game, beta)
-        points.append({"beta": beta, **_run(plan), "optimum": _optimum(best_joint_policy(game, beta, plan.policy))})
+        points.append({"beta": beta, **_run(plan), "optimum": optimum_of(best_joint_policy(game, beta, plan.policy))})
         tick()
     return {"no_management": no_management(environment, game), "points": points}
 
@@ -155,16 +159,28 @@ def frontier(scale: Scale, tick: Tick) -> Data:
 def week(scale: Scale, tick: Tick) -> Data:
     """One week of power sold with the certified optimum at beta = 1, and with no management in the same weather."""
     environment, game = microgrids_game()
-    managed = best_joint_policy(game, BETAS[-1])
-    data = one_week(environment, {"no management": idle_policy(environment, game), "managed": managed.policy})
+    beta = BETAS[-1]
+    managed = best_joint_policy(game, beta)
+    resting = environment.idle
+    policies: dict[str, Decide] = {
+        "no management": lambda *_: resting,
+        "managed": by_tables(environment.system(), managed.policy),
+    }
+    data = one_week(environment, policies)
     tick()
-    return {"beta": BETAS[-1], "optimum": _optimum(managed), "no_management": no_management(environment, game), **data}
+    return {
+        "title": f"One week, scenario 1: the optimum at beta = {beta:g} and no management",
+        "beta": beta,
+        "optimum": optimum_of(managed),
+        "no_management": no_management(environment, game),
+        **data,
+    }
 
 
 def large(scale: Scale, tick: Tick) -> Data:
     """Scenario 2: the certified optimum of the team beside each microgrid's own optimum and no management."""
     wind, load, battery = scale.levels
-    levels = {"wind_levels": wind, "load_levels": load, "battery_levels": battery}
+    levels: dict[str, Any] = {"wind_levels": wind, "load_levels": load, "battery_levels": battery}
     environment = Microgrids(scenario=2, **levels)
     alone = Microgrids(scenario=2, microgrids=1, **levels)
     game, count = alone.model(), environment.num_agents
@@ -193,7 +209,8 @@ def _run(plan: MeanVariancePlan) -> Data:
     return {"eta": plan.eta, "zeta": plan.zeta, "history": plan.history.tolist(), "rounds": plan.rounds}
 
 
-def _optimum(found: CertifiedOptimum) -> Data:
+def optimum_of(found: CertifiedOptimum) -> Data:
+    """What is stored of an optimum."""
     return {"eta": found.eta, "zeta": found.zeta, "objective": found.objective, "gap": found.gap}
 
 
@@ -233,11 +250,16 @@ def _frontier_words(data: Data) -> str:
     )
 
 
-def _week_words(data: Data) -> str:
-    return ", ".join(
-        f"{policy}: mean {np.mean(run['power']):.3f}, variance {np.var(run['power']):.3f}"
-        for policy, run in data["policies"].items()
-    )
+def week_words(data: Data) -> str:
+    """Mean and variance of the power sold in the week, and with prices of what it earned, for each policy."""
+    lines = []
+    for policy, run in data["policies"].items():
+        line = f"{policy}: mean {np.mean(run['power']):.3f}, variance {np.var(run['power']):.3f}"
+        if data["price"] is not None:
+            earned = np.multiply(run["power"], data["price"])
+            line += f", earned per hour: mean {earned.mean():.3f}, variance {earned.var():,.1f}"
+        lines.append(line)
+    return ", ".join(lines) if data["price"] is None else "\n  ".join(lines)
 
 
 def _large_words(data: Data) -> str:
@@ -262,6 +284,6 @@ STUDIES: dict[str, Study] = {
     "convergence": Study(convergence, lambda scale: len(BETAS), figures.draw_convergence, _convergence_words),
     "starts": Study(starts, lambda scale: 2 * (scale.curves + 1) + 1, figures.draw_starts, _starts_words),
     "frontier": Study(frontier, lambda scale: len(scale.betas), figures.draw_frontier, _frontier_words),
-    "week": Study(week, lambda scale: 1, figures.draw_week, _week_words),
+    "week": Study(week, lambda scale: 1, figures.draw_week, week_words, schedule, 2),
     "optimum-2": Study(large, lambda scale: len(BETAS[1:]), figures.draw_large, _large_words),
 }
