@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from averse.commands import Command, assignments
-from averse.errors import AverseError
+from averse.commands import Command, trial_said
 from averse.export.policy import Exported, Format, export_policy
 from averse.settings import settings
 from averse.training.run import load
@@ -39,7 +37,7 @@ class ExportArguments:
 
 def run(arguments: ExportArguments) -> None:
     """The command. Raises AverseError for bad input before anything is written."""
-    index, chosen = _trial(arguments.trial)
+    index, chosen = trial_said("--trial", arguments.trial)
     done = export_policy(
         load(arguments.run),
         arguments.out,
@@ -53,17 +51,6 @@ def run(arguments: ExportArguments) -> None:
         print(json.dumps({"files": files, "difference": done.difference, "about": done.about}, indent=2))
     else:
         print(_told(done))
-
-
-def _trial(texts: tuple[str, ...] | None) -> tuple[int | None, dict[str, Any]]:
-    """The number of a trial, or its settings. Raises AverseError for what is neither."""
-    if texts is not None and len(texts) == 1 and texts[0].isascii() and texts[0].isdigit():
-        return int(texts[0]), {}
-    chosen = assignments("--trial", "a number, or SETTING=NUMBER ... such as tau=3 seed=1", texts, float)
-    for name in ("out", "index", "format", "overwrite", "run"):
-        if name in chosen:
-            raise AverseError(f"trials are told apart by seed and swept settings, not by {name!r}")
-    return None, chosen
 
 
 def _told(done: Exported) -> str:

@@ -82,6 +82,7 @@ class Microgrids(CompiledEnvironment):
     """Hours after which an episode is truncated."""
 
     name: ClassVar[str] = "microgrids"
+    drawing: ClassVar[str] = "averse.report.worlds.microgrids:DRAWING"
     average_reward: ClassVar[bool] = True
     metrics: ClassVar[dict[str, str]] = {
         "mean_power": "power sold to the main grid, mean over the hours so far, MW",
