@@ -91,8 +91,8 @@ def no_work(monkeypatch, place):
         "experiments.equilibrium.all_equilibria", "experiments.equilibrium.draw_map",
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
-        "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured", "experiments.record.recorder",
-        "experiments.interpolation.play_all", "experiments.crossplay.play_all",
+        "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
+        "experiments.record.recorder", "experiments.interpolation.play_all", "experiments.crossplay.play_all",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):

@@ -82,9 +82,8 @@ def folder_written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises AverseError, before the block begins, where `new_folder` does.
     """
-    path = Path(path)
-    fresh = not path.exists()
-    new_folder(path)
+    fresh = not Path(path).exists()
+    path = new_folder(path).resolve()
     if fresh:  # nothing is left where the block does not end
         path.rmdir()
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))

@@ -196,6 +196,17 @@ class TestFilms:
         with Image.open(tmp_path / "film.gif") as gif:
             assert (gif.n_frames, gif.size) == (frames, film.size)
 
+    def test_photographs_have_no_colours_of_their_own(self, tmp_path):
+        """A gradient: the palette is chosen from what is there."""
+        world = Marked()
+        gradient = np.arange(200, dtype=np.uint8)[None, :, None] * np.ones((20, 1, 3), np.uint8)
+        object.__setattr__(world, "drawing", Drawing(lambda shot, index: gradient, colors=()))
+        film, rate = film_of_rows([[episode(world, np.zeros(3), np.zeros(2))]])
+        write_film(film, tmp_path / "film.gif", rate)
+        with Image.open(tmp_path / "film.gif") as gif:
+            shown = np.asarray(gif.convert("RGB"), int)[60, 80:280, 0]
+        assert np.abs(shown - np.arange(200)).max() < 12
+
     def test_an_interruption_leaves_nothing(self, tmp_path):
         film, rate = film_of_rows([self.shots(8)])
 

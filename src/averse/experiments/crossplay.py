@@ -20,7 +20,15 @@ from averse.evaluation.evaluator import moved
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED, Played
 from averse.evaluation.playing import Play, Stage
-from averse.experiments.pairing import Contender, contenders, in_world_of, require_episodes, told_apart, unfinished
+from averse.experiments.pairing import (
+    Contender,
+    contenders,
+    in_world_of,
+    reliability,
+    require_episodes,
+    told_apart,
+    unfinished,
+)
 from averse.experiments.study import as_json, command_line, from_folder, metrics_of, write_study
 from averse.files import folder_written_whole, write_text
 from averse.learners.combined import Cast, cast
@@ -245,7 +253,8 @@ def matrix_table(players: Sequence[Contender], cells: Cells, name: str, episodes
         rows,
         title=f"{SHOWN[name]}, in {players[0].run.environment.name}",
         caption=f"95% intervals in brackets, over the ego's training seeds and episodes; {episodes:,} episodes of each "
-        f"pair of policies, {' to '.join(map(str, seeds[:: max(1, len(seeds) - 1)]))} training seeds.",
+        f"pair of policies, {' to '.join(map(str, seeds[:: max(1, len(seeds) - 1)]))} training seeds."
+        + reliability(episodes * seeds[0], seeds[0], {player.label: player.run for player in players}),
     )
 
 

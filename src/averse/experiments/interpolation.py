@@ -25,6 +25,7 @@ from averse.experiments.pairing import (
     contenders,
     in_world_of,
     one_contender,
+    reliability,
     require_episodes,
     told_apart,
     unfinished,
@@ -217,11 +218,9 @@ def table_of(points: Sequence[Point], rows: dict[str, dict[str, Estimate]], pair
         ["alpha", *(NAMES.get(name, name.replace("_", " ")) for name in names)],
         [[name, *(_cell(metrics.get(column), column) for column in names)] for name, metrics in lines.items()],
         title=f"alpha {pair.a.label} + (1 - alpha) {pair.b.label}, in {pair.a.run.environment.name}",
-        caption=f"95% intervals in brackets; {whole}." + (" " + _WARNING if pairs == 1 else ""),
+        caption=f"95% intervals in brackets; {whole}."
+        + reliability(pair.episodes * pairs, pairs, {each.label: each.run for each in (pair.a, pair.b)}),
     )
-
-
-_WARNING = "With one training seed intervals cover the evaluation of these policies, not training them again."
 
 
 def _cell(estimate: Estimate | None, name: str) -> str:
@@ -247,7 +246,7 @@ def claims_of(points: Sequence[Point], per_episode: bool) -> list[dict[str, Any]
                 "effect": effect.value,
                 "low": effect.low,
                 "high": effect.high,
-                "words": f"{where[0].upper()}{where[1:]} lies {effect} from the chord, above it where this is positive.",
+                "words": f"{where[0].upper()}{where[1:]} lies {effect} above the chord (below it where negative).",
             }
         )
     return claims

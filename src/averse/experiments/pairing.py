@@ -9,6 +9,7 @@ from averse.commands import assignments
 from averse.environments.protocol import is_average_reward
 from averse.errors import AverseError
 from averse.evaluation.episodes import label_of
+from averse.evaluation.summary import RELIABLE_EPISODES
 from averse.settings import assigned
 from averse.training.run import Run
 
@@ -110,3 +111,20 @@ def unfinished(runs: Mapping[str, Run]) -> str:
         label: f"{min(run.updates)} of {run.config.total_updates}" for label, run in runs.items() if not run.finished
     }
     return f"not trained to the end (updates): {assigned(cut)}" if cut else ""
+
+
+def reliability(episodes: int, seeds: int, runs: Mapping[str, Run]) -> str:
+    """What figures of so many episodes with so many training seeds cannot tell, in sentences that a caption adds.
+
+    Args:
+      episodes: of a policy, over all seeds.
+      runs: whose policies were played, by their labels.
+    """
+    warnings = []
+    if seeds == 1:
+        warnings.append("one training seed: intervals cover the evaluation of these policies, not training them again")
+    if episodes < RELIABLE_EPISODES:
+        warnings.append(f"only {episodes:,} episodes: tails are unreliable below {RELIABLE_EPISODES:,}")
+    if cut := unfinished(runs):
+        warnings.append(cut)
+    return f" Warning: {'; '.join(warnings)}." if warnings else ""

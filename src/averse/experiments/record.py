@@ -89,12 +89,12 @@ def run(arguments: RecordArguments) -> None:
     drawing_of(world.environment)
     ending = suffix(original.config, world.config.environment, changed)
     shots, greedy = _shots(arguments, original, ending)
-    path = _place(arguments)
     parts = [_Part(str(arguments.run), world, greedy)]
     if arguments.beside is not None:
         parts.append(_Part(str(arguments.beside), in_world_of(load(arguments.beside), world), greedy))
         for shot in shots:  # which trial it is, before anything is played
             parts[1].trial_beside(world, shot.trial, arguments.beside_trial)
+    path = _place(arguments)
     steps = arguments.steps or (TWO_WEEKS if is_average_reward(world.environment) else None)
     with progress_bar(disable=arguments.json) as bar:
         task = bar.add_task("play", total=len(shots) * len(parts))
@@ -112,7 +112,7 @@ def run(arguments: RecordArguments) -> None:
         drawn = bar.add_task("draw", total=film.length)
         with told_if_not_written(path, "make room and record again"):
             write_film(film, path, fps, lambda frames: bar.advance(drawn, frames))
-    notes = _notes(shots, rows, arguments)
+    notes = _notes(shots, rows)
     if arguments.json:
         print(json.dumps(_told(path, film, fps, rows, parts, notes), indent=2))
     else:
@@ -230,7 +230,7 @@ def _place(arguments: RecordArguments) -> Path:
     return path
 
 
-def _notes(shots: Sequence[_Shot], rows: Sequence[Sequence[RecordedEpisode]], arguments: RecordArguments) -> list[str]:
+def _notes(shots: Sequence[_Shot], rows: Sequence[Sequence[RecordedEpisode]]) -> list[str]:
     """What somebody who sees the film should know."""
     notes = []
     for shot, row in zip(shots, rows):
@@ -240,7 +240,8 @@ def _notes(shots: Sequence[_Shot], rows: Sequence[Sequence[RecordedEpisode]], ar
                 f"episode {shot.seed} returned {shot.expected:.4g} when it was evaluated and {earned:.4g} here: it was "
                 "evaluated with another training, or on another machine or version, where rounding differs"
             )
-    if any(not episode.over for row in rows for episode in row):
+    endless = is_average_reward(rows[0][0].environment)
+    if not endless and any(not episode.over for row in rows for episode in row):
         notes.append("not every episode is shown to its end")
     return notes
 

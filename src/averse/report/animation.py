@@ -160,15 +160,15 @@ def _palette(film: Film) -> tuple[np.ndarray, np.ndarray]:
     The film's own colours are exact; the rest is chosen among the blends at edges, by median cut over
     the *different* colours of sampled frames, so that few bright pixels count as much as much grey road.
     """
-    exact = list(dict.fromkeys(film.colors))
+    exact = np.array(list(dict.fromkeys(film.colors)), np.uint8).reshape(-1, 3)
     sampled = [np.asarray(film.frame(i)) for i in np.linspace(film.start, film.length - 1, 8).astype(int).tolist()]
     cells = np.unique(np.concatenate([_cell(image).ravel() for image in sampled]))
     different = np.ascontiguousarray(_cell_colors(cells)[None])
     blends = Image.fromarray(different, "RGB").quantize(_COLORS - len(exact), Image.Quantize.MEDIANCUT)
     rest = np.array(blends.getpalette(), np.uint8).reshape(-1, 3)
-    palette = np.concatenate([np.array(exact, np.uint8), rest])[:_COLORS]
+    palette = np.concatenate([exact, rest])[:_COLORS]
     index_of = cKDTree(palette.astype(float)).query(_cell_colors(np.arange(64**3)).astype(float))[1].astype(np.uint8)
-    index_of[_cell(np.array(exact, np.uint8))] = np.arange(len(exact), dtype=np.uint8)
+    index_of[_cell(exact)] = np.arange(len(exact), dtype=np.uint8)
     return palette, index_of
 
 
