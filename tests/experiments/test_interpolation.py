@@ -12,7 +12,6 @@ from averse.evaluation import Episodes, summarise
 from averse.experiments import interpolation
 from averse.experiments.interpolation import claims_of
 from averse.experiments.mixing import aligned, difference_from_chord, mixed_estimates
-from averse.experiments.study import verdict
 from averse.statistics import Estimate, cvar, proportion_interval
 
 EPISODES = 60
@@ -165,15 +164,20 @@ def test_rows_that_are_not_the_same_episodes():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 0.3, "holds"), (-0.3, -0.1, "fails"), (-0.1, 0.3, "undecided"), (np.nan,) * 2 + ("undecided",)],
+    ("low", "high", "seeds", "words"),
+    [(0.1, 0.3, 5, "holds"), (-0.3, -0.1, 5, "fails"), (-0.1, 0.3, 5, "undecided"), (0.1, 0.3, 1, "undecided")],
 )
-def test_verdicts(low, high, words):
-    assert verdict(Estimate(0.2, low, high)) == words
+def test_claims_are_of_the_alpha_in_the_middle(low, high, seeds, words):
+    above = {"return": Estimate((low + high) / 2, low, high), "worst_5": Estimate(0.0, -1.0, 1.0)}
+    other = dict.fromkeys(above, Estimate(9.0, 8.0, 10.0))
+    points = [interpolation.Point(alpha, {}, above if alpha == 0.4 else other) for alpha in (0.2, 0.4, 0.8)]
+    found = claims_of(points, seeds)
+    assert [claim.verdict for claim in found] == [words, "undecided"]
+    assert "At alpha 0.4 the mean return" in found[0].claim
 
 
 def test_no_claims_of_the_ends_alone():
-    assert claims_of([interpolation.Point(0.0, {}, {}), interpolation.Point(1.0, {}, {})], False) == []
+    assert claims_of([interpolation.Point(0.0, {}, {}), interpolation.Point(1.0, {}, {})], 5) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`averse crossplay`: agents of different seeds, risk tolerances and methods act together."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
@@ -23,13 +22,15 @@ from averse.evaluation.playing import Play, Stage
 from averse.experiments.pairing import (
     Contender,
     contenders,
+    from_folder,
     in_world_of,
+    metrics_of,
     reliability,
     require_episodes,
     told_apart,
     unfinished,
 )
-from averse.experiments.study import as_json, command_line, from_folder, metrics_of, write_study
+from averse.experiments.study import as_json, command_line, write_study
 from averse.files import folder_written_whole, write_text
 from averse.learners.combined import Cast, cast
 from averse.progress import progress_bar
@@ -277,7 +278,7 @@ def _write(
         "metrics": figures,
         "across_seeds": {label: found or None for label, found in zip(labels, cells.across)},
     }
-    write_text(out / "table.json", json.dumps(as_json(content), indent=2) + "\n")
+    write_text(out / "table.json", as_json(content))
     title = f"Crossplay in {players[0].run.environment.name}"
     plot_matrix(labels, {SHOWN[name]: figures[name] for name in names}, out / "crossplay.png", title=title)
     write_study(
@@ -285,7 +286,7 @@ def _write(
         verb="crossplay",
         title=title,
         environment=players[0].run.config.environment,
-        command=command_line("crossplay"),
+        command=command_line("crossplay", arguments),
         seeds=sorted({seed for player in players for seed in player.seeds}),
         episodes=episodes,
         quick=arguments.quick,

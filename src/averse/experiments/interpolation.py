@@ -1,6 +1,5 @@
 """`averse interpolate`: policies between two trained ones, and whether that is worth what training anew is."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +22,16 @@ from averse.experiments.mixing import aligned, chord, difference_from_chord, mix
 from averse.experiments.pairing import (
     Contender,
     contenders,
+    from_folder,
     in_world_of,
+    metrics_of,
     one_contender,
     reliability,
     require_episodes,
     told_apart,
     unfinished,
 )
-from averse.experiments.study import as_json, command_line, from_folder, metrics_of, verdict, write_study
+from averse.experiments.study import Claim, as_json, command_line, judged, write_study
 from averse.files import folder_written_whole, write_text
 from averse.learners.combined import Mixture, mixture
 from averse.progress import progress_bar
@@ -229,27 +230,26 @@ def _cell(estimate: Estimate | None, name: str) -> str:
     return format(estimate, ".1%" if name.endswith("_rate") else "")
 
 
-def claims_of(points: Sequence[Point], per_episode: bool) -> list[dict[str, Any]]:
-    """Whether the mixture in the middle is better than the chord: in the mean, and in the worst 5 %."""
+def claims_of(points: Sequence[Point], seeds: int) -> list[Claim]:
+    """Whether the mixture in the middle is better than the chord: in the mean, and in the worst 5 %.
+
+    Args:
+      seeds: how many pairs of training seeds the figures rest on.
+    """
     inner = [point for point in points if point.above]
-    if per_episode or not inner:
+    if not inner:
         return []
     middle = min(inner, key=lambda point: (abs(point.alpha - 0.5), point.alpha))
-    claims = []
-    for name, what in (("return", "mean return"), ("worst_5", "worst 5 % of the returns")):
-        effect = middle.above[name]
-        where = f"at alpha {middle.alpha:g} the {what} of the mixture"
-        claims.append(
-            {
-                "claim": f"{where[0].upper()}{where[1:]} is above the chord between both policies.",
-                "verdict": verdict(effect),
-                "effect": effect.value,
-                "low": effect.low,
-                "high": effect.high,
-                "words": f"{where[0].upper()}{where[1:]} lies {effect} above the chord (below it where negative).",
-            }
+    words = {"return": "mean return", "worst_5": "worst 5 % of the returns"}
+    return [
+        judged(
+            f"At alpha {middle.alpha:g} the {what} of the mixture is above the chord between both policies.",
+            middle.above[name],
+            seeds,
+            words=lambda effect: f"{effect} above it",
         )
-    return claims
+        for name, what in words.items()
+    ]
 
 
 def _write(
@@ -279,7 +279,7 @@ def _write(
     named = [{"label": each.label, "settings": each.settings, "metrics": rows[each.label]} for each in references]
     write_text(
         out / "table.json",
-        json.dumps(as_json({"interpolation": mixed, "chord": chords, "reference": named}), indent=2) + "\n",
+        as_json({"interpolation": mixed, "chord": chords, "reference": named}),
     )
     runs: dict[str, Run] = {each.label: each.run for each in (pair.a, pair.b, *references)}
     write_study(
@@ -287,13 +287,13 @@ def _write(
         verb="interpolate",
         title=table.title,
         environment=pair.a.run.config.environment,
-        command=command_line("interpolate"),
+        command=command_line("interpolate", arguments),
         seeds=list(pair.a.seeds),
         episodes=pair.episodes,
         quick=arguments.quick,
         mixed="episodes" if arguments.per_episode else "steps",
         unfinished=unfinished(runs),
-        claims=claims_of(points, arguments.per_episode),
+        claims=claims_of(points, len(pair.a.trials)),
         runs={each.label: from_folder(each.path, arguments.out) for each in (pair.a, pair.b, *references)},
         rows=[
             {"label": each.label, "settings": each.settings, "metrics": point.metrics}
@@ -314,8 +314,8 @@ def _show(
         return
     console = Console()
     console.print(table_of(points, rows, pair))
-    for claim in claims_of(points, arguments.per_episode):
-        console.print(f"{claim['words']} {claim['verdict']}", highlight=False)
+    for claim in claims_of(points, len(pair.a.trials)):
+        console.print(str(claim), highlight=False)
     console.print(f"written to {arguments.out}: table.md, interpolation.png, front.png, study.json", highlight=False)
 
 

@@ -1,5 +1,6 @@
 """Runs whose policies play together or are compared in one world: which trials belong together, and where they play."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from averse.commands import assignments
 from averse.environments.protocol import is_average_reward
 from averse.errors import AverseError
 from averse.evaluation.episodes import label_of
-from averse.evaluation.summary import RELIABLE_EPISODES
+from averse.evaluation.summary import RELIABLE_EPISODES, Summary
 from averse.settings import assigned
+from averse.statistics import Estimate
 from averse.training.run import Run
 
 
@@ -128,3 +130,16 @@ def reliability(episodes: int, seeds: int, runs: Mapping[str, Run]) -> str:
     if cut := unfinished(runs):
         warnings.append(cut)
     return f" Warning: {'; '.join(warnings)}." if warnings else ""
+
+
+def metrics_of(summary: Summary) -> dict[str, Estimate]:
+    """The figures of a summary by the names that studies give them."""
+    found = {"return": summary.mean, "worst_5": summary.cvar_05, "std": summary.std}
+    if summary.collision_rate is not None:
+        found["collision_rate"] = summary.collision_rate
+    return {**found, **{name: metric.mean for name, metric in summary.metrics.items()}, "length": summary.length}
+
+
+def from_folder(path: Path, folder: Path) -> str:
+    """A run directory as it is found from a study's folder."""
+    return os.path.relpath(path.resolve(), folder.resolve())
