@@ -78,6 +78,16 @@ def test_an_evaluation_that_is_not_of_this_training_is_told(runs, tmp_path, caps
     assert (tmp_path / "a" / "film-worst-1.gif").exists()
 
 
+def test_which_trial_is_shown_beside(runs):
+    run = averse.load(runs / "a")
+    assert record.trial_beside("a", run, {"seed": 1.0, "epsilon": 0.5}, None) == run.trial(seed=1, epsilon=0.5)
+    assert record.trial_beside("a", run, {"seed": 7.0}, ("3",)) == 3
+    other = averse.load(runs / "b")
+    assert record.trial_beside("b", other, {"seed": 4.0, "epsilon": 0.5}, None) == other.trial(seed=4)
+    with pytest.raises(averse.AverseError, match="a has 4 trials; say which by --beside-trial"):
+        record.trial_beside("a", run, {"seed": 1.0}, None)
+
+
 def test_worst_episodes():
     trials = [{"seed": 0, "tau": 1.0}, {"seed": 0, "tau": 2.0}]
     table = Episodes(
@@ -141,7 +151,7 @@ def test_ctrl_c_leaves_nothing(runs, tmp_path, monkeypatch):
 def test_bad_input_is_one_line(runs, arguments, words, capsys, monkeypatch):
     monkeypatch.chdir(runs)
     (runs / "taken.gif").touch()
-    monkeypatch.setattr(record, "recorder", lambda *_: pytest.fail("it began") if "--beside" not in arguments else None)
+    monkeypatch.setattr(record, "recorder", lambda *_: pytest.fail("it began"))
     before = sorted(runs.rglob("*"))
     assert re.search(words, refused(capsys, "record", *arguments))
     assert sorted(runs.rglob("*")) == before

@@ -42,6 +42,7 @@ from averse.tables import Table
 from averse.training.run import Run, load
 
 QUICK = 200  # episodes of a quick look
+GRID = tuple(k / 10 for k in range(11))
 NAMES = {"return": "return", "worst_5": "worst-5% return", "std": "standard deviation"}
 
 
@@ -57,8 +58,8 @@ class InterpolateArguments:
     """Run directory of A, in whose world all play."""
     b: tyro.conf.Positional[Path]
     """Run directory of B, of any method that sees and chooses the same. Trial i of A is mixed with trial i of B."""
-    alphas: tuple[Fraction, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    """Shares of A; the ends 0 and 1 are always played."""
+    alphas: tuple[Fraction, ...] | None = None
+    """Shares of A, 0 0.1 0.2 ... 1 where not given; the ends 0 and 1 are always played."""
     per_episode: bool = False
     """Mix whole episodes instead of steps: A plays an episode with probability alpha, else B; the mean is then on the
     chord."""
@@ -81,7 +82,7 @@ class InterpolateArguments:
     out: Path = Path("runs/interpolation")
     """Directory to create, for the tables, the figures, all episodes, and study.json."""
     quick: bool = False
-    """A quick look: 200 episodes, and alphas 0, 0.5 and 1."""
+    """A quick look: 200 episodes, and alphas 0, 0.5 and 1, unless others are given."""
     json: bool = False
     """Print JSON for machines."""
 
@@ -111,7 +112,8 @@ def run(arguments: InterpolateArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
     shift = assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal)
     pair, references = _sides(arguments, shift)
-    alphas = sorted({0.0, *((0.5,) if arguments.quick else arguments.alphas), 1.0})
+    inner = ((0.5,) if arguments.quick else GRID) if arguments.alphas is None else arguments.alphas
+    alphas = sorted({0.0, *inner, 1.0})
     played = [0.0, 1.0] if arguments.per_episode else alphas
     policies = len(pair.a.trials) * len(played) + sum(len(each.trials) for each in references)
     seeds = max(len(each.trials) for each in (pair.a, *references))

@@ -89,25 +89,24 @@ def run(arguments: RecordArguments) -> None:
     drawing_of(world.environment)
     ending = suffix(original.config, world.config.environment, changed)
     shots, greedy = _shots(arguments, original, ending)
-    parts = [_Part(str(arguments.run), world, greedy)]
+    names, runs = [str(arguments.run)], [world]
+    trials = [[shot.trial] for shot in shots]
     if arguments.beside is not None:
-        parts.append(_Part(str(arguments.beside), in_world_of(load(arguments.beside), world), greedy))
-        for shot in shots:  # which trial it is, before anything is played
-            parts[1].trial_beside(world, shot.trial, arguments.beside_trial)
+        names.append(str(arguments.beside))
+        runs.append(in_world_of(load(arguments.beside), world))
+        for own in trials:
+            own.append(trial_beside(names[1], runs[1], world.trials[own[0]], arguments.beside_trial))
     path = _place(arguments)
+    parts = [_Part(name, each, greedy) for name, each in zip(names, runs)]
     steps = arguments.steps or (TWO_WEEKS if is_average_reward(world.environment) else None)
     with progress_bar(disable=arguments.json) as bar:
         task = bar.add_task("play", total=len(shots) * len(parts))
-        rows = []
-        for shot in shots:
-            row = [parts[0].record(shot.trial, shot, steps)]
-            bar.advance(task)
-            if len(parts) > 1:
-                row.append(
-                    parts[1].record(parts[1].trial_beside(world, shot.trial, arguments.beside_trial), shot, steps)
-                )
+        rows: list[list[RecordedEpisode]] = []
+        for shot, own in zip(shots, trials):
+            rows.append([])
+            for part, trial in zip(parts, own):
+                rows[-1].append(part.record(trial, shot, steps))
                 bar.advance(task)
-            rows.append(row)
         film, fps = film_of_rows(rows, arguments.speed)
         drawn = bar.add_task("draw", total=film.length)
         with told_if_not_written(path, "make room and record again"):
@@ -138,20 +137,28 @@ class _Part:
         title = f"{Path(self.name).name} {label}".strip() + f"{several}, episode {shot.seed}{shot.words}"
         return self._record(self.run.state(trial), shot.seed, title, steps)
 
-    def trial_beside(self, other: Run, trial: int, said: Sequence[str] | None) -> int:
-        """The trial to show beside one of another run. Raises AverseError where it is not clear which."""
-        if said is not None:
-            index, chosen = trial_said("--beside-trial", said)
-            return self.run.trial(index, **chosen)
-        if len(self.run.trials) == 1:
-            return 0
-        wanted = other.trials[trial]
-        if wanted in self.run.trials:
-            return self.run.trials.index(wanted)
-        same_seed = [i for i, own in enumerate(self.run.trials) if own["seed"] == wanted["seed"]]
-        if len(same_seed) == 1:
-            return same_seed[0]
-        raise AverseError(f"{self.name} has {len(self.run.trials)} trials; say which by --beside-trial")
+
+def trial_beside(name: str, run: Run, wanted: dict[str, float], said: Sequence[str] | None) -> int:
+    """The trial of a run to show beside one of another.
+
+    Args:
+      name: of the run, in messages.
+      wanted: seed and swept settings of the other run's trial.
+      said: which trial was asked for, as `--trial` has it; None where nothing was said.
+
+    Raises AverseError where it is not clear which.
+    """
+    if said is not None:
+        index, chosen = trial_said("--beside-trial", said)
+        return run.trial(index, **chosen)
+    if len(run.trials) == 1:
+        return 0
+    if wanted in run.trials:
+        return run.trials.index(wanted)
+    same_seed = [i for i, own in enumerate(run.trials) if own["seed"] == wanted["seed"]]
+    if len(same_seed) == 1:
+        return same_seed[0]
+    raise AverseError(f"{name} has {len(run.trials)} trials; say which by --beside-trial")
 
 
 def _shots(arguments: RecordArguments, original: Run, ending: str) -> tuple[list[_Shot], bool]:

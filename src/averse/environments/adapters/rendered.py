@@ -1,5 +1,6 @@
 """A single world of Gymnasium's or PettingZoo's in this process, which shows itself after each step."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,9 @@ class RenderedVector:
             return self._env
 
         try:
-            self._worker = ParallelWorker(kept, terms)
+            with warnings.catch_warnings():  # Gymnasium warns of what is told below
+                warnings.simplefilter("ignore")
+                self._worker = ParallelWorker(kept, terms)
         except AverseError:
             raise
         except Exception as error:  # a world that knows no such mode, or lacks what draws it
