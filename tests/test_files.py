@@ -3,7 +3,7 @@
 import pytest
 
 from averse.errors import AverseError
-from averse.files import new_folder, writable_folder, write_text, written_whole
+from averse.files import folder_written_whole, new_folder, writable_folder, write_text, written_whole
 
 
 def test_a_new_folder_is_made_with_its_parents_and_may_be_there_if_empty(tmp_path):
@@ -53,3 +53,26 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [(path.name, path.read_text()) for path in (tmp_path / "new").iterdir()] == [("a.txt", "first")]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_written_whole_or_not_at_all(there, tmp_path, monkeypatch):
+    """Also one that is there and empty, and where it is the present one."""
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    out = "." if there else "study"
+
+    def interrupted() -> None:
+        with folder_written_whole(out) as temporary:
+            write_text(temporary / "half.txt", "half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.rglob("*")] == ["new"]
+    with folder_written_whole(out) as temporary:
+        write_text(temporary / "whole.txt", "whole")
+    written = tmp_path / "new" / ("" if there else "study") / "whole.txt"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [written]
+    with pytest.raises(AverseError, match="exists already"), folder_written_whole(written.parent):
+        raise AssertionError("it began")

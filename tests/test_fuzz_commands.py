@@ -92,6 +92,7 @@ def no_work(monkeypatch, place):
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
+        "experiments.record.recorder", "experiments.interpolation.play_all", "experiments.crossplay.play_all",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -113,6 +114,9 @@ RIGHT = {
     "equilibrium": ("selten-chmura-1", "selten-chmura-1 --all", "good.nfg --tau 1 --epsilon 1", "--people"),
     "export": ("run", "run --format onnx --out new.onnx", "run --trial seed=0", "run --trial 0 --overwrite"),
     "risk": ("numbers.csv", "numbers.csv --measure cvar:0.1,entropic:3 --json", "numbers.csv --out new/figure.png"),
+    "record": ("run", "run --worst 1", "run --beside run --out new.gif", "run --seed 3 --episodes 2"),
+    "interpolate": ("run run", "run run --per-episode --out new", "run run --quick --reference run"),
+    "crossplay": ("run", "run --quick --out new", "run run"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new", "week --run run"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])

@@ -149,7 +149,8 @@ class TestUnknownFlags:
         assert known
         for flag in known[:: max(1, len(known) // 4)]:
             wrong = f"{flag[:4]}x{flag[4:]}"
-            given = ["runs/x"] if command in ("evaluate", "export", "risk") else []
+            runs = {"evaluate": 1, "export": 1, "risk": 1, "record": 1, "interpolate": 2, "crossplay": 1}
+            given = ["runs/x"] * runs.get(command, 0)
             assert main([command, *given, wrong, "3"]) == 2
             error = capsys.readouterr().err
             assert error == f"averse: unknown flag {wrong}; did you mean {flag}? (see averse {command} --help)\n"

@@ -82,12 +82,19 @@ def assignments(flag: str, form: str, texts: Sequence[str] | None, read: Callabl
     return found
 
 
-def chosen_trial(texts: Sequence[str] | None) -> tuple[int | None, dict[str, float]]:
-    """What `--trial` says: the number of a trial, or its seed and swept settings. Raises AverseError for neither."""
+def trial_said(flag: str, texts: Sequence[str] | None) -> tuple[int | None, dict[str, float]]:
+    """Which trial of a run is meant: its number, or its seed and swept settings, `tau=3 seed=1`.
+
+    Args:
+      flag: behind which it was said, `--trial`.
+      texts: what was given; None where the flag was not.
+
+    Raises AverseError for what is neither.
+    """
     if texts is not None and len(texts) == 1 and texts[0].isascii() and texts[0].isdigit():
         return int(texts[0]), {}
-    chosen = assignments("--trial", "a number, or SETTING=NUMBER ... such as tau=3 seed=1", texts, float)
-    for name in ("out", "index", "format", "overwrite", "run", "self"):
+    chosen = assignments(flag, "a number, or SETTING=NUMBER ... such as tau=3 seed=1", texts, float)
+    for name in ("out", "index", "format", "overwrite", "run", "self"):  # no swept settings, but arguments beside them
         if name in chosen:
             raise AverseError(f"trials are told apart by seed and swept settings, not by {name!r}")
     return None, chosen

@@ -1,6 +1,7 @@
 """Paths that users give, files that appear whole or not at all, and folders that are there before long work begins."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,30 @@ def new_folder(path: str | os.PathLike, advice: str = "choose another --out or r
     if any(path.iterdir()):
         raise AverseError(f"{path} exists already; {advice}")
     return path
+
+
+@contextmanager
+def folder_written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends without an error.
+
+    What is there is all of it or nothing: an interrupted block leaves no folder, so that it can be repeated.
+
+    Raises AverseError, before the block begins, where `new_folder` does.
+    """
+    fresh = not Path(path).exists()
+    path = new_folder(path).resolve()
+    if fresh:  # nothing is left where the block does not end
+        path.rmdir()
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)  # mkdtemp's own are for the owner alone
+        os.replace(temporary, path)  # which may be an empty folder
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def writable_folder(path: str | os.PathLike) -> Path:

@@ -73,6 +73,7 @@ class CarFollowing(CompiledEnvironment):
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "car-following"
+    drawing: ClassVar[str] = "averse.report.worlds.car_following:DRAWING"
     num_agents: ClassVar[int] = 2
     action_space: ClassVar[Discrete] = Discrete(NUM_ACTIONS)
     observation_size: ClassVar[int] = 5

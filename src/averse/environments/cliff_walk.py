@@ -77,6 +77,7 @@ class CliffWalk(CompiledEnvironment):
     """Paid once, on reaching the goal."""
 
     name: ClassVar[str] = "cliff-walk"
+    drawing: ClassVar[str] = "averse.report.worlds.cliff_walk:DRAWING"
     num_agents: ClassVar[int] = 2
     ends_at_horizon: ClassVar[bool] = True
     action_space: ClassVar[Discrete] = Discrete(len(MOVES))

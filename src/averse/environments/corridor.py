@@ -41,6 +41,7 @@ class Corridor(CompiledEnvironment):
     """Probability that a risky step pays `bad_reward`."""
 
     name: ClassVar[str] = "corridor"
+    drawing: ClassVar[str] = "averse.report.worlds.corridor:DRAWING"
     num_agents: ClassVar[int] = 1
     ends_at_horizon: ClassVar[bool] = True
     action_space: ClassVar[Discrete] = Discrete(2)

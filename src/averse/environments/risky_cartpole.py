@@ -76,6 +76,7 @@ class RiskyCartPole(CompiledEnvironment):
     """Steps after which the episode is truncated."""
 
     name: ClassVar[str] = "risky-cartpole"
+    drawing: ClassVar[str] = "averse.report.worlds.cartpole:DRAWING"
     num_agents: ClassVar[int] = 1
     observation_size: ClassVar[int] = 4
     metrics: ClassVar[dict[str, str]] = {

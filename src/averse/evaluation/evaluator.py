@@ -13,17 +13,17 @@ import numpy as np
 
 from averse.arguments import function, instance
 from averse.environments import HOST_ENVS
-from averse.environments.protocol import Environment, HostEnvironment, is_average_reward
+from averse.environments.protocol import Environment, is_average_reward
 from averse.errors import AverseError, shown
 from averse.evaluation.basis import Basis, refuse_loss, shift_of, suffix
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.critic import calibrated
 from averse.evaluation.episodes import Episodes, concatenate, label_of
-from averse.evaluation.host_play import learned, play_host
 from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run, steps_played
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.objective import TrainedObjective, trained_objective
 from averse.evaluation.play import FIRST_SEED, Played, compiled_player
+from averse.evaluation.playing import Stage
 from averse.evaluation.summary import Summary, summarise
 from averse.evaluation.tables import summary_table
 from averse.files import told_if_not_written, writable_folder, write_text
@@ -153,7 +153,7 @@ def evaluate(
     """
     _check_arguments(locals())
     trained = run if isinstance(run, Run) else load(run)
-    run, changed = _moved(trained, environment, shift or {})
+    run, changed = moved(trained, environment, shift or {})
     ending = suffix(trained.config, run.config.environment, changed)
     greedy = greedy or run.learner.explores_by_noise
     endless = is_average_reward(run.environment)
@@ -189,8 +189,11 @@ def evaluate(
     return evaluation
 
 
-def _moved(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
-    """The run where its policies are to play, and what of the shift is other than it would be without."""
+def moved(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """The run where its policies are to play, and what of the shift is other than it would be without.
+
+    Raises AverseError for a world that they cannot act in.
+    """
     elsewhere = environment if environment != run.config.environment else None
     if elsewhere is None and not shift:
         return run, {}
@@ -261,25 +264,10 @@ def _play_all(
     advance: Callable[[int], None],
 ) -> Iterator[Played]:
     """The episodes of each policy of a run in turn, on its seeds."""
-    environment, learner = run.environment, run.learner
-    if isinstance(environment, Environment):
-        play = compiled_player(environment, learner, greedy)
+    with Stage(run.environment, num_envs or min(run.learner.num_envs, HOST_ENVS)) as stage:
+        play = stage.player(run.learner, greedy)
         for index, own in enumerate(seeds):
-            yield play(run.state(index), own)
-            advance(len(own))
-        return
-    actor = learned(learner, greedy)
-    assert isinstance(environment, HostEnvironment)
-    with environment.vector(num_envs or min(learner.num_envs, HOST_ENVS)) as vector:
-        for index, own in enumerate(seeds):
-            yield play_host(
-                vector,
-                actor(run.state(index)),
-                own,
-                horizon=environment.horizon,
-                gamma=learner.gamma,
-                on_progress=advance,
-            )
+            yield play(run.state(index), own, advance)
 
 
 def play_scripted(

@@ -100,7 +100,7 @@ def single(batch: Any) -> Any:
     return jax.tree.map(lambda x: x[0], batch)
 
 
-class _Walk(NamedTuple):
+class Walk(NamedTuple):
     """One environment, and the memory of the policy that acts in it, between two steps."""
 
     state: Any
@@ -109,27 +109,28 @@ class _Walk(NamedTuple):
     key: jax.Array
 
 
-def _set_out(environment: Environment, learner: Learner, seed: jax.Array) -> _Walk:
+def set_out(environment: Environment, learner: Learner, seed: jax.Array) -> Walk:
+    """The start of the episode of a seed, uint32 []."""
     key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
     state, observations = environment.reset(reset_key)
-    return _Walk(state, observations, learner.initial_memory(1), key)
+    return Walk(state, observations, learner.initial_memory(1), key)
 
 
-def _step(
-    environment: Environment, learner: Learner, greedy: bool, policy: Any, walk: _Walk
-) -> tuple[_Walk, StepResult]:
-    """Act and let the environment answer; nothing is reset."""
+def act_once(
+    environment: Environment, learner: Learner, greedy: bool, policy: Any, walk: Walk
+) -> tuple[Walk, StepResult, jax.Array]:
+    """Act and let the environment answer, with the actions [A, ...] that were chosen; nothing is reset."""
     key, act_key, step_key = jax.random.split(walk.key, 3)
     available = environment.available_actions(walk.state)
     actions, extras = learner.act(
         policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
     )
     result = environment.step(step_key, walk.state, actions[0])
-    return _Walk(result.state, result.observations, extras.get("memory", ()), key), result
+    return Walk(result.state, result.observations, extras.get("memory", ()), key), result, actions[0]
 
 
 class _Episode(NamedTuple):
-    walk: _Walk
+    walk: Walk
     active: jax.Array
     time: jax.Array
     returns: jax.Array
@@ -141,7 +142,7 @@ class _Episode(NamedTuple):
     probe: Probe
 
 
-def _probe(environment: Environment, walk: _Walk, time: jax.Array, active: jax.Array) -> Probe:
+def _probe(environment: Environment, walk: Walk, time: jax.Array, active: jax.Array) -> Probe:
     """What there is to see now; nothing has been earned from here on."""
     return Probe(
         time=time,
@@ -164,7 +165,7 @@ def _play_one(
         here = episode.time == probe_time
         seen = _probe(environment, episode.walk, probe_time, episode.active)
         probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
-        walk, result = _step(environment, learner, greedy, policy, episode.walk)
+        walk, result, _ = act_once(environment, learner, greedy, policy, episode.walk)
         counted = episode.time >= probe_time
         probe = probe._replace(
             discounted_return=probe.discounted_return + jnp.where(counted, probe.weight_left, 0.0) * result.rewards,
@@ -183,7 +184,7 @@ def _play_one(
             probe=probe,
         )
 
-    walk, agents = _set_out(environment, learner, seed), jnp.zeros(environment.num_agents)
+    walk, agents = set_out(environment, learner, seed), jnp.zeros(environment.num_agents)
     first = _Episode(
         walk=walk,
         active=agents == 0,
@@ -256,17 +257,17 @@ def chain_player(
     check_value("batches", Count, batches)
     check_value("length", Count, length)
 
-    def step(policy: Any, carry: tuple[_Walk, dict[str, jax.Array]], _: None):
-        walk, result = _step(environment, learner, greedy, policy, carry[0])
+    def step(policy: Any, carry: tuple[Walk, dict[str, jax.Array]], _: None):
+        walk, result, _chosen = act_once(environment, learner, greedy, policy, carry[0])
         return (walk, dict(result.info)), result.rewards.mean()
 
-    def batch(policy: Any, carry: tuple[_Walk, dict[str, jax.Array]], _: None):
+    def batch(policy: Any, carry: tuple[Walk, dict[str, jax.Array]], _: None):
         carry, rewards = jax.lax.scan(partial(step, policy), carry, None, length=length)
         return carry, (rewards.mean(), (rewards**2).mean())
 
     def chain(policy: Any, seed: jax.Array) -> Chains:
         info = {name: jnp.float32(0.0) for name in environment.metrics}
-        first = (_set_out(environment, learner, seed), info)
+        first = (set_out(environment, learner, seed), info)
         (_, info), (means, squares) = jax.lax.scan(partial(batch, policy), first, None, length=batches)
         return Chains(means, squares, info)
 

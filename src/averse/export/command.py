@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from averse.commands import Command, chosen_trial
+from averse.commands import Command, trial_said
 from averse.export.policy import Exported, Format, export_policy
 from averse.settings import settings
 from averse.training.run import load
@@ -37,7 +37,7 @@ class ExportArguments:
 
 def run(arguments: ExportArguments) -> None:
     """The command. Raises AverseError for bad input before anything is written."""
-    index, chosen = chosen_trial(arguments.trial)
+    index, chosen = trial_said("--trial", arguments.trial)
     done = export_policy(
         load(arguments.run),
         arguments.out,

@@ -1,7 +1,11 @@
-"""Recorded episodes as a GIF, or as an MP4 where `imageio-ffmpeg` is installed."""
+"""Recorded episodes as a GIF, or as an MP4 where `imageio-ffmpeg` is installed.
 
+`animate` is for recordings of a junction; `write_film` for a film of any world (`averse.report.film`).
+"""
+
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -9,15 +13,20 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from averse.arguments import instance
 from averse.environments.intersection.recording import Recording
 from averse.errors import AverseError
 from averse.evaluation.arguments import members
+from averse.evaluation.recording import RecordedEpisode
 from averse.extras import extra_module
 from averse.files import as_path, written_whole
-from averse.report.drawing import FLAT, Painter, View, speed_color
-from averse.settings import Number, check_value
+from averse.report.drawing import Painter, View
+from averse.report.film import Film, OneAfterAnother, film_of
+from averse.settings import Number, Positive, check_value
 
 END_SECONDS = 2.0  # how long the last frame stays
+SMOOTH = 25.0  # images per second, above which frames are left out
+HOLD_SECONDS = 1.5  # for which the end of an episode stays before the next one begins
 _COLORS = 127  # of the GIF, beside the transparent one
 
 
@@ -36,35 +45,81 @@ def animate(
     time steps, an empty view, and an MP4 without `imageio-ffmpeg`.
     """
     members("recordings", Recording, "recorded episodes", recordings)
-    check_value("fps", Number, fps)
     check_value("view", tuple[Number, Number, Number, Number] | None, view)
+    check_film(path, fps)
+    write_film(Painter(recordings, view), path, fps)
+
+
+def write_film(
+    film: Film, path: str | os.PathLike, fps: float, on_progress: Callable[[int], None] = lambda frames: None
+) -> None:
+    """Write a film to a .gif or .mp4 file, whole or not at all.
+
+    Args:
+      fps: images per second. The end is held for two seconds.
+      on_progress: called after every frame with 1.
+
+    Raises AverseError for another suffix, an fps that players cannot show, and an MP4 without `imageio-ffmpeg`.
+    """
+    suffix = check_film(path, fps)
+    with written_whole(as_path("path", path)) as temporary:
+        (_write_gif if suffix == ".gif" else _write_mp4)(film, temporary, fps, on_progress)
+
+
+def film_of_rows(rows: Sequence[Sequence[RecordedEpisode]], speed: float = 1.0) -> tuple[Film, float]:
+    """A film of recorded episodes of one world, and its images per second, for `write_film`.
+
+    Args:
+      rows: episodes that are shown side by side and in step; the rows follow one another.
+      speed: how many times as fast as the world's drawing has it. Of more than 25 images a second some are left out.
+
+    Raises AverseError for no episode, for what cannot be drawn, and for a speed that is not positive.
+    """
+    check_value("speed", Positive, speed)
+    instance("rows", list | tuple, rows, "a list of lists of recorded episodes")
+    if not rows:
+        raise AverseError("rows is empty: no episode to draw")
+    films = [film_of(row) for row in rows]
+    rate = speed / films[0][1]
+    every = math.ceil(rate / SMOOTH - 1e-9)
+    fps = rate / every
+    return OneAfterAnother([film for film, _ in films], every, round(HOLD_SECONDS * fps)), fps
+
+
+def check_film(path: str | os.PathLike, fps: float = 10) -> str:
+    """The suffix of a film's file: ".gif" or ".mp4".
+
+    Raises AverseError for another one, an fps that players cannot show, and an MP4 without `imageio-ffmpeg`.
+    """
     path = as_path("path", path)
     suffix = path.suffix.lower()
     if suffix not in (".gif", ".mp4"):
         raise AverseError(f"an animation's file name must end in .gif or .mp4, not {path.name!r:.80}")
+    check_value("fps", Number, fps)
     if not 0 < fps <= 50:
         raise AverseError(f"fps must be in (0, 50], which players can show, not {fps}")
-    painter = Painter(recordings, view)
-    with written_whole(path) as temporary:
-        (_write_gif if suffix == ".gif" else _write_mp4)(painter, temporary, fps)
+    if suffix == ".mp4":
+        extra_module("imageio_ffmpeg", "an MP4 (a GIF does without)")
+    return suffix
 
 
-def _write_gif(painter: Painter, path: Path, fps: float) -> None:
+def _write_gif(film: Film, path: Path, fps: float, on_progress: Callable[[int], None]) -> None:
     """One palette for all frames, no dithering, and only what has changed since the frame before."""
-    palette, index_of = _palette(painter)
+    palette, index_of = _palette(film)
     transparent = len(palette)
     flat = [*palette.ravel().tolist(), 0, 0, 0]
-    delays = _centiseconds(painter.length - painter.start, fps)
+    delays = _centiseconds(film.length - film.start, fps)
 
     def frames() -> Iterator[Image.Image]:
         shown: np.ndarray | None = None
-        for i in range(painter.start, painter.length):
-            pixels = np.asarray(painter.frame(i))
+        for i in range(film.start, film.length):
+            pixels = np.asarray(film.frame(i))
             indices = index_of[_cell(pixels)]
             changes = indices if shown is None else np.where(indices == shown, np.uint8(transparent), indices)
             shown = indices
             image = Image.fromarray(changes, "P")
             image.putpalette(flat)
+            on_progress(1)
             yield image
 
     _save_gif(frames(), path, delays, transparent)
@@ -78,11 +133,11 @@ def _save_gif(frames: Iterator[Image.Image], path: Path, delays: Sequence[int], 
     )  # fmt: skip
 
 
-def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
+def _write_mp4(film: Film, path: Path, fps: float, on_progress: Callable[[int], None]) -> None:
     imageio_ffmpeg = extra_module("imageio_ffmpeg", "an MP4 (a GIF does without)")
     writer = imageio_ffmpeg.write_frames(
         str(path),
-        painter.size,
+        film.size,
         fps=fps,
         codec="libx264",
         macro_block_size=2,
@@ -90,31 +145,30 @@ def _write_mp4(painter: Painter, path: Path, fps: float) -> None:
         output_params=["-crf", "20"],
     )
     writer.send(None)
-    held = repeat(painter.length - 1, round(END_SECONDS * fps))
+    held = repeat(film.length - 1, round(END_SECONDS * fps))
     try:
-        for i in chain(range(painter.start, painter.length), held):
-            writer.send(np.ascontiguousarray(painter.frame(i)))
+        for i in chain(range(film.start, film.length), held):
+            writer.send(np.ascontiguousarray(film.frame(i)))
+            on_progress(1)
     finally:
         writer.close()
 
 
-def _palette(painter: Painter) -> tuple[np.ndarray, np.ndarray]:
+def _palette(film: Film) -> tuple[np.ndarray, np.ndarray]:
     """Colours uint8 [K, 3] for all frames, and the nearest one's index for every `_cell`, uint8 [64^3].
 
-    The flat colours and those of speeds are exact; the rest is chosen among the blends at edges, by median cut over
+    The film's own colours are exact; the rest is chosen among the blends at edges, by median cut over
     the *different* colours of sampled frames, so that few bright pixels count as much as much grey road.
     """
-    exact = list(dict.fromkeys([*FLAT, *(speed_color(x) for x in np.linspace(0, 1, 32))]))
-    sampled = [
-        np.asarray(painter.frame(i)) for i in np.linspace(painter.start, painter.length - 1, 8).astype(int).tolist()
-    ]
+    exact = np.array(list(dict.fromkeys(film.colors)), np.uint8).reshape(-1, 3)
+    sampled = [np.asarray(film.frame(i)) for i in np.linspace(film.start, film.length - 1, 8).astype(int).tolist()]
     cells = np.unique(np.concatenate([_cell(image).ravel() for image in sampled]))
     different = np.ascontiguousarray(_cell_colors(cells)[None])
     blends = Image.fromarray(different, "RGB").quantize(_COLORS - len(exact), Image.Quantize.MEDIANCUT)
     rest = np.array(blends.getpalette(), np.uint8).reshape(-1, 3)
-    palette = np.concatenate([np.array(exact, np.uint8), rest])[:_COLORS]
+    palette = np.concatenate([exact, rest])[:_COLORS]
     index_of = cKDTree(palette.astype(float)).query(_cell_colors(np.arange(64**3)).astype(float))[1].astype(np.uint8)
-    index_of[_cell(np.array(exact, np.uint8))] = np.arange(len(exact), dtype=np.uint8)
+    index_of[_cell(exact)] = np.arange(len(exact), dtype=np.uint8)
     return palette, index_of
 
 

@@ -7,26 +7,22 @@ the world (y upwards) and pixels in the image (y downwards).
 import math
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from averse.environments.intersection.recording import Car, Recording
 from averse.errors import AverseError
-from averse.report import style
-from averse.report.style import rgb
+from averse.report.canvas import FAINT, INK, PAPER, Color, fitted, font
 
 View = tuple[float, float, float, float]  # xmin, xmax, ymin, ymax in m
-Color = tuple[int, int, int]
 
 PANEL = 480  # px, width of one recording
 HALF_VIEW = 50.0  # m on each side of the junction
 SUPERSAMPLE = 3
 GROUND, KERB, ROAD, MARKING = (238, 240, 234), (184, 188, 192), (212, 215, 219), (250, 250, 250)
-INK, FAINT, PAPER = rgb(style.INK), rgb(style.FAINT), rgb(style.PAPER)
 WRECK, BURST, RECKLESS = (120, 20, 24), (222, 28, 36), (214, 20, 140)
 FLAT: tuple[Color, ...] = (GROUND, KERB, ROAD, MARKING, INK, FAINT, PAPER, WRECK, BURST, RECKLESS)
 _HEADER, _FOOTER, _GAP = 52, 46, 6  # px
@@ -85,7 +81,7 @@ def _opening(recordings: Sequence[Recording], views: Sequence[View]) -> int:
 class Painter:
     """Draws frame after frame of one or several recordings side by side; what does not move is drawn once.
 
-    Its `length` is the number of frames, `start` the first that shows cars everywhere and an
+    A `Film`. Its `length` is the number of frames, `start` the first that shows cars everywhere and an
     agent's car somewhere, 0 where none does.
     """
 
@@ -102,6 +98,7 @@ class Painter:
         self.panels = [_Panel(r, v, self.height, self.top_speed) for r, v in zip(self.recordings, views)]
         count = len(self.panels)
         self.size = (count * PANEL + (count - 1) * _GAP, _HEADER + self.height + _FOOTER)
+        self.colors = (*FLAT, *(speed_color(x) for x in np.linspace(0, 1, 32)))  # that a GIF shows exactly
         self._still = self._draw_still()
 
     def frame(self, index: int) -> Image.Image:
@@ -114,10 +111,10 @@ class Painter:
             image.paste(panel.draw(at), (left, _HEADER))
             seconds = at * panel.recording.step_seconds
             count = sum(crash.frame <= at for crash in panel.crashes)
-            draw.text((left + 10, 29), f"{seconds:.1f} s", fill=INK, font=_font(14))
+            draw.text((left + 10, 29), f"{seconds:.1f} s", fill=INK, font=font(14))
             words = "no crash" if count == 0 else f"{count} crash" if count == 1 else f"{count} crashes"
             draw.text(
-                (left + PANEL - 10, 29), words, fill=BURST if count else FAINT, font=_font(14, count > 0), anchor="ra"
+                (left + PANEL - 10, 29), words, fill=BURST if count else FAINT, font=font(14, count > 0), anchor="ra"
             )
         return image
 
@@ -127,21 +124,21 @@ class Painter:
         draw = ImageDraw.Draw(image)
         for column, panel in enumerate(self.panels):
             left = column * (PANEL + _GAP)
-            draw.text((left + 10, 7), _fit(panel.recording.title, PANEL - 20), fill=INK, font=_font(15, True))
+            draw.text((left + 10, 7), fitted(panel.recording.title, PANEL - 20), fill=INK, font=font(15, True))
         middle = self.size[1] - 18
         kinds = {car.kind for r in self.recordings for frame in r.frames for car in frame}
         left = 10
         for kind in ("agent", "human", "reckless"):
             if kind in kinds:
                 _paste_icon(image, kind, (left, middle))
-                draw.text((left + 34, middle), kind, fill=INK, font=_font(12), anchor="lm")
-                left += 34 + int(_font(12).getlength(kind)) + 14
+                draw.text((left + 34, middle), kind, fill=INK, font=font(12), anchor="lm")
+                left += 34 + int(font(12).getlength(kind)) + 14
         bar_left, bar_right = self.size[0] - 150, self.size[0] - 66
         for x in range(bar_left, bar_right):
             color = speed_color((x - bar_left) / (bar_right - bar_left - 1))
             draw.line([(x, middle - 5), (x, middle + 5)], fill=color)
-        draw.text((bar_left - 6, middle), "0", fill=INK, font=_font(12), anchor="rm")
-        draw.text((bar_right + 6, middle), f"{self.top_speed:g} m/s", fill=INK, font=_font(12), anchor="lm")
+        draw.text((bar_left - 6, middle), "0", fill=INK, font=font(12), anchor="rm")
+        draw.text((bar_right + 6, middle), f"{self.top_speed:g} m/s", fill=INK, font=font(12), anchor="lm")
         return image
 
 
@@ -293,21 +290,6 @@ def _corners() -> tuple[np.ndarray, np.ndarray]:
 def _colormap() -> list[Color]:
     rgba = matplotlib.colormaps["viridis"](np.linspace(0, 1, _SPEED_COLORS))
     return [tuple(round(255 * c) for c in row[:3]) for row in rgba]
-
-
-@cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
-
-
-def _fit(text: str, width: int) -> str:
-    """The text, shortened with an ellipsis to `width` px of the title's font."""
-    if _font(15, True).getlength(text) <= width:
-        return text
-    while text and _font(15, True).getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
 
 
 def _check(recordings: Sequence[Recording], view: View | None) -> None:

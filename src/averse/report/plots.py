@@ -216,7 +216,7 @@ def plot_tradeoff(
     markers = cycle(MARKERS)
     for name, style in line_styles(points).items():
         across, up = points[name]
-        axes.errorbar(across.value, up.value, xerr=_arms(across), yerr=_arms(up), color=style["color"],
+        axes.errorbar(across.value, up.value, xerr=arms(across), yerr=arms(up), color=style["color"],
                       marker=next(markers), linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
                       markeredgewidth=0.8, label=name, zorder=3)  # fmt: skip
     axes.set(xlabel=AXES.get(x, x.replace("_", " ")), ylabel=AXES.get(y, y.replace("_", " ")))
@@ -298,7 +298,7 @@ def _bins(values: np.ndarray) -> np.ndarray:
     return np.linspace(low, high, count + 1)
 
 
-def _arms(estimate: Estimate) -> np.ndarray | None:
+def arms(estimate: Estimate) -> np.ndarray | None:
     """Lengths of an interval's arms below and above the value, [2, 1]; None without an interval."""
     if not estimate.has_interval:
         return None

@@ -9,10 +9,11 @@ import numpy as np
 from averse.compilation import single_precision
 from averse.environments.protocol import Description, num_available
 from averse.environments.registry import verified
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
+from averse.learners.combined import Mixture, likeliest, mixture
 from averse.learners.contract import Learner
 from averse.risk import Expectation
-from averse.settings import Seed, check_value
+from averse.settings import Fraction, Seed, check_value
 
 
 class Policy:
@@ -43,7 +44,8 @@ class Policy:
         self.global_state_size = environment.global_state_size
         self.num_available = num_available(environment.action_space)
         self._name, self._learner, self._state = environment.name, learner, state
-        self._act = jax.jit(functools.partial(learner.act, greedy=greedy or learner.explores_by_noise))
+        self._environment, self._greedy = environment, greedy or learner.explores_by_noise
+        self._act = jax.jit(functools.partial(learner.act, greedy=self._greedy))
         self._probabilities = None if learner.action_probabilities is None else jax.jit(learner.action_probabilities)
         self._predict = None if learner.predict_returns is None else jax.jit(learner.predict_returns)
         self._key = jax.random.key(random_seed)
@@ -55,6 +57,36 @@ class Policy:
     def reset(self) -> None:
         """Forget everything, at the start of an episode."""
         self._memory = None
+
+    @single_precision
+    def mix(self, other: "Policy", alpha: float, *, random_seed: int = 0) -> "Policy":
+        """The policy alpha pi + (1 - alpha) pi_other, of any two that see and choose the same.
+
+        At every step each agent takes, with probability alpha, what this policy draws, else what the other one draws;
+        of a greedy policy that is its likeliest action. `probabilities` are the mixture of both, where both tell some.
+        Both see all that happens, and each keeps a memory of its own; neither of the two policies is changed. The
+        mixture remembers nothing at first, and has no `value`.
+
+        Args:
+          other: with as many agents, observations and actions; of another method, too.
+          alpha: in [0, 1]; at 1 and 0 the actions are those of one of both alone with this `random_seed`.
+          random_seed: of the draws.
+
+        Raises AverseError for what is no policy, for one that sees or chooses otherwise, and for an alpha that is not
+        in [0, 1].
+        """
+        if not isinstance(other, Policy):
+            raise AverseError(f"other must be a Policy (run.policy(...)), not {shown(other)}")
+        alpha, random_seed = check_value("alpha", Fraction, alpha), check_value("random_seed", Seed, random_seed)
+        for what in ("num_agents", "observation_size", "action_space"):
+            own, theirs = getattr(self._environment, what), getattr(other._environment, what)
+            if own != theirs:
+                raise AverseError(
+                    f"a policy of {self._name} cannot be mixed with one of {other._name}: {what} is {theirs}, not {own}"
+                )
+        learner = mixture(*(likeliest(p._learner) if p._greedy else p._learner for p in (self, other)))
+        state = Mixture(self._state, other._state, jax.numpy.float32(alpha))
+        return Policy(learner, state, self._environment, random_seed=random_seed)
 
     @single_precision
     def __call__(self, observations: Any, available: Any = None) -> np.ndarray:

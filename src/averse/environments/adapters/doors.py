@@ -6,6 +6,7 @@ once in this process, for its spaces and its time limit, and then in each worker
 
 import functools
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from averse.commands import assignments, literal
 from averse.environments.adapters.parallel import Interface, ParallelWorker, Terms
+from averse.environments.adapters.rendered import MODE, RenderedVector
 from averse.environments.adapters.sources import (
     gymnasium_specification,
     open_gymnasium,
@@ -152,6 +154,15 @@ class ForeignWorld(Described):
             preload=["averse.environments.adapters.parallel", "averse.environments.adapters.sources", "gymnasium"],
         )
         return WorkerVector(pool, PlainEncoder(layout), self.action_space)
+
+    def rendered(self) -> RenderedVector:
+        """Start one in this process that shows itself: `render()` gives a picture uint8 [H, W, 3].
+
+        Raises AverseError for a world that cannot be drawn.
+        """
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no display to draw in memory
+        start = self._start({**_arguments(self.env_arg), "render_mode": MODE})
+        return RenderedVector(partial(start, horizon=self.horizon), self._terms, self.action_space)
 
     @property
     def _is_in_script(self) -> bool:

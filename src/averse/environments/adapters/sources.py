@@ -58,6 +58,10 @@ class OneAgent:
         answer = self.env.step(actions[AGENT])
         return answer if not isinstance(answer, tuple) else tuple({AGENT: part} for part in answer)
 
+    def render(self) -> Any:
+        """What it shows."""
+        return self.env.render()
+
     def close(self) -> None:
         """End it."""
         self.env.close()

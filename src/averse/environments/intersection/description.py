@@ -33,6 +33,7 @@ class IntersectionEnvironment(Described, IntersectionTask):
     for 0.5 s.
     """
 
+    drawing: ClassVar[str] = "averse.report.worlds.junction:DRAWING"
     metrics: ClassVar[Mapping[str, str]] = METRICS
     mappo_settings: ClassVar[Mapping[str, Any]] = {}
     """What suits MAPPO's presets, found on development seed 100. Critics predict in units of 5, as returns are far from

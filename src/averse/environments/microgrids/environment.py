@@ -112,6 +112,7 @@ class Microgrids(CompiledEnvironment):
     """Levels of the price, where the folder has prices."""
 
     name: ClassVar[str] = "microgrids"
+    drawing: ClassVar[str] = "averse.report.worlds.microgrids:DRAWING"
     average_reward: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ class Film:
             step_seconds=STEP_SECONDS,
             lanes=[shape for _, shape in lanes().values()],
             lane_width=LANE_WIDTH,
-            frames=_with_wrecks(self._frames),
+            frames=with_wrecks(self._frames),
             title=title or f"{self._name}, seed {self._seed}: {arrived} of {len(status)} arrived, {crashed} crashed",
         )
 
@@ -85,7 +85,7 @@ def _cars(rows: np.ndarray, who: np.ndarray) -> list[Car]:
     ]
 
 
-def _with_wrecks(frames: list[list[Car]]) -> list[list[Car]]:
+def with_wrecks(frames: list[list[Car]]) -> list[list[Car]]:
     """The frames with every wreck staying for `CRASH_SECONDS`, past the episode's end if need be."""
     stay = round(CRASH_SECONDS / STEP_SECONDS)
     last = max((index + stay for index, frame in enumerate(frames) if any(car.crashed for car in frame)), default=0)

@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from averse.commands import Command, chosen_trial
+from averse.commands import Command, trial_said
 from averse.environments.microgrids.environment import Microgrids, NumLevels
 from averse.environments.microgrids.example import write_example
 from averse.errors import AverseError, unknown_name
@@ -124,7 +124,7 @@ def _run_own(arguments: MicrogridsArguments, console: Console) -> None:
             raise unknown_name(f"study with {with_flag}", name, allowed)
     chosen = [name for name in allowed if name in (arguments.studies or allowed[:1])]
     if arguments.run is not None:
-        scale = scale_of_run(arguments.run, *chosen_trial(arguments.trial))
+        scale = scale_of_run(arguments.run, *trial_said("--trial", arguments.trial))
     else:
         levels = {name: getattr(arguments, name) for name in LEVELS}
         world = Microgrids(data=str(arguments.data), **levels)
