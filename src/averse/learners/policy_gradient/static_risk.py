@@ -37,7 +37,7 @@ class Remembered(NamedTuple):
     """The returns of the latest episodes, a ring."""
 
     returns: jax.Array  # float32 [K, M]
-    count: jax.Array  # int32 [], how many were ever put in
+    added: jax.Array  # int32 [], how many were ever put in; where that is large, what is left of it
 
     @classmethod
     def none(cls, kinds: int, size: int) -> "Remembered":
@@ -48,15 +48,15 @@ class Remembered(NamedTuple):
         size = self.returns.shape[-1]
         rank = jnp.cumsum(ended) - 1  # among those that ended
         kept = ended & (rank >= ended.sum() - size)
-        place = jnp.where(kept, (self.count + rank) % size, size)  # nowhere, for the others
+        place = jnp.where(kept, (self.added + rank) % size, size)  # nowhere, for the others
         filled = self.returns.at[:, place].set(returns.T, mode="drop")
         # So large counts mean nothing but that the ring is full.
-        count = self.count + ended.sum()
+        count = self.added + ended.sum()
         return Remembered(filled, jnp.where(count >= 2 * size, size + count % size, count))
 
     def distribution(self, floor: float | None) -> Samples:
         """Of the returns, [K]; any where there are none yet."""
-        there = jnp.arange(self.returns.shape[-1]) < jnp.maximum(self.count, 1)
+        there = jnp.arange(self.returns.shape[-1]) < jnp.maximum(self.added, 1)
         raised = self.returns if floor is None else jnp.maximum(self.returns, floor)
         return Samples(raised, jnp.broadcast_to(there.astype(jnp.float32), raised.shape))
 
@@ -99,7 +99,7 @@ def static_risk_mappo(config: StaticRiskConfig, environment: Description, total_
             measure, distribution, before, config.exponent_clip
         )
         learned, metrics = inner.update(state.mappo, trajectory._replace(rewards=paid))
-        metrics |= {"measured_return": jnp.where(remembered.count > 0, measure(distribution).mean(), 0.0)}
+        metrics |= {"measured_return": jnp.where(remembered.added > 0, measure(distribution).mean(), 0.0)}
         if isinstance(measure, CVaR):
             metrics["cap"] = distribution.quantile(measure.alpha).mean()
         return StaticRiskState(learned, remembered), metrics
