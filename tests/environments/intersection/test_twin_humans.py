@@ -220,7 +220,7 @@ def test_numpy_drivers_meet_the_same_episodes_as_compiled_ones():
     assert not last.rewards.any()
     assert np.isnan(last.info["collision"]).all()
     beside_others, _ = play(np.array([[10, 11], [12, 13], [seeds[1, 0], 14]], np.uint32))
-    first = {row: value for row, value in reversed(ended)}
+    first = dict(reversed(ended))
     assert next(value for row, value in beside_others if row == 2) == pytest.approx(first[1], abs=1e-4)
 
 

@@ -32,6 +32,7 @@ def test_manoeuvres_and_sets_soon_crash_less_than_rushing(learned):
     assert learned.max() < rushing
 
 
+@pytest.mark.slow
 def test_and_less_than_accelerations_with_a_dense_network(learned):
     old = collision_rates(control="acceleration", network="dense")
     assert learned.mean() < 0.75 * old.mean()
