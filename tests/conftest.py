@@ -1,10 +1,13 @@
 """How tests compile: without XLA's optimisations, but where much is computed; and a cache that test processes share."""
 
 import gc
+import inspect
 import os
+from pathlib import Path
 
 import jax
 import pytest
+from jax._src import cache_key, compiler
 from threadpoolctl import threadpool_limits
 
 from averse.files import cache_folder
@@ -15,11 +18,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 CACHED_FROM = 0.3  # s of compilation
+MOST_MAPPINGS = 8_000  # when a process holds 1 GB
 
 # XLA's newer code generator for fused operations takes nearly twice as long to compile as its older one, which computes
-# the same. Read when the first program is compiled, and by the processes that tests start.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+# the same. And where a program is not split to be compiled on several cores, compiling takes a quarter less of one.
+# Read when the first program is compiled, and by the processes that tests start.
+QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICKLY}".strip()
 
+# Processes that tests start compile quickly too, as `compile_for` says.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "1e9"
 
 # Test processes share the cores, and more threads than cores wait for each other: small dense solves take tens of times
 # as long.
@@ -30,27 +39,73 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+COMPILED: dict = {}  # programs of this process, by what they were compiled of
+
+
+def compiled_once(compile_program):
+    """JAX's own function that compiles, but the same program is compiled once.
+
+    Tests train the same few updates over and over: as another run, resumed, from the command line.
+    """
+    signature = inspect.signature(compile_program)
+
+    def compiled(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        if given["host_callbacks"]:  # these belong to one call
+            return compile_program(*args, **kwargs)
+        what = (given["computation"], given["devices"], given["compile_options"], given["backend"])
+        key = (cache_key.get(*what), *(device.id for device in given["devices"].flat))
+        if key not in COMPILED:
+            COMPILED[key] = compile_program(*args, **kwargs)
+        return COMPILED[key]
+
+    return compiled
+
+
+compiler.compile_or_get_cached = compiled_once(compiler.compile_or_get_cached)
+
+
+def is_optimised(node) -> bool:
+    """Whether a test or its module is marked `optimised`."""
+    return node.get_closest_marker("optimised") is not None
+
+
 def compile_for(node) -> None:
     """Quick compilation, or the optimised one where a test or its module is marked `optimised`.
 
     Without its optimisations XLA takes about half of the time to compile. Such programs are not written to the cache:
     XLA crashed once in serialising one.
     """
-    optimised = node.get_closest_marker("optimised") is not None
-    jax.config.update("jax_disable_most_optimizations", not optimised)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM if optimised else 1e9)
+    jax.config.update("jax_disable_most_optimizations", not is_optimised(node))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM if is_optimised(node) else 1e9)
+
+
+def forget_programs() -> None:
+    """All programs leave the process."""
+    COMPILED.clear()
+    jax.clear_caches()
+    gc.collect()
+
+
+def mappings() -> int:
+    """How many memory mappings this process has; 0 where the system does not say so."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
 @pytest.fixture(scope="module", autouse=True)
 def programs(request):
-    """Programs of earlier modules leave the process: each holds memory mappings, of which Linux allows 65,530.
+    """Programs of earlier modules leave the process once they are many: each holds memory mappings.
 
-    A worker with more crashes wherever it happens to compile next.
+    Linux allows 65,530. A worker with more crashes wherever it happens to compile next. And programs that JAX keeps for
+    later calls are as slow as they were compiled: they leave it around modules with optimised ones.
     """
     compile_for(request.node)
+    if is_optimised(request.node):
+        forget_programs()
     yield
-    jax.clear_caches()
-    gc.collect()
+    if is_optimised(request.node) or mappings() > MOST_MAPPINGS:
+        forget_programs()
 
 
 @pytest.fixture(autouse=True)

@@ -167,9 +167,21 @@ def check_command(command):
     return code
 
 
-@settings(
-    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(commands())
-def test_commands(no_work, command):
-    check_command(command)
+def fuzzed(examples):
+    """The test with so many commands, always the same."""
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(commands())
+    def test(no_work, command):
+        check_command(command)
+
+    return test
+
+
+test_commands = fuzzed(150)
+test_many_commands = pytest.mark.slow(fuzzed(2000))

@@ -87,7 +87,7 @@ def test_a_run_of_one_device_is_read_on_another(tmp_path):
     here = averse.train("corridor", "dqn", steps=2 * UPDATE, out=tmp_path / "here", **settings)
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2",
         "JAX_ENABLE_X64": "1",
         "JAX_DEBUG_NANS": "1",
     }

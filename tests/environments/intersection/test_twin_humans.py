@@ -122,17 +122,24 @@ def test_humans_come_as_often_as_asked():
     assert where.max() <= ENTRY - 15.0
 
 
-def test_a_crash_ends_the_episode_of_all_it_hits_and_tells_the_impact():
-    env = Intersection(num_agents=2, human_rate=0.0, control="acceleration")
-    state, _ = env.reset(jax.random.key(0))
+@pytest.fixture(scope="module")
+def crossing():
+    """Two agents and three lawful humans: a state, and the compiled step."""
+    env = Intersection(num_agents=2, max_humans=3, reckless_fraction=0.0, control="acceleration")
+    state, _ = jax.jit(env.reset)(jax.random.key(0))
+    return state, jax.jit(env.step)
+
+
+def test_a_crash_ends_the_episode_of_all_it_hits_and_tells_the_impact(crossing):
+    state, step = crossing
     scene = state.scene._replace(
-        movement=jnp.array([NORTH_STRAIGHT, EAST_STRAIGHT], jnp.int32),
-        position=jnp.array([ENTRY, ENTRY]),
-        speed=jnp.array([10.0, 10.0]),
-        present=jnp.ones(2, bool),
+        movement=state.scene.movement.at[:2].set(jnp.array([NORTH_STRAIGHT, EAST_STRAIGHT])),
+        position=state.scene.position.at[:2].set(ENTRY),
+        speed=state.scene.speed.at[:2].set(10.0),
+        present=jnp.array([True, True, False, False, False]),
         status=jnp.full(2, Status.DRIVING, jnp.int32),
     )
-    state, step = state._replace(scene=scene), jax.jit(env.step)
+    state = state._replace(scene=scene, arrivals=jnp.full(4, NEVER))  # the agents are alone
     for t in range(4):
         result = step(jax.random.key(t), state, jnp.full(2, 2))
         state = result.state
@@ -165,14 +172,13 @@ LAWFUL, RECKLESS = False, True
         ((ALONE, AWAY), ((TAIL, LAWFUL), (HEAD, RECKLESS)), (0, 0, 0)),
     ],
 )
-def test_crashes_are_split_by_with_whom(agents, humans, partners):
+def test_crashes_are_split_by_with_whom(crossing, agents, humans, partners):
     """In whatever order the kinds of cars come, and once for each kind that an agent hits."""
-    env = Intersection(num_agents=2, max_humans=3, reckless_fraction=0.0, control="acceleration")
+    state, step = crossing
     places = [*agents, *(place for place, _ in humans)] + [AWAY] * (3 - len(humans))
     movement, position = zip(*(place or ALONE for place in places))
     present = [place is not AWAY for place in places]
     reckless = [False] * 2 + [kind for _, kind in humans] + [False] * (3 - len(humans))
-    state, _ = env.reset(jax.random.key(0))
     state = state._replace(
         scene=state.scene._replace(
             movement=jnp.array(movement, jnp.int32),
@@ -184,7 +190,6 @@ def test_crashes_are_split_by_with_whom(agents, humans, partners):
         reckless=jnp.array(reckless),
         arrivals=jnp.zeros(4),  # at once lawful newcomers take the places of the reckless who crashed
     )
-    step = jax.jit(env.step)
     for _ in range(3):  # it happens once
         result = step(jax.random.key(0), state, jnp.full(2, 2))
         state = result.state
@@ -214,8 +219,9 @@ def test_numpy_drivers_meet_the_same_episodes_as_compiled_ones():
     assert sorted(ended) == sorted(play(seeds)[0])
     assert not last.rewards.any()
     assert np.isnan(last.info["collision"]).all()
-    alone, _ = play(seeds[1:2, :1])
-    assert alone[0][1] == pytest.approx(next(value for row, value in ended if row == 1), abs=1e-4)
+    beside_others, _ = play(np.array([[10, 11], [12, 13], [seeds[1, 0], 14]], np.uint32))
+    first = dict(reversed(ended))
+    assert next(value for row, value in beside_others if row == 2) == pytest.approx(first[1], abs=1e-4)
 
 
 def test_the_table_of_crashes_is_kept_and_made_again_when_damaged(tmp_path, monkeypatch):
