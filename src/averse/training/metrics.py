@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from averse.errors import AverseError
 from averse.files import write_text
 from averse.statistics import cvar
+from averse.training.config import MAX_TRIALS
 from averse.training.tracking import Sink
 from averse.training.trainee import EpisodeRecord
 
@@ -52,6 +54,19 @@ def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
             raise AverseError(f"line {number} of {path} is damaged; move the file away to go on without it") from error
         if update <= last:
             yield line + "\n"
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics file, in order; what is not finite is a float again, and a last line cut short is left out.
+
+    Raises AverseError for what is no such file.
+    """
+    everything = {trial: sys.maxsize for trial in range(MAX_TRIALS)}
+    rows = [json.loads(line) for line in _kept_lines(path, everything)]
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AverseError(f"{path} holds what is no number ({error}); move it away to go on without it") from error
 
 
 class MetricsLog:
