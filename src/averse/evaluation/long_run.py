@@ -181,8 +181,11 @@ class LongRunSummary:
                 },
                 metrics={name: Estimate.from_dict(value) for name, value in fields["metrics"].items()},
                 correlation=check_value("correlation", float, fields["correlation"]),
-                **{name: Estimate.from_dict(fields[name]) for name in ("eta", "zeta", "objective")},
-                **{name: check_value(name, Count, fields[name]) for name in ("steps", "batches")},
+                eta=Estimate.from_dict(fields["eta"]),
+                zeta=Estimate.from_dict(fields["zeta"]),
+                objective=Estimate.from_dict(fields["objective"]),
+                steps=check_value("steps", Count, fields["steps"]),
+                batches=check_value("batches", Count, fields["batches"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise AverseError(f"not a summary of a long run: {error}") from None

@@ -9,7 +9,7 @@ def support_warnings(figures: Sequence[Mapping[str, float]]) -> list[str]:
     """What is wrong with the support, one sentence each, by the last figures of some trials.
 
     Args:
-      figures: of each trial, as in `metrics.jsonl`: `clamped_mass`, `support_premium`, `support_std`, where it has them.
+      figures: of each trial, as in `metrics.jsonl`: `clamped_mass`, `support_premium`, `support_std`, where known.
     """
     found = []
     clamped = max((row.get("clamped_mass", 0.0) for row in figures), default=0.0)

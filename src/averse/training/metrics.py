@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 from averse.errors import AverseError
 from averse.files import write_text
 from averse.statistics import cvar
-from averse.training.config import MAX_TRIALS
 from averse.training.tracking import Sink
 from averse.training.trainee import EpisodeRecord
 
@@ -35,8 +33,8 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
     return figures
 
 
-def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
-    """The lines of a metrics file up to some update of each trial.
+def _kept_lines(path: Path, until: dict[int, int] | None = None) -> Iterator[str]:
+    """The lines of a metrics file, all or up to some update of each trial.
 
     Raises AverseError for what is no such file. Its last line may be cut short, as by a kill.
     """
@@ -47,12 +45,12 @@ def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            update, last = int(row["update"]), until.get(int(row["trial"]), 0)
+            update, trial = int(row["update"]), int(row["trial"])
         except (ValueError, TypeError, LookupError) as error:
             if number == len(lines):
                 continue
             raise AverseError(f"line {number} of {path} is damaged; move the file away to go on without it") from error
-        if update <= last:
+        if until is None or update <= until.get(trial, 0):
             yield line + "\n"
 
 
@@ -61,8 +59,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
     Raises AverseError for what is no such file.
     """
-    everything = {trial: sys.maxsize for trial in range(MAX_TRIALS)}
-    rows = [json.loads(line) for line in _kept_lines(path, everything)]
+    rows = [json.loads(line) for line in _kept_lines(path)]
     try:
         return [{name: float(value) for name, value in row.items()} for row in rows]
     except (TypeError, ValueError, AttributeError) as error:

@@ -1,0 +1,250 @@
+"""One HTML file of runs and studies: all that is shown is in it."""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from averse.errors import AverseError
+from averse.evaluation import Evaluation
+from averse.extras import extra_module, require_extra
+from averse.files import as_path, told_if_not_written, write_text
+from averse.progress import progress_bar
+from averse.report.html.blocks import Chapter, Films, Section, Words
+from averse.report.html.chapters import episodes_of, runs_chapter
+from averse.report.html.embedding import plotly_script, script_json
+from averse.report.html.films import Theatre, worst_episodes
+from averse.report.html.runs import TrainedRun, read_run
+from averse.report.html.studies import FILE, Study, read_study
+from averse.report.html.study_chapter import study_chapter
+from averse.report.style import DARK, FAINT, GRID, INK, PALETTE, PAPER, WASH
+from averse.settings import Whole, check_value
+from averse.statistics import Estimate
+
+LARGEST = 8_000_000  # bytes of a page; films are left out where they would make it larger
+FILMS = 3
+_INTERVAL = re.compile(r"(\S+) (\[[^\[\]]*\])")  # "-1.2 [-1.5, -0.9]"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_report` has written."""
+
+    path: Path
+    size: int  # bytes
+    runs: int
+    studies: int
+    warnings: int
+    films: int
+    without_films: str  # why there are fewer films than were asked for; empty where there are not
+
+
+def write_report(
+    paths: Sequence[str | os.PathLike] | str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    films: int = FILMS,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Written:
+    """Write one HTML file about run directories and study directories, which needs nothing else to be read.
+
+    The same directories give the same file, byte for byte. It needs the extra `report` (plotly, Jinja2).
+
+    Args:
+      paths: run directories (`averse train`, evaluated or not) and study directories (those with a study.json).
+      out: the file to write, .html.
+      films: of the worst episodes of each chapter, at most, where their world can be filmed: they are played again,
+        and left out where the file would be larger than 8 MB.
+      overwrite: take the place of a file that is there.
+      progress: show a bar on standard error.
+
+    Raises AverseError, before anything is written, for paths that are no runs or studies or are damaged, for an `out`
+    that is taken or has no folder, and where plotly or Jinja2 is missing; WritingError if the disk is full.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    places, target = [as_path("paths", path) for path in given], _target(as_path("out", out), overwrite)
+    films = check_value("films", Whole, films)
+    if not places:
+        raise AverseError("no path: a report needs at least one run or study directory")
+    if twice := [place for k, place in enumerate(places) if place.resolve() in [p.resolve() for p in places[:k]]]:
+        raise AverseError(f"{twice[0]} is given twice")
+    kinds = [_is_study(place) for place in places]
+    for module in ("plotly", "jinja2"):
+        require_extra(module, "an HTML report")
+    with progress_bar(disable=not progress) as bar:
+        task = bar.add_task("report", total=2 * len(places) + 1, figures="reading")
+        studies = [_advanced(bar, read_study(place)) for place, study in zip(places, kinds) if study]
+        names = _names([place for place, study in zip(places, kinds) if not study])
+        runs = [_advanced(bar, read_run(place, name)) for place, name in names.items()]
+        chapters, groups = _chapters(studies, runs, bar)
+        bar.update(task, figures="films")
+        plotly = plotly_script()
+        room = LARGEST - len(render(chapters, plotly).encode())
+        chapters, shown, why = _with_films(chapters, groups, films, room)
+        text = render(chapters, plotly)
+        with told_if_not_written(target, "make room and write it again"):
+            write_text(target, text)
+    warnings = sum(len(chapter.warnings) for chapter in chapters)
+    return Written(target, len(text.encode()), len(runs), len(studies), warnings, shown, why)
+
+
+def render(chapters: Sequence[Chapter], plotly: str) -> str:
+    """The page of some chapters. Every text in them appears as it is, whatever it holds."""
+    jinja2: Any = extra_module("jinja2", "an HTML report")
+    numbers = count(1)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    markup: Any = extra_module("markupsafe", "an HTML report").Markup
+    environment.filters.update(
+        interval=_interval, bar=_bar, script_json=lambda value: markup(script_json(value)),
+    )  # fmt: skip
+    titles = list(dict.fromkeys(chapter.title for chapter in chapters))
+    return environment.get_template("page.html.j2").render(
+        title=", ".join(titles),
+        chapters=chapters,
+        claims=[claim for chapter in chapters for claim in chapter.claims],
+        warned=any(chapter.warnings for chapter in chapters),
+        next_number=lambda: next(numbers),
+        plotly=plotly,
+        palette=PALETTE,
+        light={"ink": INK, "grid": GRID, "wash": WASH, "paper": PAPER},
+        night={"ink": DARK[INK], "faint": DARK[FAINT], "grid": DARK[GRID], "wash": DARK[WASH], "paper": DARK[PAPER]},
+        dark=DARK,
+    )
+
+
+def _target(out: Path, overwrite: bool) -> Path:
+    """The file to write. Raises AverseError where it cannot be written, or is there already."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise AverseError(f"a report's file name must end in .html, not {out.name!r:.80}")
+    try:
+        if not out.parent.is_dir():
+            raise AverseError(f"{out.parent} is no folder; make it first, or choose another --out")
+        if out.is_dir():
+            raise AverseError(f"{out} is a folder; choose another --out")
+        if out.exists() and not overwrite:
+            raise AverseError(f"{out} exists already; choose another --out, or --overwrite it")
+    except OSError as error:
+        raise AverseError(f"{out} cannot be written: {error.strerror or error}") from None
+    if not os.access(out.parent, os.W_OK):
+        raise AverseError(f"{out} cannot be written: no permission for its folder")
+    return out
+
+
+def _is_study(place: Path) -> bool:
+    """Whether a directory is a study's rather than a run's. Raises AverseError for what is neither."""
+    try:
+        if not place.is_dir():
+            raise AverseError(f"no run or study at {place}: there is no such folder")
+        if (place / FILE).is_file():
+            return True
+        if (place / "config.json").is_file():
+            return False
+        inside = sorted(
+            each.name for each in place.iterdir() if any((each / f).is_file() for f in (FILE, "config.json"))
+        )
+    except OSError as error:
+        raise AverseError(f"no run or study at {place}: {error.strerror or error}") from None
+    hint = f"; there are such inside: {', '.join(inside[:5])}" if inside else ""
+    raise AverseError(f"{place} is neither a run directory (config.json) nor a study ({FILE}){hint}")
+
+
+def _names(places: Sequence[Path]) -> dict[Path, str]:
+    """What runs are called: by their folders, and by their paths where several folders have the same name."""
+    names = [place.resolve().name for place in places]
+    return {place: name if names.count(name) == 1 else str(place) for place, name in zip(places, names)}
+
+
+def _advanced(bar: Progress, value: Any) -> Any:
+    bar.advance(bar.task_ids[0])
+    return value
+
+
+Group = Mapping[str, TrainedRun]
+
+
+def _chapters(studies: Sequence[Study], runs: Sequence[TrainedRun], bar: Progress) -> tuple[list[Chapter], list[Group]]:
+    """Studies first, then runs by the environment that they were trained in; and the runs of each chapter."""
+    chapters = [_advanced(bar, study_chapter(study)) for study in studies]
+    groups: list[Group] = [study.runs for study in studies]
+    for environment in dict.fromkeys(run.config.environment for run in runs):
+        together = [run for run in runs if run.config.environment == environment]
+        chapters.append(runs_chapter(together))
+        groups.append({run.name: run for run in together})
+        bar.advance(bar.task_ids[0], len(together))
+    return chapters, groups
+
+
+def _with_films(
+    chapters: Sequence[Chapter], groups: Sequence[Group], films: int, room: int
+) -> tuple[list[Chapter], int, str]:
+    """The chapters with a section of films, as many as there is room for (bytes); how many, and why no more."""
+    theatre, found, total, reasons = Theatre(), [], 0, dict[str, None]()
+    for chapter, runs in zip(chapters, groups):
+        shown = []
+        for run, evaluation, place in _worst(runs, films):
+            try:
+                film = theatre.film(run, evaluation, place)
+            except AverseError as error:
+                reasons[str(error)] = None
+                continue
+            if len(film.address) + 1000 > room:
+                reasons[f"no room for more films in a page of {LARGEST / 1e6:g} MB"] = None
+                continue
+            room -= len(film.address) + 1000
+            shown.append(film)
+        total += len(shown)
+        section = Section("Films of the worst episodes", [Films(shown)] if shown else [])
+        if reasons and section.blocks:
+            section = replace(section, blocks=[*section.blocks, Words("; ".join(reasons))])
+        found.append(replace(chapter, sections=_inserted(chapter.sections, section)) if section.blocks else chapter)
+    return found, total, "; ".join(reasons)
+
+
+def _inserted(sections: Sequence[Section], films: Section) -> list[Section]:
+    """The films behind the table of the worst episodes."""
+    places = [k for k, section in enumerate(sections) if section.title.startswith("Worst episodes")]
+    at = places[-1] + 1 if places else len(sections) - 1
+    return [*sections[:at], films, *sections[at:]]
+
+
+def _worst(runs: Group, films: int):
+    """The worst episodes among all evaluations of some runs, with whose they are."""
+    if films == 0:
+        return
+    whose = {}
+    for run in runs.values():
+        for path, evaluation in run.evaluations:
+            if isinstance(evaluation, Evaluation):
+                policies = {f"{run.name} {label}".strip(): (evaluation, label) for label in evaluation.summaries}
+                for name, table in episodes_of(policies).items():
+                    whose[f"{name}\0{path.name}"] = run, evaluation, table
+    for place in worst_episodes({key: table for key, (_, _, table) in whose.items()}, films):
+        run, evaluation, _ = whose[place.policy]
+        yield run, evaluation, replace(place, policy=place.policy.partition("\0")[0])
+
+
+def _interval(text: str) -> tuple[str, str]:
+    """A figure's value and its interval, "" where it has none."""
+    found = _INTERVAL.fullmatch(text)
+    return (text, "") if found is None else (found[1], found[2])
+
+
+def _bar(effect: Estimate) -> dict[str, float | None] | None:
+    """Where an effect and its interval stand in a picture 200 wide whose middle is 0; None for no effect."""
+    if not math.isfinite(effect.value):
+        return None
+    ends = (effect.low, effect.high) if effect.has_interval else ()
+    reach = 1.15 * max(map(abs, (effect.value, *ends))) or 1.0
+    place = {
+        name: round(100 + 94 * getattr(effect, name) / reach, 1)
+        for name in ("value", *(("low", "high") if ends else ()))
+    }
+    return {"low": None, "high": None, **place}
