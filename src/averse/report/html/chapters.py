@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from averse.evaluation import Episodes, Evaluation, LongRunEvaluation, summary_table
+from averse.evaluation import Episodes, Evaluation, LongRunEvaluation, Summary, summary_table
 from averse.evaluation.tables import caption
 from averse.report.html import learning, returns
 from averse.report.html.blocks import Block, Card, Chapter, Code, Facts, Files, Folded, Grid, Section, Words
@@ -21,23 +21,23 @@ from averse.training.config import TrainingConfig
 
 CARDS = 4  # policies that have one, at most; more are a table
 MANY_METRICS = 50_000  # rows of metrics from which on they are not embedded
-World = tuple[str, str]  # environment, and the shift in words
+Policies = dict[str, tuple[Evaluation | LongRunEvaluation, str]]
+"""Policy -> its evaluation, and its setting in that."""
 
 
-def runs_chapter(runs: Sequence[TrainedRun]) -> Chapter:
-    """The chapter on runs that were trained in the same environment."""
+def runs_chapter(title: str, runs: Sequence[TrainedRun]) -> Chapter:
+    """The chapter on runs that were trained in the same world."""
     worlds = worlds_of(runs)
     home = next(iter(worlds.values()), {})
     cards = [card(name, evaluation, label) for name, (evaluation, label) in home.items()]
     sections: list[Section] = []
-    for (environment, shift), policies in worlds.items():
-        where = environment + (f", {shift}" if shift else "")
+    for where, policies in worlds.items():
         sections.append(Section(f"Evaluated in {where}", evaluation_blocks(policies)))
         if worst := worst_blocks(episodes_of(policies)):
             sections.append(Section(f"Worst episodes in {where}", worst))
     sections += training_sections(runs)
     return Chapter(
-        title=", ".join(dict.fromkeys(run.config.environment for run in runs)),
+        title=title,
         subtitle=f"{len(runs)} run{'s' * (len(runs) > 1)}: {', '.join(run.name for run in runs)}",
         sections=sections,
         cards=cards if len(cards) <= CARDS else (),
@@ -45,17 +45,33 @@ def runs_chapter(runs: Sequence[TrainedRun]) -> Chapter:
     )
 
 
-def worlds_of(
-    runs: Sequence[TrainedRun],
-) -> dict[World, dict[str, tuple[Evaluation | LongRunEvaluation, str]]]:
-    """Evaluations by the world they were played in: policy -> evaluation, and the setting in it."""
-    worlds: dict[World, dict[str, tuple[Evaluation | LongRunEvaluation, str]]] = {}
+def worlds_of(runs: Sequence[TrainedRun]) -> dict[str, Policies]:
+    """Evaluations by the world they were played in, and how: only what was played alike is compared.
+
+    Where runs were trained with different parameters of their world, these are part of the name.
+    """
+    trained = own_parameters(runs)
+    worlds: dict[str, Policies] = {}
     for run in runs:
         for _, evaluation in run.evaluations:
-            world = evaluation.environment, "" if evaluation.basis is None else evaluation.basis.world
+            words = [evaluation.environment, trained[run.name]]
+            if evaluation.basis is not None:
+                words += [evaluation.basis.world, "the likeliest actions" if evaluation.basis.greedy else ""]
+            where = ", ".join(word for word in words if word)
             for label in evaluation.summaries:
-                worlds.setdefault(world, {})[f"{run.name} {label}".strip()] = evaluation, label
+                worlds.setdefault(where, {})[f"{run.name} {label}".strip()] = evaluation, label
     return worlds
+
+
+def own_parameters(runs: Sequence[TrainedRun]) -> dict[str, str]:
+    """What tells the worlds of training of some runs of one environment apart, in words, by the run's name."""
+    found = {}
+    for run in runs:
+        others = [each.config for each in runs if each.config.environment == run.config.environment]
+        mine = run.config.environment_parameters
+        differ = {n: v for n, v in mine.items() if any(other.environment_parameters.get(n) != v for other in others)}
+        found[run.name] = assigned(differ)
+    return found
 
 
 def card(name: str, evaluation: Evaluation | LongRunEvaluation, label: str) -> Card:
@@ -68,7 +84,7 @@ def card(name: str, evaluation: Evaluation | LongRunEvaluation, label: str) -> C
     return Card(name, {word: cell(metric, figures[metric]) for metric, word in names_of(shown).items()})
 
 
-def evaluation_blocks(policies: Mapping[str, tuple[Evaluation | LongRunEvaluation, str]]) -> list[Block]:
+def evaluation_blocks(policies: Policies) -> list[Block]:
     """Tables and figures of policies that were played in the same world."""
     long = {n: e.summaries[label] for n, (e, label) in policies.items() if isinstance(e, LongRunEvaluation)}
     short = {n: (e, label) for n, (e, label) in policies.items() if isinstance(e, Evaluation)}
@@ -82,6 +98,7 @@ def evaluation_blocks(policies: Mapping[str, tuple[Evaluation | LongRunEvaluatio
     if trained:
         blocks.append(Folded("What the policies were trained for", [Facts(trained)]))
     blocks += episode_charts(episodes_of(policies))
+    blocks.append(Folded("The worst shares as a table", [Grid(tail_table(summaries))]))
     rows = {name: figures_of(summary) for name, summary in summaries.items()}
     if (chart := tradeoff(rows, "return", names_of(m for row in rows.values() for m in row))) is not None:
         blocks.append(chart)
@@ -91,6 +108,17 @@ def evaluation_blocks(policies: Mapping[str, tuple[Evaluation | LongRunEvaluatio
         said = {n: e.calibration_words(label) for n, (e, label) in short.items() if label in e.left_out}
         blocks.append(Facts({name: words.partition(": ")[2] for name, words in said.items()}))
     return blocks
+
+
+def tail_table(summaries: Mapping[str, Summary]) -> Table:
+    """The mean of the worst share of the returns, by policy and share."""
+    alphas = list(dict.fromkeys(alpha for summary in summaries.values() for alpha in summary.cvar_curve))
+    rows = [
+        [name, *(cell("return", summary.cvar_curve.get(alpha)) for alpha in alphas)]
+        for name, summary in summaries.items()
+    ]
+    headings = ["mean of the worst", *(f"{100 * alpha:g}%" for alpha in alphas)]
+    return Table(headings, rows, caption="100% is the mean return.")
 
 
 def long_run_table(summaries: Mapping[str, Any]) -> Table:
@@ -103,7 +131,7 @@ def long_run_table(summaries: Mapping[str, Any]) -> Table:
     return Table(headings, rows, caption="J = eta - beta zeta; 95% intervals in brackets.")
 
 
-def episodes_of(policies: Mapping[str, tuple[Evaluation | LongRunEvaluation, str]]) -> dict[str, Episodes]:
+def episodes_of(policies: Policies) -> dict[str, Episodes]:
     """The completed episodes of policies that have any."""
     found = {}
     for name, (evaluation, label) in policies.items():
@@ -185,7 +213,8 @@ def origin_blocks(runs: Sequence[TrainedRun]) -> list[Block]:
         "directories do not hold commands, hardware or processor time."
     )
     configurations = [Code(run.name, json.dumps(_configuration(run.config), indent=2)) for run in runs]
-    return [Grid(Table(headings, rows, caption=words)), Folded("Configuration", configurations)]
+    table = Grid(Table(headings, rows, caption=words))
+    return [table, Folded("Configuration", configurations), Files(summaries_files(runs))]
 
 
 def _origin(run: TrainedRun) -> list[str]:

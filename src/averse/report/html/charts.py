@@ -17,6 +17,7 @@ from averse.report.style import INK, PALETTE, rgb
 from averse.statistics import Estimate
 
 DASHES = ("solid", "dash", "dot", "dashdot")
+CELL = "#111111"  # what is written on the colours of a heat map, by day and by night
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
 Trace = dict[str, Any]
@@ -146,7 +147,7 @@ def calibration(histograms: Mapping[str, np.ndarray]) -> Chart:
         "too optimistic, a U too narrow, a hump too wide."
     )
     layout = {
-        "xaxis": axis("predicted probability of a return at most the realised one", range=[0, 1]),
+        "xaxis": axis("predicted probability (PIT)", range=[0, 1]),
         "yaxis": axis("frequency", rangemode="tozero"),
         "shapes": [{
             "type": "line", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": INK, "width": 1, "dash": "dot"},
@@ -168,8 +169,9 @@ def matrix(name: str, labels: Sequence[str], cells: Sequence[Sequence[Estimate]]
     ticks = {"tickvals": list(range(len(labels))), "ticktext": [plain(_cut(label)) for label in labels]}
     trace = {
         "type": "heatmap", "z": short(values), "text": texts, "texttemplate": "%{text}", "customdata": words,
+        "textfont": {"color": CELL},
         "hovertemplate": "%{customdata}<extra></extra>", "xgap": 2, "ygap": 2,
-        "colorscale": [[0, "#EEF2F5"], [1, PALETTE[1] if bad else PALETTE[0]]], "colorbar": {"thickness": 12},
+        "colorscale": [[0, "#EEF2F5"], [1, PALETTE[4] if bad else PALETTE[5]]], "colorbar": {"thickness": 12},
     }  # fmt: skip
     layout = {
         "xaxis": axis("with", **ticks, showgrid=False, side="bottom"),

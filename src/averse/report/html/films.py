@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from averse import environments
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
 from averse.environments.sumo.recording import Film as Camera
 from averse.errors import AverseError
@@ -56,7 +57,7 @@ def worst_table(places: Sequence[Place]) -> Table:
         table, row = place.table, place.row
         known = [table.metrics[name][row] if name in table.metrics else np.nan for name in metrics]
         rows.append([
-            place.policy, str(table.training_seed[row]), str(table.seed[row]), f"{place.value:.5g}",
+            place.policy, str(table.training_seed[row]), str(table.seed[row]), f"{place.value:.4g}",
             str(table.length[row]), *("–" if np.isnan(value) else f"{value:.4g}" for value in known),
         ])  # fmt: skip
     headings = ["policy", "training seed", "episode seed", "return", "length, steps"]
@@ -66,11 +67,20 @@ def worst_table(places: Sequence[Place]) -> Table:
 class Theatre:
     """Plays episodes of evaluated runs again and films them.
 
-    Each film is that of the very episode: its return and length are those of the table, or there is none.
+    Each film is that of the very episode: its return and length are those of the table, or there is none. Evaluations
+    are to be `check`ed before they are filmed.
     """
 
     def __init__(self) -> None:
         self._loaded: dict[Path, Run] = {}
+
+    def check(self, run: TrainedRun, evaluation: Evaluation) -> None:
+        """Raises AverseError, with the reason in one line, where no episode of an evaluation can be filmed."""
+        if environments.factory(evaluation.environment) is not SumoIntersection:
+            raise AverseError(f"no films of {evaluation.environment}: only sumo-intersection can be filmed so far")
+        if evaluation.basis is None:
+            raise AverseError(f"the evaluation of {run.name} does not tell how it was played; evaluate it again")
+        require_simulator()
 
     def film(self, run: TrainedRun, evaluation: Evaluation, place: Place) -> Film:
         """An episode as a GIF. Raises AverseError, with the reason in one line, where there can be none."""
@@ -92,22 +102,21 @@ class Theatre:
             animate([replace(recording, frames=shown)], file, fps=10)
             content = file.read_bytes()
         trained = int(place.table.training_seed[place.row])
-        words = f"{place.policy}: return {place.value:.5g}; training seed {trained}, episode seed {seed}; {EVERY} times"
-        return Film(f"{words} as fast as the world", address(content, "image/gif"))
+        words = (
+            f"{place.policy}: return {place.value:.5g}; training seed {trained}, episode seed {seed}; at {EVERY} times"
+        )
+        return Film(f"{words} the speed", address(content, "image/gif"))
 
     def _actor(self, run: TrainedRun, evaluation: Evaluation, place: Place):
         """The world in which an episode was played, and who acted."""
-        if evaluation.basis is None:
-            raise AverseError(f"the evaluation of {run.name} does not tell how it was played; evaluate it again")
+        assert evaluation.basis is not None, "not checked"
         if run.path not in self._loaded:
             self._loaded[run.path] = load(run.path)
         trained = self._loaded[run.path]
         elsewhere = None if evaluation.environment == run.config.environment else evaluation.environment
         shift = dict(evaluation.basis.shift)
         moved = trained.moved_to(elsewhere, shift) if elsewhere or shift else trained
-        if not isinstance(moved.environment, SumoIntersection):
-            raise AverseError(f"no films of {evaluation.environment}: only sumo-intersection can be filmed so far")
-        require_simulator()
+        assert isinstance(moved.environment, SumoIntersection), "not checked"
         settings: dict[str, Any] = {name: float(place.table.settings[name][place.row]) for name in run.config.sweep}
         index = moved.trial(seed=int(place.table.training_seed[place.row]), **settings)
         return moved.environment, learned(moved.learner, evaluation.basis.greedy)(moved.state(index))

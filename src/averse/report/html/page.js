@@ -46,7 +46,7 @@
     const control = { bgcolor: wash, bordercolor: grid, font: { color: ink } };
     full.updatemenus = (layout.updatemenus ?? []).map((each) => merged(control, each));
     full.sliders = (layout.sliders ?? []).map((each) =>
-      merged({ ...control, activebgcolor: faint, tickcolor: faint, ticklen: 4 }, each));
+      merged({ ...control, bgcolor: faint, activebgcolor: ink, tickcolor: faint, ticklen: 4 }, each));
     return full;
   };
 

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -12,15 +12,15 @@ from typing import Any
 from rich.progress import Progress
 
 from averse.errors import AverseError
-from averse.evaluation import Evaluation
+from averse.evaluation import Episodes, Evaluation
 from averse.extras import extra_module, require_extra
 from averse.files import as_path, told_if_not_written, write_text
 from averse.progress import progress_bar
-from averse.report.html.blocks import Chapter, Films, Section, Words
-from averse.report.html.chapters import episodes_of, runs_chapter
+from averse.report.html.blocks import Chapter, Films, Section
+from averse.report.html.chapters import own_parameters, runs_chapter
 from averse.report.html.embedding import plotly_script, script_json
-from averse.report.html.films import Theatre, worst_episodes
-from averse.report.html.runs import TrainedRun, read_run
+from averse.report.html.films import Place, Theatre, worst_episodes
+from averse.report.html.runs import TrainedRun, episodes_by_setting, read_run
 from averse.report.html.studies import FILE, Study, read_study
 from averse.report.html.study_chapter import study_chapter
 from averse.report.style import DARK, FAINT, GRID, INK, PALETTE, PAPER, WASH
@@ -107,9 +107,9 @@ def render(chapters: Sequence[Chapter], plotly: str) -> str:
     )  # fmt: skip
     titles = list(dict.fromkeys(chapter.title for chapter in chapters))
     return environment.get_template("page.html.j2").render(
-        title=", ".join(titles),
+        title=" · ".join(titles),
         chapters=chapters,
-        claims=[claim for chapter in chapters for claim in chapter.claims],
+        claimed=[chapter for chapter in chapters if chapter.claims],
         warned=any(chapter.warnings for chapter in chapters),
         next_number=lambda: next(numbers),
         plotly=plotly,
@@ -171,12 +171,16 @@ Group = Mapping[str, TrainedRun]
 
 
 def _chapters(studies: Sequence[Study], runs: Sequence[TrainedRun], bar: Progress) -> tuple[list[Chapter], list[Group]]:
-    """Studies first, then runs by the environment that they were trained in; and the runs of each chapter."""
+    """Studies first, then runs by the world that they were trained in; and the runs of each chapter."""
     chapters = [_advanced(bar, study_chapter(study)) for study in studies]
     groups: list[Group] = [study.runs for study in studies]
-    for environment in dict.fromkeys(run.config.environment for run in runs):
-        together = [run for run in runs if run.config.environment == environment]
-        chapters.append(runs_chapter(together))
+    worlds: dict[str, list[TrainedRun]] = {}
+    own = own_parameters(runs)
+    for run in runs:
+        title = ", ".join(filter(None, (run.config.environment, own[run.name])))
+        worlds.setdefault(title, []).append(run)
+    for title, together in worlds.items():
+        chapters.append(runs_chapter(title, together))
         groups.append({run.name: run for run in together})
         bar.advance(bar.task_ids[0], len(together))
     return chapters, groups
@@ -189,7 +193,7 @@ def _with_films(
     theatre, found, total, reasons = Theatre(), [], 0, dict[str, None]()
     for chapter, runs in zip(chapters, groups):
         shown = []
-        for run, evaluation, place in _worst(runs, films):
+        for run, evaluation, place in _worst(theatre, runs, films, reasons):
             try:
                 film = theatre.film(run, evaluation, place)
             except AverseError as error:
@@ -197,14 +201,12 @@ def _with_films(
                 continue
             if len(film.address) + 1000 > room:
                 reasons[f"no room for more films in a page of {LARGEST / 1e6:g} MB"] = None
-                continue
+                break
             room -= len(film.address) + 1000
             shown.append(film)
         total += len(shown)
-        section = Section("Films of the worst episodes", [Films(shown)] if shown else [])
-        if reasons and section.blocks:
-            section = replace(section, blocks=[*section.blocks, Words("; ".join(reasons))])
-        found.append(replace(chapter, sections=_inserted(chapter.sections, section)) if section.blocks else chapter)
+        section = Section("Films of the worst episodes", [Films(shown)])
+        found.append(replace(chapter, sections=_inserted(chapter.sections, section)) if shown else chapter)
     return found, total, "; ".join(reasons)
 
 
@@ -215,20 +217,26 @@ def _inserted(sections: Sequence[Section], films: Section) -> list[Section]:
     return [*sections[:at], films, *sections[at:]]
 
 
-def _worst(runs: Group, films: int):
-    """The worst episodes among all evaluations of some runs, with whose they are."""
-    if films == 0:
-        return
-    whose = {}
-    for run in runs.values():
-        for path, evaluation in run.evaluations:
-            if isinstance(evaluation, Evaluation):
-                policies = {f"{run.name} {label}".strip(): (evaluation, label) for label in evaluation.summaries}
-                for name, table in episodes_of(policies).items():
-                    whose[f"{name}\0{path.name}"] = run, evaluation, table
-    for place in worst_episodes({key: table for key, (_, _, table) in whose.items()}, films):
-        run, evaluation, _ = whose[place.policy]
-        yield run, evaluation, replace(place, policy=place.policy.partition("\0")[0])
+def _worst(
+    theatre: Theatre, runs: Group, films: int, reasons: dict[str, None]
+) -> Iterator[tuple[TrainedRun, Evaluation, Place]]:
+    """The worst episodes of some runs among all that can be filmed, with whose they are; why others cannot."""
+    whose: dict[str, tuple[TrainedRun, Evaluation]] = {}
+    tables: dict[str, Episodes] = {}
+    played = [(run, *each) for run in runs.values() for each in run.evaluations if films]
+    for run, path, evaluation in played:
+        if not isinstance(evaluation, Evaluation):
+            continue
+        try:
+            theatre.check(run, evaluation)
+        except AverseError as error:
+            reasons[str(error)] = None
+            continue
+        for label, table in episodes_by_setting(evaluation).items():
+            key = f"{run.name} {label}".strip() + f"\0{path.name}"
+            whose[key], tables[key] = (run, evaluation), table
+    for place in worst_episodes(tables, films):
+        yield *whose[place.policy], replace(place, policy=place.policy.partition("\0")[0])
 
 
 def _interval(text: str) -> tuple[str, str]:

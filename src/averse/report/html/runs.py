@@ -1,7 +1,7 @@
 """Run directories as a report reads them: configuration, metrics, and every evaluation in them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +51,8 @@ class TrainedRun:
         for place, row in enumerate(self.metrics):
             label = label_of({name: row[name] for name in self.config.sweep})
             trials.setdefault(label, {}).setdefault(int(row["seed"]), []).append(place)
-        return {label: _curves(self.metrics, seconds, by_seed) for label, by_seed in trials.items()}
+        known = {*KEYS, *self.config.sweep}
+        return {label: _curves(self.metrics, seconds, by_seed, known) for label, by_seed in trials.items()}
 
     @property
     def last(self) -> list[Mapping[str, float]]:
@@ -108,12 +109,15 @@ def seconds_of(metrics: Sequence[Mapping[str, float]]) -> list[float]:
 
 
 def _curves(
-    metrics: Sequence[Mapping[str, float]], seconds: Sequence[float], by_seed: Mapping[int, Sequence[int]]
+    metrics: Sequence[Mapping[str, float]],
+    seconds: Sequence[float],
+    by_seed: Mapping[int, Sequence[int]],
+    known: Set[str],
 ) -> Curves:
-    """The rows of some trials, told by their places, on common steps."""
+    """The rows of some trials, told by their places, on common steps; what is `known` is no figure."""
     steps = np.unique([metrics[place]["steps"] for places in by_seed.values() for place in places])
     names = dict.fromkeys(name for places in by_seed.values() for place in places for name in metrics[place])
-    figures = {name: np.full((len(by_seed), steps.size), np.nan) for name in names if name not in KEYS}
+    figures = {name: np.full((len(by_seed), steps.size), np.nan) for name in names if name not in known}
     clock = np.full((len(by_seed), steps.size), np.nan)
     for number, places in enumerate(by_seed.values()):
         for place in places:

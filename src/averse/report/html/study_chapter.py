@@ -1,7 +1,7 @@
 """The chapter of a report on one study: claims, tables, trade-off, interpolation, cross-play, and its runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from averse.report.html.blocks import Block, Chapter, Facts, Files, Folded, Grid, Section
@@ -20,6 +20,7 @@ from averse.report.html.interpolation import interpolation
 from averse.report.html.studies import Crossplay, Row, Study
 from averse.report.html.warnings import Warnings, gathered, run_warnings, study_warnings
 from averse.report.html.words import cell, format_of, name_of, names_of
+from averse.settings import assigned
 from averse.statistics import Estimate
 from averse.tables import Table
 
@@ -34,19 +35,17 @@ def study_chapter(study: Study) -> Chapter:
     runs = list(study.runs.values())
     sections = [_figures(study)]
     if study.interpolation:
-        sections.append(Section("Between two policies", _interpolation(study)))
+        sections.append(Section("Interpolation", _interpolation(study)))
     if study.crossplay is not None:
         sections.append(Section("With whom they act", _crossplay(study.crossplay)))
-    worlds = worlds_of(runs)
     if study.episodes:
-        sections.append(Section("Returns", list(episode_charts(study.episodes))))
+        sections.append(Section("Episodes", list(episode_charts(study.episodes))))
         sections.append(Section("Worst episodes", worst_blocks(study.episodes)))
-    for (environment, shift), policies in worlds.items():
-        where = environment + (f", {shift}" if shift else "")
-        blocks = evaluation_blocks(policies)
-        if not study.episodes:
-            blocks += worst_blocks(episodes_of(policies))
-        sections.append(Section("The runs' evaluations", [Folded(f"In {where}", blocks)]))
+    evaluated: list[Block] = []
+    for where, policies in worlds_of(runs).items():
+        blocks = [*evaluation_blocks(policies), *([] if study.episodes else worst_blocks(episodes_of(policies)))]
+        evaluated.append(Folded(f"In {where}", blocks))
+    sections.append(Section("Evaluations of the runs", evaluated))
     trained = training_sections(runs) if runs else []
     sections += [*trained[:-1], Section("Where this comes from", [_origin(study), *_blocks_of(trained[-1:])])]
     return Chapter(
@@ -79,7 +78,7 @@ def _figures(study: Study) -> Section:
     blocks: list[Block] = []
     if study.rows:
         blocks.append(Grid(study_table(study.rows, "policy")))
-        rows = {row.label: row.metrics for row in study.rows}
+        rows = {label: row.metrics for label, row in zip(_labels(study.rows), study.rows)}
         if (chart := tradeoff(rows, "return", names_of(m for row in rows.values() for m in row))) is not None:
             blocks.append(chart)
     if study.differences:
@@ -88,6 +87,15 @@ def _figures(study: Study) -> Section:
         blocks.append(Grid(Table(table.headings, table.rows, caption=words)))
     blocks.append(Files(rows_files("figures", [*study.rows, *study.differences], study.content)))
     return Section("Figures", blocks)
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """What rows are called: by their labels, with their settings where several have the same label."""
+    labels = [row.label for row in rows]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({assigned(row.settings) or number})"
+        for number, (label, row) in enumerate(zip(labels, rows), 1)
+    ]
 
 
 def _interpolation(study: Study) -> list[Block]:

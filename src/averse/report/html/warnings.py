@@ -58,7 +58,7 @@ def _of_episodes(evaluation: Evaluation, label: str) -> list[str]:
         found.append(evaluation.objectives[label].warning)
     calibration = evaluation.calibrations.get(label)
     if label in evaluation.left_out and (calibration is None or is_uncalibrated(calibration)):
-        found.append(f"uncalibrated critic: {evaluation.calibration_words(label)}")
+        found.append(f"uncalibrated critic: {evaluation.calibration_words(label).partition(': ')[2]}")
     if not len(evaluation.episodes):
         found.append("the table of episodes is gone: distributions and worst episodes are missing")
     return found
