@@ -78,11 +78,11 @@ def write_report(
     kinds = [_is_study(place) for place in places]
     for module in ("plotly", "jinja2"):
         require_extra(module, "an HTML report")
+    studies = [read_study(place) for place, study in zip(places, kinds) if study]
+    names = _names([place for place, study in zip(places, kinds) if not study])
+    runs = [read_run(place, name) for place, name in names.items()]
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task("report", total=2 * len(places) + 1, figures="reading")
-        studies = [_advanced(bar, read_study(place)) for place, study in zip(places, kinds) if study]
-        names = _names([place for place, study in zip(places, kinds) if not study])
-        runs = [_advanced(bar, read_run(place, name)) for place, name in names.items()]
+        task = bar.add_task("report", total=len(places) + 1, figures="figures")
         chapters, groups = _chapters(studies, runs, bar)
         bar.update(task, figures="films")
         plotly = plotly_script()
@@ -162,18 +162,16 @@ def _names(places: Sequence[Path]) -> dict[Path, str]:
     return {place: name if names.count(name) == 1 else str(place) for place, name in zip(places, names)}
 
 
-def _advanced(bar: Progress, value: Any) -> Any:
-    bar.advance(bar.task_ids[0])
-    return value
-
-
 Group = Mapping[str, TrainedRun]
 
 
 def _chapters(studies: Sequence[Study], runs: Sequence[TrainedRun], bar: Progress) -> tuple[list[Chapter], list[Group]]:
     """Studies first, then runs by the world that they were trained in; and the runs of each chapter."""
-    chapters = [_advanced(bar, study_chapter(study)) for study in studies]
-    groups: list[Group] = [study.runs for study in studies]
+    chapters, groups = [], list[Group]()
+    for study in studies:
+        chapters.append(study_chapter(study))
+        groups.append(study.runs)
+        bar.advance(bar.task_ids[0])
     worlds: dict[str, list[TrainedRun]] = {}
     own = own_parameters(runs)
     for run in runs:
