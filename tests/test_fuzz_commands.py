@@ -33,6 +33,7 @@ PLACES = (
     "file", "file/sub", "folder", "missing/sub", "run", "damaged", "emptied", "halved", ".", "/", "/proc/x",
     "/dev/null", "new", "new/figure.png", "figure.xyz", "folder/figure.svg", "game.nfg", "binary.nfg", "game.json", 
     "list.json", "deep.json", "game.efg", "numbers.csv", "words.csv", "new.npz", "new.onnx",
+    "new.html", "study", "file.html",
 )  # fmt: skip
 MORE_FLAGS = (
     "--nonsense",
@@ -75,6 +76,9 @@ def place(tmp_path_factory):
     (path / "game.json").write_text('{"players": null}')
     (path / "list.json").write_text("[1, 2")
     (path / "deep.json").write_text("[" * 100_000)
+    (path / "study").mkdir()
+    (path / "study" / "study.json").write_text('{"format": 1}')
+    (path / "file.html").touch()
     (path / "numbers.csv").write_text("x\n1\n2\n")
     (path / "words.csv").write_text("x,y\n1,a\n2\n")
     return path
@@ -92,6 +96,7 @@ def no_work(monkeypatch, place):
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
+        "report.html.page.plotly_script",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -113,6 +118,7 @@ RIGHT = {
     "equilibrium": ("selten-chmura-1", "selten-chmura-1 --all", "good.nfg --tau 1 --epsilon 1", "--people"),
     "export": ("run", "run --format onnx --out new.onnx", "run --trial seed=0", "run --trial 0 --overwrite"),
     "risk": ("numbers.csv", "numbers.csv --measure cvar:0.1,entropic:3 --json", "numbers.csv --out new/figure.png"),
+    "report": ("run", "run study --out new.html", "study --films 0", "run --out file.html --overwrite"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])

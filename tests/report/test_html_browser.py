@@ -1,4 +1,4 @@
-"""The page of `averse report` in a browser: it draws, fetches nothing, fits a phone, follows the dark, and its slider slides."""
+"""The page of `averse report` in a browser: it draws, fetches nothing, fits a phone, follows the dark, and slides."""
 
 import importlib.util
 import re
@@ -51,8 +51,8 @@ def test_on_a_phone(page, window):
     window.open(page, PHONE)
     for _ in range(2):
         assert window.value("document.documentElement.scrollWidth") <= PHONE
-        wide = window.value("""[...document.querySelectorAll('body *')].filter(e =>
-            e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre, svg')).map(e => e.outerHTML.slice(0, 90))""")
+        wide = window.value("""[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg') &&
+            e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))""")
         assert wide == []
         window.value("document.querySelectorAll('details').forEach(d => { d.open = true })")
         window.wait("!document.querySelector('.plot:not([data-drawn])')")
@@ -83,7 +83,7 @@ def test_the_slider(page, window):
     markers = f"{PLOT}.data.slice(-3).map(t => [t.x[0], t.y[0]])"
     start = study()["interpolation"][0]["metrics"]
     assert window.value(markers)[0] == [0, start["return"]["value"]]
-    window.value(f"{PLOT}.scrollIntoView()")
+    window.value(f"{PLOT}.scrollIntoView({{behavior: 'instant'}})")
     box = """(s => { const b = s.getBoundingClientRect(); return [b.x, b.y, b.width, b.height] })"""
     x, y, _, height = window.value(f"{box}({PLOT}.querySelector('.slider-grip-rect'))")
     left, _, width, _ = window.value(f"{box}({PLOT}.querySelector('.slider-rail-rect'))")
@@ -101,7 +101,7 @@ def test_the_slider(page, window):
 def test_the_menu(page, window):
     window.open(page, DESK)
     plot = "document.querySelector('.plot')"
-    window.value(f"{plot}.scrollIntoView()")
+    window.value(f"{plot}.scrollIntoView({{behavior: 'instant'}})")
     press = "e => ['mousedown', 'mouseup', 'click'].forEach(k => e.dispatchEvent(new MouseEvent(k, {bubbles: true})))"
     window.value(f"({press})({plot}.querySelector('.updatemenu-header'))")
     window.wait(f"{plot}.querySelectorAll('.updatemenu-dropdown-button').length > 2")
