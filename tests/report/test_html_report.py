@@ -15,10 +15,10 @@ from small_study import LABELS, episodes, figure, study, write_study
 import averse
 from averse import AverseError
 from averse.cli import main
-from averse.evaluation import read_evaluation
+from averse.evaluation import Episodes, read_evaluation
 from averse.report.html import learning, write_report
 from averse.report.html.embedding import script_json
-from averse.report.html.runs import read_run, seconds_of
+from averse.report.html.runs import by_settings, read_run, seconds_of
 from averse.report.html.warnings import run_warnings
 from averse.statistics import Estimate
 
@@ -206,6 +206,19 @@ class TestLearning:
         assert "Thinned" in chart.caption
         assert learning.thinned(3, 400).tolist() == [0, 1, 2]
 
+    def test_episodes_by_settings(self):
+        table = episodes(("b", "a"), count=2, seeds=2)
+        tau = np.array([1.0, 2.0, np.nan, 1.0, 2.0, 2.0, 1.0, np.nan])
+        columns = {**table.columns(), "tau": tau}
+        found = by_settings(Episodes.from_columns(columns))
+        told = [(own["setting"], own["tau"], rows.seed.tolist()) for own, rows in found]
+        first, last = table.seed[:4], table.seed[4:]
+        expected = [
+            ("b", 1.0, [first[0], first[3]]), ("b", 2.0, [first[1]]), ("b", None, [first[2]]),
+            ("a", 2.0, [last[0], last[1]]), ("a", 1.0, [last[2]]), ("a", None, [last[3]]),
+        ]  # fmt: skip
+        assert [(a, None if np.isnan(b) else b, c) for a, b, c in told] == expected
+
     def test_seconds_of_trials_together_and_one_after_another(self):
         """100 steps each: two trials together at 50 steps/s take 4 s, one by itself takes 2 s."""
 
@@ -296,6 +309,11 @@ class TestTexts:
             for trace in spec["data"]:
                 assert "<" not in trace.get("name", "")
 
+    def test_half_a_character(self, tmp_path):
+        place = write_study(tmp_path / "study", title="half \ud800", command="\ud800", claims=[])
+        write_report(place, tmp_path / "page.html")
+        assert "half ?" in Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+
     def test_json_in_a_script(self):
         text = script_json({"a": "</script><!-- \u2028 &"})
         assert not set("<>&\u2028") & set(text)
@@ -371,6 +389,7 @@ BROKEN = {
     "matrix": ({"crossplay": {"labels": ["a", "b"], "metrics": {"return": [[figure(1)]]}}}, "2 rows of 2 figures"),
     "alpha": ({"interpolation": [{"metrics": {}}]}, "alpha is missing"),
     "runs": ({"runs": ["a"]}, "runs"),
+    "endless": ({"interpolation": [{"alpha": float("inf"), "metrics": {}}]}, "alpha of interpolation"),
 }
 
 
@@ -403,6 +422,20 @@ class TestBadInput:
         (run / name).write_text("[1, 2\n{}\n")
         assert name in self.refused(capsys, run, "--out", tmp_path / "page.html")
         assert not (tmp_path / "page.html").exists()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [({"episodes": "many"}, "episodes"), ({"confidence": "x"}, "confidence"), ({"mean": None}, "mapping"),
+         ({"calibration": {"histogram": 3}}, "calibration"), ({"objective": {"value": 1}}, "objective"),
+         ({"metrics": {"x": {"value": 1}}}, "defined")],
+    )  # fmt: skip
+    def test_damaged_figures(self, change, words, run, tmp_path, capsys):
+        content = json.loads((run / "evaluation.json").read_text())
+        content["settings"]["tau=1"] |= change
+        (run / "evaluation.json").write_text(json.dumps(content))
+        line = self.refused(capsys, run, "--out", tmp_path / "page.html")
+        assert "evaluation.json is no evaluation" in line
+        assert words in line
 
     @pytest.mark.parametrize(("change", "words"), BROKEN.values(), ids=BROKEN)
     def test_damaged_studies(self, change, words, tmp_path, capsys):

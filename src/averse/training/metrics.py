@@ -46,7 +46,7 @@ def _kept_lines(path: Path, until: dict[int, int] | None = None) -> Iterator[str
         try:
             row = json.loads(line)
             update, trial = int(row["update"]), int(row["trial"])
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
             if number == len(lines):
                 continue
             raise AverseError(f"line {number} of {path} is damaged; move the file away to go on without it") from error

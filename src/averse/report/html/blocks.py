@@ -86,6 +86,7 @@ class Card:
     """A policy's figures at the top of the page: name -> figure with its interval."""
 
     title: str
+    where: str  # the world that it was evaluated in
     figures: Mapping[str, str]
 
 

@@ -29,7 +29,8 @@ def runs_chapter(title: str, runs: Sequence[TrainedRun]) -> Chapter:
     """The chapter on runs that were trained in the same world."""
     worlds = worlds_of(runs)
     home = next(iter(worlds.values()), {})
-    cards = [card(name, evaluation, label) for name, (evaluation, label) in home.items()]
+    where = next(iter(worlds), "")
+    cards = [card(name, evaluation, label, where) for name, (evaluation, label) in home.items()]
     sections: list[Section] = []
     for where, policies in worlds.items():
         sections.append(Section(f"Evaluated in {where}", evaluation_blocks(policies)))
@@ -74,14 +75,14 @@ def own_parameters(runs: Sequence[TrainedRun]) -> dict[str, str]:
     return found
 
 
-def card(name: str, evaluation: Evaluation | LongRunEvaluation, label: str) -> Card:
+def card(name: str, evaluation: Evaluation | LongRunEvaluation, label: str, where: str) -> Card:
     """A policy's most important figures."""
     if isinstance(evaluation, LongRunEvaluation):
         run = evaluation.summaries[label]
-        return Card(name, {"J": str(run.objective), "mean eta": str(run.eta), "variance zeta": str(run.zeta)})
+        return Card(name, where, {"J": str(run.objective), "mean eta": str(run.eta), "variance zeta": str(run.zeta)})
     figures = figures_of(evaluation.summaries[label])
     shown = [metric for metric in ("return", "worst_5", "collision_rate", "failure") if metric in figures]
-    return Card(name, {word: cell(metric, figures[metric]) for metric, word in names_of(shown).items()})
+    return Card(name, where, {word: cell(metric, figures[metric]) for metric, word in names_of(shown).items()})
 
 
 def evaluation_blocks(policies: Policies) -> list[Block]:
@@ -133,10 +134,13 @@ def long_run_table(summaries: Mapping[str, Any]) -> Table:
 
 def episodes_of(policies: Policies) -> dict[str, Episodes]:
     """The completed episodes of policies that have any."""
-    found = {}
+    tables: dict[int, dict[str, Episodes]] = {}
+    found: dict[str, Episodes] = {}
     for name, (evaluation, label) in policies.items():
-        if isinstance(evaluation, Evaluation) and label in (tables := episodes_by_setting(evaluation)):
-            found[name] = tables[label]
+        if isinstance(evaluation, Evaluation):
+            own = tables.setdefault(id(evaluation), {}) or episodes_by_setting(evaluation)
+            tables[id(evaluation)] = own
+            found |= {name: own[label]} if label in own else {}
     return found
 
 

@@ -6,6 +6,7 @@ import gzip
 import importlib
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ def address(content: bytes, kind: str) -> str:
 
 
 def json_download(name: str, words: str, value: Any) -> Download:
-    """An object as a JSON file."""
-    return Download(name, words, address(json.dumps(value, indent=1).encode(), "application/json"))
+    """An object as a JSON file; what is not finite is null."""
+    return Download(name, words, address(json.dumps(_finite(value), indent=1).encode(), "application/json"))
 
 
 def csv_download(name: str, words: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Download:
@@ -53,7 +54,7 @@ def csv_download(name: str, words: str, headings: Sequence[str], rows: Iterable[
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([_harmless(heading) for heading in headings])
     writer.writerows([_harmless(cell) for cell in row] for row in rows)
-    content = file.getvalue().encode()
+    content = file.getvalue().encode("utf-8", "replace")
     if name.endswith(".gz"):
         return Download(name, words, address(gzip.compress(content, 9, mtime=0), "application/gzip"))
     return Download(name, words, address(content, "text/csv"))
@@ -66,6 +67,14 @@ def plotly_script() -> str:
     if re.search(r"</script|<!--", text, re.IGNORECASE):
         raise AverseError("this plotly.js cannot stand in a page as it is; another version of plotly may")
     return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _harmless(cell: Any) -> Any:

@@ -18,6 +18,7 @@ from averse.report.animation import animate
 from averse.report.html.blocks import Film
 from averse.report.html.embedding import address
 from averse.report.html.runs import TrainedRun
+from averse.report.html.words import significant
 from averse.tables import Table
 from averse.training.run import Run, load
 
@@ -57,8 +58,8 @@ def worst_table(places: Sequence[Place]) -> Table:
         table, row = place.table, place.row
         known = [table.metrics[name][row] if name in table.metrics else np.nan for name in metrics]
         rows.append([
-            place.policy, str(table.training_seed[row]), str(table.seed[row]), f"{place.value:.4g}",
-            str(table.length[row]), *("–" if np.isnan(value) else f"{value:.4g}" for value in known),
+            place.policy, str(table.training_seed[row]), str(table.seed[row]), significant(place.value),
+            str(table.length[row]), *("0" if value == 0 else significant(value, 3) for value in known),
         ])  # fmt: skip
     headings = ["policy", "training seed", "episode seed", "return", "length, steps"]
     return Table([*headings, *(name.replace("_", " ") for name in metrics)], rows)

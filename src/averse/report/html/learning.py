@@ -61,14 +61,14 @@ def _traces(name: str, curves: Curves, metric: str, place: int, points: int) -> 
     steps, values, clock = curves.steps[chosen], curves.figures[metric][:, chosen], curves.seconds[:, chosen]
     group, several = f"g{place}", len(curves.seeds) > 1
     found: list[tuple[Trace, list[float | None]]] = []
-    for number_, seed in enumerate(curves.seeds[:THIN] if several else ()):
+    for place_of_seed, seed in enumerate(curves.seeds[:THIN] if several else ()):
         thin = {"color": PALETTE[place % len(PALETTE)], "width": 1}
         trace = {
-            "type": "scatter", "mode": "lines", "x": short(steps), "y": short(values[number_]), "line": thin,
+            "type": "scatter", "mode": "lines", "x": short(steps), "y": short(values[place_of_seed]), "line": thin,
             "opacity": 0.55, "showlegend": False, "legendgroup": group,
             "hovertemplate": f"seed {seed}: %{{y}}<extra></extra>",
         }  # fmt: skip
-        found.append((trace, short(clock[number_])))
+        found.append((trace, short(clock[place_of_seed])))
     middle, low, high = interquartile_band(values)
     usual = np.array(
         [column[np.isfinite(column)].mean() if np.isfinite(column).any() else np.nan for column in clock.T]

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation
 from averse.extras import extra_module, require_extra
-from averse.files import as_path, told_if_not_written, write_text
+from averse.files import as_path, told_if_not_written, written_whole
 from averse.progress import progress_bar
 from averse.report.html.blocks import Chapter, Films, Section
 from averse.report.html.chapters import own_parameters, runs_chapter
@@ -86,13 +86,13 @@ def write_report(
         chapters, groups = _chapters(studies, runs, bar)
         bar.update(task, figures="films")
         plotly = plotly_script()
-        room = LARGEST - len(render(chapters, plotly).encode())
+        room = LARGEST - len(render(chapters, plotly).encode("utf-8", "replace"))
         chapters, shown, why = _with_films(chapters, groups, films, room)
-        text = render(chapters, plotly)
-        with told_if_not_written(target, "make room and write it again"):
-            write_text(target, text)
+        content = render(chapters, plotly).encode("utf-8", "replace")  # a file may hold half a character
+        with told_if_not_written(target, "make room and write it again"), written_whole(target) as temporary:
+            temporary.write_bytes(content)
     warnings = sum(len(chapter.warnings) for chapter in chapters)
-    return Written(target, len(text.encode()), len(runs), len(studies), warnings, shown, why)
+    return Written(target, len(content), len(runs), len(studies), warnings, shown, why)
 
 
 def render(chapters: Sequence[Chapter], plotly: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,10 @@ def read_run(path: Path, name: str = "") -> TrainedRun:
     Raises AverseError, which names the file, for one that is damaged.
     """
     config = read_config(path)
+    try:
+        config.total_updates  # noqa: B018  the method must be known
+    except AverseError as error:
+        raise AverseError(f"the run at {path} cannot be read: {error}") from None
     file = path / "metrics.jsonl"
     metrics = read_metrics(file) if file.is_file() else []
     for number, row in enumerate(metrics, 1):
@@ -128,9 +133,20 @@ def _curves(
     return Curves(tuple(by_seed), steps, clock, figures)
 
 
+def by_settings(table: Episodes) -> list[tuple[dict[str, Any], Episodes]]:
+    """The episodes of each combination of settings that a table has, in the order in which they appear in it."""
+    codes = np.zeros(len(table), np.int64)
+    for column in table.settings.values():
+        _, own = np.unique(column, return_inverse=True)
+        _, codes = np.unique(codes * (own.max(initial=0) + 1) + own, return_inverse=True)
+    _, firsts = np.unique(codes, return_index=True)
+    return [
+        ({name: column[first] for name, column in table.settings.items()}, table.select(codes == codes[first]))
+        for first in sorted(firsts)
+    ]
+
+
 def episodes_by_setting(evaluation: Evaluation) -> dict[str, Episodes]:
     """The completed episodes of each setting that has any."""
-    done = evaluation.episodes.completed()
-    names = [label_of({k: v[i] for k, v in done.settings.items()}) for i in range(len(done))]
-    labels = np.array(names, dtype=object)
-    return {label: done.select(labels == label) for label in evaluation.summaries if (labels == label).any()}
+    found = {label_of(settings): table for settings, table in by_settings(evaluation.episodes.completed())}
+    return {label: found[label] for label in evaluation.summaries if label in found}

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.evaluation.stored import read_object
-from averse.report.html.runs import TrainedRun, read_run
-from averse.settings import check_value
+from averse.report.html.runs import TrainedRun, by_settings, read_run
+from averse.settings import Number, check_value
 from averse.statistics import Estimate
 
 FILE = "study.json"
@@ -125,18 +123,15 @@ def _episodes(path: Path) -> dict[str, Episodes]:
     for file in sorted(path.glob("episodes*.parquet")):
         table = Episodes.read_parquet(file).completed()
         stem = file.stem.removeprefix("episodes").strip("-_ ")
-        names = [" ".join([stem, *_settings(table, i)]).strip() or "episodes" for i in range(len(table))]
-        labels = np.array(names, dtype=object)
-        for label in dict.fromkeys(names):
-            found[label] = table.select(labels == label)
+        for settings, own in by_settings(table):
+            found[" ".join([stem, *_in_words(settings)]).strip() or "episodes"] = own
     return found
 
 
-def _settings(table: Episodes, row: int) -> list[str]:
-    """The settings of an episode in words: texts as they are, numbers with their names, none that is not known."""
+def _in_words(settings: Mapping[str, Any]) -> list[str]:
+    """Texts as they are, numbers with their names, none that is not known."""
     words = []
-    for name, column in table.settings.items():
-        value = column[row]
+    for name, value in settings.items():
         if isinstance(value, str):
             words.append(value)
         elif not math.isnan(value):
@@ -178,7 +173,7 @@ def _figures(metrics: Any) -> dict[str, Estimate]:
 
 
 def _point(name: str, fields: Mapping[str, Any]) -> tuple[float, Figures]:
-    return check_value(f"alpha of {name}", float, fields["alpha"]), _figures(fields["metrics"])
+    return check_value(f"alpha of {name}", Number, fields["alpha"]), _figures(fields["metrics"])
 
 
 def _crossplay(fields: Any) -> Crossplay:

@@ -48,6 +48,14 @@ def figures_of(summary: Summary) -> dict[str, Estimate]:
     return {**{name: value for name, value in metrics.items() if name not in fixed}, **fixed}
 
 
+def significant(value: float, digits: int = 4) -> str:
+    """A number with so many digits, without an exponent; "–" where it is not known."""
+    if not math.isfinite(value):
+        return NONE
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value + 0.0:,.{min(max(digits - 1 - size, 0), 6)}f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: "3 min 20 s"."""
     if not math.isfinite(seconds):
