@@ -40,7 +40,7 @@ def read_evaluation(path: str | Path) -> Evaluation | LongRunEvaluation:
         head = {name: check_value(name, str, content[name]) for name in ("environment", "method")}
         basis = Basis.from_dict(content)
         entries = content.get("settings", {"": content})
-        if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
+        if not isinstance(entries, dict) or not entries or not all(isinstance(e, dict) for e in entries.values()):
             raise AverseError(f"settings must be figures by setting, not {entries!r:.60}")
         if all("eta" in entry for entry in entries.values()):
             runs = {label: LongRunSummary.from_dict(entry) for label, entry in entries.items()}

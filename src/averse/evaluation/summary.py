@@ -92,7 +92,10 @@ class Summary:
                 cvar_05=Estimate.from_dict(fields["cvar_05"]),
                 length=Estimate.from_dict(fields["length"]),
                 collision_rate=None if rate is None else Estimate.from_dict(rate),
-                cvar_curve={point["alpha"]: Estimate.from_dict(point) for point in fields["cvar_curve"]},
+                cvar_curve={
+                    check_value("alpha", float, point["alpha"]): Estimate.from_dict(point)
+                    for point in fields["cvar_curve"]
+                },
                 metrics={
                     name: MetricSummary(
                         Estimate.from_dict(metric),
