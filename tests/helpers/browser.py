@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 60  # for an answer
+# The protocol wants to be read from 3 and written to 4.
+START = """
+import os, sys
+for number, copy in zip((3, 4), [os.dup(int(given)) for given in sys.argv[1:3]]):
+    os.dup2(copy, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -122,17 +130,13 @@ def browser(program: str) -> Iterator[Browser]:
     """A running browser, that ends with the block and leaves nothing."""
     (own_in, its_out), (its_in, own_out) = os.pipe(), os.pipe()
 
-    def pipes() -> None:  # the protocol wants these two numbers
-        copies = os.dup(its_in), os.dup(its_out)
-        for number, copy in zip((3, 4), copies):
-            os.dup2(copy, number)
-
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
                    "--disable-dev-shm-usage", "--disable-extensions", f"--user-data-dir={profile}"]  # fmt: skip
         process = subprocess.Popen(
-            command, close_fds=False, preexec_fn=pipes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+            [sys.executable, "-c", START, str(its_in), str(its_out), *command],
+            pass_fds=(its_in, its_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         os.close(its_in)
         os.close(its_out)
         try:

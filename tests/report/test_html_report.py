@@ -17,6 +17,7 @@ from averse import AverseError
 from averse.cli import main
 from averse.evaluation import Episodes, read_evaluation
 from averse.report.html import learning, write_report
+from averse.report.html import page as html_page
 from averse.report.html.embedding import script_json
 from averse.report.html.runs import by_settings, read_run, seconds_of
 from averse.report.html.warnings import run_warnings
@@ -161,7 +162,7 @@ class TestFigures:
         assert sorted(float(row["episode_return"]) for row in rows) == pytest.approx(np.sort(table.episode_return))
         figures = list(csv.DictReader(io.StringIO(files["figures.csv"].decode())))
         assert figures[0] == {"label": "mappo", "metric": "return", "value": "10.0", "low": "9.5", "high": "10.5"}
-        told = json.loads(files["evaluations.json"])["corridor"]["evaluation.json"]
+        told = json.loads(files["evaluations.json.gz"])["corridor"]["evaluation.json"]
         assert told == json.loads((trained / "evaluation.json").read_text())
 
 
@@ -365,6 +366,48 @@ class TestPage:
         length = content["environment_parameters"]["length"]
         assert f"corridor, length={length}" in text
         assert f"corridor, length={length - 1}" in text
+
+    def test_a_run_of_several_labels_is_told_once(self, trained, tmp_path):
+        write_study(tmp_path / "study", runs={"tau=1": str(trained), "tau=10": str(trained)})
+        done = write_report(tmp_path / "study", tmp_path / "page.html")
+        page = Page((tmp_path / "page.html").read_text())
+        assert [row[0] for row in page.table("run")[1:]] == ["corridor"]
+        told = json.loads(page.downloads()["evaluations.json.gz"])
+        assert set(told) == {"corridor"}
+        assert done.warnings == 1 + len(run_warnings(read_run(trained)))
+
+    def test_other_worlds_and_their_episodes_stand_apart(self, tmp_path):
+        other = [{"label": LABELS[0], "metrics": {"return": figure(-7)}}]
+        place = write_study(
+            tmp_path / "study", worlds=[{"name": "twice the wind", "shift": {"wind": 2}, "rows": other}]
+        )
+        episodes(LABELS[:1]).write_parquet(place / "episodes-shift-1.parquet")
+        write_report(place, tmp_path / "page.html")
+        page = Page((tmp_path / "page.html").read_text())
+        assert "twice the wind" in page.text
+        assert [LABELS[0], "-7.0 [-7.5, -6.5]"] in [row for table in page.tables for row in table]
+        drawn = [
+            f for f in page.figures() if f["layout"].get("xaxis", {}).get("title", {}).get("text") == "episode return"
+        ]
+        assert [[t["name"] for t in f["data"] if "name" in t] for f in drawn] == [list(LABELS), list(LABELS[:1])]
+
+    def test_files_that_would_be_too_large(self, trained, tmp_path, monkeypatch):
+        whole = write_report(trained, tmp_path / "whole.html")
+        monkeypatch.setattr(html_page, "LARGEST", whole.size - 1)
+        done = write_report(trained, tmp_path / "page.html")
+        assert done.size < whole.size
+        before, after = (Page((tmp_path / name).read_text()) for name in ("whole.html", "page.html"))
+        lost = before.downloads().keys() - after.downloads().keys()
+        assert len(lost) == 1
+        assert f"{lost.pop()} (" in after.text
+        assert "is left out: the page would be too large" in after.text
+
+    def test_many_warnings_are_folded(self, tmp_path):
+        place = write_study(tmp_path / "study", runs={f"run {k}": f"nowhere-{k}" for k in range(12)})
+        assert write_report(place, tmp_path / "page.html").warnings == 13
+        page = Page((tmp_path / "page.html").read_text())
+        assert "3 more" in page.text
+        assert all(f"the run run {k} is missing" in page.text for k in range(12))
 
     def test_an_empty_study(self, tmp_path):
         place = tmp_path / "study"

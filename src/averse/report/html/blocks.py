@@ -1,7 +1,7 @@
 """What a page is made of, beside charts: tables, films, words, files, and what is folded away."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from averse.report.html.charts import Chart
@@ -108,3 +108,39 @@ class Chapter:
     claims: Sequence[Claim] = ()
     cards: Sequence[Card] = ()
     warnings: Warnings = field(default_factory=dict)
+
+
+def without_files(chapters: Sequence[Chapter], excess: int) -> list[Chapter]:
+    """The chapters without so many of their largest files that so many bytes are saved; the page tells which."""
+    files = [file for chapter in chapters for section in chapter.sections for file in _files(section.blocks)]
+    lost: set[int] = set()
+    for file in sorted(files, key=lambda file: -len(file.address)):
+        if excess <= 0:
+            break
+        lost.add(id(file))
+        excess -= len(file.address)
+    return [
+        replace(chapter, sections=[replace(each, blocks=_without(each.blocks, lost)) for each in chapter.sections])
+        for chapter in chapters
+    ]
+
+
+def _files(blocks: Sequence[Block]) -> Iterator[Download]:
+    for block in blocks:
+        if isinstance(block, Files):
+            yield from block.downloads
+        if isinstance(block, Folded):
+            yield from _files(block.blocks)
+
+
+def _without(blocks: Sequence[Block], lost: Set[int]) -> list[Block]:
+    found: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Files):
+            kept = [replace(file, address="") if id(file) in lost else file for file in block.downloads]
+            found.append(Files(kept))
+        elif isinstance(block, Folded):
+            found.append(replace(block, blocks=_without(block.blocks, lost)))
+        else:
+            found.append(block)
+    return found

@@ -203,7 +203,7 @@ def training_sections(runs: Sequence[TrainedRun]) -> list[Section]:
 def metrics_file(runs: Sequence[TrainedRun]) -> Download:
     """All rows of `metrics.jsonl` of some runs as a packed CSV file."""
     names = list(dict.fromkeys(name for run in runs for row in run.metrics for name in row))
-    rows = [[run.name, *(f"{row[n]:.8g}" if n in row else "" for n in names)] for run in runs for row in run.metrics]
+    rows = [[run.name, *(f"{row[n]:.6g}" if n in row else "" for n in names)] for run in runs for row in run.metrics]
     return csv_download("metrics.csv.gz", f"{len(rows):,} reports of the trainings", ("run", *names), rows)
 
 
@@ -275,4 +275,4 @@ def rows_files(name: str, rows: Sequence[Any], content: Mapping[str, Any]) -> li
 def summaries_files(runs: Sequence[TrainedRun]) -> list[Download]:
     """The evaluations of runs as JSON."""
     told = {run.name: {path.name: e.to_dict() for path, e in run.evaluations} for run in runs if run.evaluations}
-    return [json_download("evaluations.json", "every evaluation of these runs", told)] if told else []
+    return [json_download("evaluations.json.gz", "every evaluation of these runs", told)] if told else []

@@ -24,7 +24,7 @@ class Download:
 
     name: str
     words: str  # what it holds
-    address: str  # data:...
+    address: str  # data:..., "" where the page has no room for it
 
     @property
     def kilobytes(self) -> float:
@@ -44,8 +44,8 @@ def address(content: bytes, kind: str) -> str:
 
 
 def json_download(name: str, words: str, value: Any) -> Download:
-    """An object as a JSON file; what is not finite is null."""
-    return Download(name, words, address(json.dumps(_finite(value), indent=1).encode(), "application/json"))
+    """An object as a JSON file, packed (.gz) where the name says so; what is not finite is null."""
+    return _download(name, words, json.dumps(_finite(value), indent=1).encode(), "application/json")
 
 
 def csv_download(name: str, words: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Download:
@@ -55,9 +55,7 @@ def csv_download(name: str, words: str, headings: Sequence[str], rows: Iterable[
     writer.writerow([_harmless(heading) for heading in headings])
     writer.writerows([_harmless(cell) for cell in row] for row in rows)
     content = file.getvalue().encode("utf-8", "replace")
-    if name.endswith(".gz"):
-        return Download(name, words, address(gzip.compress(content, 9, mtime=0), "application/gzip"))
-    return Download(name, words, address(content, "text/csv"))
+    return _download(name, words, content, "text/csv")
 
 
 def plotly_script() -> str:
@@ -67,6 +65,12 @@ def plotly_script() -> str:
     if re.search(r"</script|<!--", text, re.IGNORECASE):
         raise AverseError("this plotly.js cannot stand in a page as it is; another version of plotly may")
     return text
+
+
+def _download(name: str, words: str, content: bytes, kind: str) -> Download:
+    if name.endswith(".gz"):
+        return Download(name, words, address(gzip.compress(content, 9, mtime=0), "application/gzip"))
+    return Download(name, words, address(content, kind))
 
 
 def _finite(value: Any) -> Any:

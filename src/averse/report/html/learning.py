@@ -37,7 +37,7 @@ def learning_curves(curves: Mapping[str, Curves], metric: str, points: int = POI
             data.append(trace)
             seconds.append(clock)
     title = CURVES.get(metric, metric.replace("_", " "))
-    layout: dict[str, Any] = {"xaxis": axis("environment steps"), "yaxis": axis(title)}
+    layout: dict[str, Any] = {"xaxis": axis("environment steps"), "yaxis": axis(title, **_range(data))}
     if any(value is not None for clock in seconds for value in clock):
         steps = [trace["x"] for trace in data]
         words = (("steps", steps, "environment steps"), ("seconds", seconds, "seconds of training"))
@@ -46,8 +46,18 @@ def learning_curves(curves: Mapping[str, Curves], metric: str, points: int = POI
     return Chart(f"Learning: {title}", _caption(known, points), data, layout, 400)
 
 
+def _range(data: Sequence[Trace]) -> dict[str, Any]:
+    """The range of the lines: the bands of two or three seeds may be ten times as wide."""
+    drawn = [y for trace in data if "fill" not in trace for y in trace["y"] if y is not None]
+    if not drawn:
+        return {}
+    low, high = min(drawn), max(drawn)
+    room = 0.12 * (high - low) or 0.5
+    return {"range": [low - room, high + room]}
+
+
 def _caption(known: Mapping[str, Curves], points: int) -> str:
-    words = ["Thin: each training seed. Thick: their interquartile mean, with its 95 % interval."]
+    words = ["Thin: each training seed. Thick: their interquartile mean, with its 95 % interval, which may be cut."]
     if max(each.steps.size for each in known.values()) > points:
         words.append(f"Thinned: {points} reports of each curve, evenly spread.")
     if max(len(each.seeds) for each in known.values()) > THIN:
@@ -65,7 +75,7 @@ def _traces(name: str, curves: Curves, metric: str, place: int, points: int) -> 
         thin = {"color": PALETTE[place % len(PALETTE)], "width": 1}
         trace = {
             "type": "scatter", "mode": "lines", "x": short(steps), "y": short(values[place_of_seed]), "line": thin,
-            "opacity": 0.55, "showlegend": False, "legendgroup": group,
+            "opacity": 0.55, "showlegend": False, "legendgroup": group, "connectgaps": True,
             "hovertemplate": f"seed {seed}: %{{y}}<extra></extra>",
         }  # fmt: skip
         found.append((trace, short(clock[place_of_seed])))
@@ -81,6 +91,7 @@ def _traces(name: str, curves: Curves, metric: str, place: int, points: int) -> 
     trace = {
         "type": "scatter", "mode": "lines" if steps.size > 1 else "markers", "name": plain(f"{name} ({seeds})"),
         "x": short(steps), "y": short(middle), "line": line(place, 2.4), "legendgroup": group,
+        "connectgaps": True,
     }  # fmt: skip
     found.append((trace, short(usual)))
     return found
@@ -104,12 +115,12 @@ def _diagnostic(curves: Mapping[str, Curves], metric: str, points: int) -> Chart
         mode = "lines" if chosen.size > 1 else "markers"
         data.append({
             "type": "scatter", "mode": mode, "name": plain(name), "x": short(each.steps[chosen]), "y": average,
-            "line": line(place, 1.6), "showlegend": False,
+            "line": line(place, 1.6), "showlegend": False, "connectgaps": True,
         })  # fmt: skip
     return Chart(metric.replace("_", " "), "", data, {"xaxis": {"nticks": 4}}, 200) if data else None
 
 
-def points_for(curves: Mapping[str, Curves], budget: int = 40_000) -> int:
+def points_for(curves: Mapping[str, Curves], budget: int = 12_000) -> int:
     """Points per curve, so that many curves together have at most about `budget`."""
     lines: Sequence[int] = [min(len(each.seeds), THIN) + 3 for each in curves.values()]
     return int(np.clip(budget // max(sum(lines), 1), 20, POINTS))

@@ -67,7 +67,11 @@
 
   document.addEventListener("toggle", (event) => { if (event.target.open) drawWaiting(event.target); }, true);
   night.addEventListener("change", () => drawn().forEach(draw));
-  addEventListener("beforeprint", () => { printing = true; drawn().forEach(draw); });
+  addEventListener("beforeprint", () => {
+    printing = true;
+    document.querySelectorAll(".warnings details").forEach((more) => { more.open = true; });
+    drawn().forEach(draw);
+  });
   addEventListener("afterprint", () => { printing = false; drawn().forEach(draw); });
   drawWaiting(document).then(() => { document.documentElement.dataset.ready = "yes"; });
 })();

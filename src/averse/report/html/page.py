@@ -16,7 +16,7 @@ from averse.evaluation import Episodes, Evaluation
 from averse.extras import extra_module, require_extra
 from averse.files import as_path, told_if_not_written, written_whole
 from averse.progress import progress_bar
-from averse.report.html.blocks import Chapter, Films, Section
+from averse.report.html.blocks import Chapter, Films, Section, without_files
 from averse.report.html.chapters import own_parameters, runs_chapter
 from averse.report.html.embedding import plotly_script, script_json
 from averse.report.html.films import Place, Theatre, worst_episodes
@@ -86,13 +86,21 @@ def write_report(
         chapters, groups = _chapters(studies, runs, bar)
         bar.update(task, figures="films")
         plotly = plotly_script()
-        room = LARGEST - len(render(chapters, plotly).encode("utf-8", "replace"))
+        room = LARGEST - len(_bytes(chapters, plotly))
+        if room < 0:
+            chapters = without_files(chapters, -room)
+            room = LARGEST - len(_bytes(chapters, plotly))
         chapters, shown, why = _with_films(chapters, groups, films, room)
-        content = render(chapters, plotly).encode("utf-8", "replace")  # a file may hold half a character
+        content = _bytes(chapters, plotly)
         with told_if_not_written(target, "make room and write it again"), written_whole(target) as temporary:
             temporary.write_bytes(content)
     warnings = sum(len(chapter.warnings) for chapter in chapters)
     return Written(target, len(content), len(runs), len(studies), warnings, shown, why)
+
+
+def _bytes(chapters: Sequence[Chapter], plotly: str) -> bytes:
+    """The page as it is written. Texts may hold half a character, which files do not take: "?" is in its place."""
+    return render(chapters, plotly).encode("utf-8", "replace")
 
 
 def render(chapters: Sequence[Chapter], plotly: str) -> str:
@@ -110,7 +118,7 @@ def render(chapters: Sequence[Chapter], plotly: str) -> str:
         title=" · ".join(titles),
         chapters=chapters,
         claimed=[chapter for chapter in chapters if chapter.claims],
-        warned=any(chapter.warnings for chapter in chapters),
+        warned=[each for chapter in chapters for each in chapter.warnings.items()],
         next_number=lambda: next(numbers),
         plotly=plotly,
         palette=PALETTE,

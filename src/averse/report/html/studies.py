@@ -9,6 +9,7 @@ from typing import Any, Literal
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.evaluation.stored import read_object
+from averse.files import as_path
 from averse.report.html.runs import TrainedRun, by_settings, read_run
 from averse.settings import Number, check_value
 from averse.statistics import Estimate
@@ -40,6 +41,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class World:
+    """What a study's policies do in a world that is not the first one, such as a shifted one."""
+
+    name: str
+    rows: tuple[Row, ...]
+    differences: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Crossplay:
     """Metrics of agents acting with others: metric -> [row: whose figures][column: with whom]."""
 
@@ -66,9 +76,10 @@ class Study:
     chord: tuple[tuple[float, Figures], ...]
     reference: tuple[Row, ...]
     crossplay: Crossplay | None
-    runs: Mapping[str, TrainedRun]
+    worlds: tuple[World, ...]
+    runs: Mapping[str, TrainedRun]  # each directory once, by its label, or by its name where it has several labels
     missing: Mapping[str, str]  # runs that are not there: label -> why
-    episodes: Mapping[str, Episodes]  # completed ones, by label
+    episodes: Mapping[str, Mapping[str, Episodes]]  # completed ones, by file ("" is episodes.parquet) and label
 
 
 def read_study(path: Path) -> Study:
@@ -87,15 +98,13 @@ def read_study(path: Path) -> Study:
             "quick": check_value("quick", bool, content.get("quick", False)),
             "seeds": check_value("seeds", tuple[int, ...], content.get("seeds") or ()),
             "claims": tuple(_claim(each) for each in _objects(content, "claims")),
-            **{
-                name: tuple(_row(name, each) for each in _objects(content, name))
-                for name in ("rows", "differences", "reference")
-            },
+            **{name: _rows(content, name) for name in ("rows", "differences", "reference")},
             **{
                 name: tuple(_point(name, each) for each in _objects(content, name))
                 for name in ("interpolation", "chord")
             },
             "crossplay": None if crossplay is None else _crossplay(crossplay),
+            "worlds": tuple(_world(each) for each in _objects(content, "worlds")),
         }
         places = check_value("runs", dict[str, str], content.get("runs") or {})
     except KeyError as error:
@@ -107,24 +116,28 @@ def read_study(path: Path) -> Study:
 
 
 def _runs(path: Path, places: Mapping[str, str]) -> tuple[dict[str, TrainedRun], dict[str, str]]:
+    labels: dict[Path, list[str]] = {}
+    for label, place in places.items():
+        labels.setdefault(path / as_path(f"the run {label!r:.80}", place), []).append(label)
     runs: dict[str, TrainedRun] = {}
     missing: dict[str, str] = {}
-    for label, place in places.items():
+    for folder, own in labels.items():
+        name = own[0] if len(own) == 1 or folder.name in runs else folder.name
         try:
-            runs[label] = read_run(path / place, label)
+            runs[name] = read_run(folder, name)
         except AverseError as error:
-            missing[label] = str(error)
+            missing[", ".join(own)] = str(error)
     return runs, missing
 
 
-def _episodes(path: Path) -> dict[str, Episodes]:
-    """The episodes of all of a study's tables, by file, settings and label, whichever tell them apart."""
-    found: dict[str, Episodes] = {}
-    for file in sorted(path.glob("episodes*.parquet")):
+def _episodes(path: Path) -> dict[str, dict[str, Episodes]]:
+    """The episodes of all of a study's tables, which may be of different worlds, and in each by settings and label."""
+    found: dict[str, dict[str, Episodes]] = {}
+    for file in sorted(path.glob("episodes*.parquet"), key=lambda file: file.stem):
         table = Episodes.read_parquet(file).completed()
         stem = file.stem.removeprefix("episodes").strip("-_ ")
-        for settings, own in by_settings(table):
-            found[" ".join([stem, *_in_words(settings)]).strip() or "episodes"] = own
+        if len(table):
+            found[stem] = {" ".join(_in_words(settings)) or "episodes": own for settings, own in by_settings(table)}
     return found
 
 
@@ -155,6 +168,14 @@ def _claim(fields: Mapping[str, Any]) -> Claim:
         Estimate.from_dict(ends),
         _text(fields, "words"),
     )
+
+
+def _rows(content: Mapping[str, Any], name: str) -> tuple[Row, ...]:
+    return tuple(_row(name, each) for each in _objects(content, name))
+
+
+def _world(fields: Mapping[str, Any]) -> World:
+    return World(check_value("name", str, fields["name"]), _rows(fields, "rows"), _rows(fields, "differences"))
 
 
 def _row(name: str, fields: Mapping[str, Any]) -> Row:

@@ -17,7 +17,7 @@ from averse.report.html.chapters import (
 )
 from averse.report.html.charts import matrix, tradeoff
 from averse.report.html.interpolation import interpolation
-from averse.report.html.studies import Crossplay, Row, Study
+from averse.report.html.studies import Crossplay, Row, Study, World
 from averse.report.html.warnings import Warnings, gathered, run_warnings, study_warnings
 from averse.report.html.words import cell, format_of, name_of, names_of
 from averse.settings import assigned
@@ -25,7 +25,7 @@ from averse.statistics import Estimate
 from averse.tables import Table
 
 TOLD = frozenset(["format", "title", "claims", "runs", "rows", "differences", "interpolation", "chord", "reference",
-                  "crossplay", "unfinished"])  # fmt: skip
+                  "crossplay", "unfinished", "worlds"])  # fmt: skip
 """Fields of study.json that stand elsewhere in the chapter."""
 BAD = ("collision", "failure", "crash", "std", "variance", "cost")  # names of figures of which less is better
 
@@ -33,14 +33,14 @@ BAD = ("collision", "failure", "crash", "std", "variance", "cost")  # names of f
 def study_chapter(study: Study) -> Chapter:
     """All that a study directory tells."""
     runs = list(study.runs.values())
-    sections = [_figures(study)]
+    sections = [_figures(study), Section("In other worlds", [_world(world) for world in study.worlds])]
     if study.interpolation:
         sections.append(Section("Interpolation", _interpolation(study)))
     if study.crossplay is not None:
         sections.append(Section("With whom they act", _crossplay(study.crossplay)))
-    if study.episodes:
-        sections.append(Section("Episodes", list(episode_charts(study.episodes))))
-        sections.append(Section("Worst episodes", worst_blocks(study.episodes)))
+    for file, tables in study.episodes.items():
+        blocks = [*episode_charts(tables), *worst_blocks(tables)]
+        sections.append(Section("Episodes", [Folded(f"Those of {file}", blocks)] if file else blocks))
     evaluated: list[Block] = []
     for where, policies in worlds_of(runs).items():
         blocks = [*evaluation_blocks(policies), *([] if study.episodes else worst_blocks(episodes_of(policies)))]
@@ -89,6 +89,12 @@ def _figures(study: Study) -> Section:
     return Section("Figures", blocks)
 
 
+def _world(world: World) -> Folded:
+    """The tables of another world."""
+    tables = [(world.rows, "policy"), (world.differences, "difference")]
+    return Folded(world.name, [Grid(study_table(rows, first)) for rows, first in tables if rows])
+
+
 def _labels(rows: Sequence[Row]) -> list[str]:
     """What rows are called: by their labels, with their settings where several have the same label."""
     labels = [row.label for row in rows]
@@ -129,9 +135,15 @@ def _origin(study: Study) -> Facts:
     """The command, versions, seeds, and whatever else the study says of how it was made."""
     facts: dict[str, str] = {}
     for name, value in study.content.items():
-        if name not in TOLD and value not in (None, "", [], {}):
+        if name not in TOLD and value not in (None, "", [], {}) and not _is_nested(value):
             facts[name.replace("_", " ")] = _said(value)
     return Facts(facts)
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether there is more in a value than a line says; study.json itself is in the page."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return any(isinstance(each, dict | list) for each in inner)
 
 
 def _said(value: Any) -> str:
