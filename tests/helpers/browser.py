@@ -21,6 +21,7 @@ START = """
 import os, sys
 for number, copy in zip((3, 4), [os.dup(int(given)) for given in sys.argv[1:3]]):
     os.dup2(copy, number)
+    os.set_inheritable(number, True)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 

@@ -37,7 +37,13 @@ class Chart:
     @property
     def spec(self) -> dict[str, Any]:
         """What the page hands to plotly: data and layout."""
-        return {"data": list(self.data), "layout": {"height": self.height, **self.layout}}
+        return {"data": list(self.data), "layout": {"height": self.room, **self.layout}}
+
+    @property
+    def room(self) -> int:
+        """Its height with that of its legend, px."""
+        entries = sum("name" in trace and trace.get("showlegend", True) for trace in self.data)
+        return self.height + 20 * (entries // 4)
 
 
 def plain(text: str) -> str:

@@ -41,7 +41,7 @@ def interpolation(points: Points, chord: Points, reference: Sequence[Row], names
         "yaxis2": axis(names[up], domain=[0, 0.4], anchor="x2"),
         "annotations": [_told(points[0], shown, names)],
         "sliders": [_slider(points, shown, names, first)],
-        "legend": {"orientation": "h", "y": 1.12, "yanchor": "bottom"},
+        "legend": {"yref": "paper", "y": 1.12, "yanchor": "bottom"},
         "margin": {"t": 120},
     }
     words = (

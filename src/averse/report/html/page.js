@@ -35,7 +35,7 @@
       autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: several,
       font: { family: getComputedStyle(document.body).fontFamily, size: width < 500 ? 11 : 12, color: ink },
       margin: { l: 50, r: 12, t: layout.updatemenus ? 40 : 12, b: 44 },
-      legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", bgcolor: "rgba(0,0,0,0)" },
+      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: ink },
       hoverlabel: { bgcolor: wash, bordercolor: faint, font: { color: ink } },
     };

@@ -1,8 +1,9 @@
 """Study directories as a report reads them: `study.json`, the episodes beside it, and the runs that it names."""
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,10 @@ from averse.statistics import Estimate
 
 FILE = "study.json"
 FORMAT = 1
+REPEATED = (
+    "seat",
+    "partner_seed",
+)  # settings of cross-play that make no other policy: its episodes are pooled over them
 Verdict = Literal["holds", "fails", "undecided"]
 Figures = Mapping[str, Estimate]  # by metric
 
@@ -118,7 +123,7 @@ def read_study(path: Path) -> Study:
 def _runs(path: Path, places: Mapping[str, str]) -> tuple[dict[str, TrainedRun], dict[str, str]]:
     labels: dict[Path, list[str]] = {}
     for label, place in places.items():
-        labels.setdefault(path / as_path(f"the run {label!r:.80}", place), []).append(label)
+        labels.setdefault(_shortest(path / as_path(f"the run {label!r:.80}", place)), []).append(label)
     runs: dict[str, TrainedRun] = {}
     missing: dict[str, str] = {}
     for folder, own in labels.items():
@@ -130,14 +135,22 @@ def _runs(path: Path, places: Mapping[str, str]) -> tuple[dict[str, TrainedRun],
     return runs, missing
 
 
+def _shortest(path: Path) -> Path:
+    """A path without "..", where that leads to the same place, which symbolic links may prevent."""
+    short = Path(os.path.normpath(path))
+    return short if short.resolve() == path.resolve() else path
+
+
 def _episodes(path: Path) -> dict[str, dict[str, Episodes]]:
     """The episodes of all of a study's tables, which may be of different worlds, and in each by settings and label."""
     found: dict[str, dict[str, Episodes]] = {}
     for file in sorted(path.glob("episodes*.parquet"), key=lambda file: file.stem):
         table = Episodes.read_parquet(file).completed()
         stem = file.stem.removeprefix("episodes").strip("-_ ")
+        policies = [name for name in table.settings if name not in REPEATED]
         if len(table):
-            found[stem] = {" ".join(_in_words(settings)) or "episodes": own for settings, own in by_settings(table)}
+            pooled = replace(table, settings={name: table.settings[name] for name in policies})
+            found[stem] = {" ".join(_in_words(own)) or "episodes": rows for own, rows in by_settings(pooled)}
     return found
 
 

@@ -38,9 +38,11 @@ def study_chapter(study: Study) -> Chapter:
         sections.append(Section("Interpolation", _interpolation(study)))
     if study.crossplay is not None:
         sections.append(Section("With whom they act", _crossplay(study.crossplay)))
+    episodes: list[Block] = []
     for file, tables in study.episodes.items():
         blocks = [*episode_charts(tables), *worst_blocks(tables)]
-        sections.append(Section("Episodes", [Folded(f"Those of {file}", blocks)] if file else blocks))
+        episodes += [Folded(f"Those of {file}", blocks)] if file else blocks
+    sections.append(Section("Episodes", episodes))
     evaluated: list[Block] = []
     for where, policies in worlds_of(runs).items():
         blocks = [*evaluation_blocks(policies), *([] if study.episodes else worst_blocks(episodes_of(policies)))]
