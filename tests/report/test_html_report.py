@@ -452,6 +452,7 @@ class TestBadInput:
         assert "is given twice" in self.refused(capsys, run, run, "--out", out)
         assert "must end in .html" in self.refused(capsys, run, "--out", tmp_path / "page.pdf")
         assert "is no folder; make it first" in self.refused(capsys, run, "--out", tmp_path / "x" / "page.html")
+        assert "cannot be a folder for results" in self.refused(capsys, run, "--out", "/proc/page.html")
         assert "films must be" in self.refused(capsys, run, "--out", out, "--films", "-1")
         out.write_text("mine")
         assert "--overwrite" in self.refused(capsys, run, "--out", out)

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation
 from averse.extras import extra_module, require_extra
-from averse.files import as_path, told_if_not_written, written_whole
+from averse.files import as_path, told_if_not_written, writable_folder, written_whole
 from averse.progress import progress_bar
 from averse.report.html.blocks import Chapter, Films, Section, without_files
 from averse.report.html.chapters import own_parameters, runs_chapter
@@ -141,8 +141,7 @@ def _target(out: Path, overwrite: bool) -> Path:
             raise AverseError(f"{out} exists already; choose another --out, or --overwrite it")
     except OSError as error:
         raise AverseError(f"{out} cannot be written: {error.strerror or error}") from None
-    if not os.access(out.parent, os.W_OK):
-        raise AverseError(f"{out} cannot be written: no permission for its folder")
+    writable_folder(out.parent)
     return out
 
 

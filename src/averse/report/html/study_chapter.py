@@ -51,7 +51,7 @@ def study_chapter(study: Study) -> Chapter:
     trained = training_sections(runs) if runs else []
     sections += [*trained[:-1], Section("Where this comes from", [_origin(study), *_blocks_of(trained[-1:])])]
     return Chapter(
-        title=study.title or f"averse {study.verb}",
+        title=study.title or study.verb or "a study",
         subtitle=_subtitle(study),
         sections=[section for section in sections if section.blocks],
         claims=study.claims,

@@ -86,4 +86,4 @@ def gathered(warnings: Mapping[str, Iterable[str]]) -> Warnings:
     for name, sentences in warnings.items():
         for sentence in sentences:
             names.setdefault(sentence, []).append(name)
-    return {sentence: ", ".join(dict.fromkeys(whose)) for sentence, whose in names.items()}
+    return {sentence: "" if "" in whose else ", ".join(dict.fromkeys(whose)) for sentence, whose in names.items()}
