@@ -12,6 +12,8 @@ from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
 from averse.errors import AverseError
 from averse.games.reading import from_gambit, from_openspiel
+from averse.report.html.embedding import plotly_script
+from averse.report.html.page import render
 from averse.training.tracking import require_trackers
 
 USES = {
@@ -22,6 +24,8 @@ USES = {
     "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
     "wandb": (lambda: require_trackers(("wandb",)),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
+    "plotly": (plotly_script,),
+    "jinja2": (lambda: render([], ""),),
     "pyspiel": (lambda: from_openspiel("matrix_pd"),),
 }
 CALLS = [(module, use) for module, uses in USES.items() for use in uses]

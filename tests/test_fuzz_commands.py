@@ -33,6 +33,7 @@ PLACES = (
     "file", "file/sub", "folder", "missing/sub", "run", "damaged", "emptied", "halved", ".", "/", "/proc/x",
     "/dev/null", "new", "new/figure.png", "figure.xyz", "folder/figure.svg", "game.nfg", "binary.nfg", "game.json", 
     "list.json", "deep.json", "game.efg", "numbers.csv", "words.csv", "new.npz", "new.onnx",
+    "new.html", "study", "file.html",
 )  # fmt: skip
 MORE_FLAGS = (
     "--nonsense",
@@ -75,6 +76,9 @@ def place(tmp_path_factory):
     (path / "game.json").write_text('{"players": null}')
     (path / "list.json").write_text("[1, 2")
     (path / "deep.json").write_text("[" * 100_000)
+    (path / "study").mkdir()
+    (path / "study" / "study.json").write_text('{"format": 1}')
+    (path / "file.html").touch()
     (path / "numbers.csv").write_text("x\n1\n2\n")
     (path / "words.csv").write_text("x,y\n1,a\n2\n")
     return path
@@ -93,6 +97,7 @@ def no_work(monkeypatch, place):
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
         "experiments.record.recorder", "experiments.interpolation.play_all", "experiments.crossplay.play_all",
+        "report.html.page.plotly_script",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -118,6 +123,7 @@ RIGHT = {
     "interpolate": ("run run", "run run --per-episode --out new", "run run --quick --reference run"),
     "crossplay": ("run", "run --quick --out new", "run run"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new", "week --run run"),
+    "report": ("run", "run study --out new.html", "study --films 0", "run --out file.html --overwrite"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])
 

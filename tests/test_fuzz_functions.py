@@ -187,6 +187,7 @@ def without_work(monkeypatch):
     monkeypatch.setattr("averse.evaluation.evaluator.compiled_player", begun)
     monkeypatch.setattr(HostedVector, "reset", begun)
     monkeypatch.setattr("averse.report.games.rqe", begun)
+    monkeypatch.setattr("averse.evaluation.stored.read_object", begun)
     monkeypatch.setattr("averse.risk.check._CHECKS", {})
     for registry in (_REGISTRY, _METHODS, risk.registry.REGISTRY):
         monkeypatch.setattr(registry, "_registered", {})

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,13 @@ def test_functions_are_short(module):
         if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
     ]
     assert not long
+
+
+def test_files_that_are_no_modules_are_packed():
+    """What a wheel does not hold is there in a checkout only."""
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["averse"]
+    others = [path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert others
+    lost = [path for path in others if not any(path.relative_to(SOURCE).match(pattern) for pattern in patterns)]
+    assert not lost

@@ -186,6 +186,7 @@ COMMANDS = Registry(
         "equilibrium": "averse.experiments.equilibrium:COMMAND",
         "microgrids": "averse.experiments.microgrids.command:COMMAND",
         "risk": "averse.experiments.own_risk:COMMAND",
+        "report": "averse.report.html.command:COMMAND",
     },
 )
 

@@ -12,11 +12,13 @@ from averse.errors import AverseError
 PACKAGES = {
     "gymnasium": "gymnasium>=1.0",
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
+    "jinja2": "jinja2>=3.1",
     "libsumo": "libsumo==1.28.0",
     "mpe2": "mpe2>=1.0",
     "onnx": "onnx>=1.17",
     "onnxruntime": "onnxruntime>=1.20",
     "pettingzoo": "pettingzoo>=1.25",
+    "plotly": "plotly>=6",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "tensorboardX": "tensorboardX>=2.6",

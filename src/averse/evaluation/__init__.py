@@ -13,6 +13,7 @@ from averse.evaluation.host_play import Actor, Moment, learned, play_host, scrip
 from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
 from averse.evaluation.objective import TrainedObjective
 from averse.evaluation.play import Chains, Played, Probe, chain_player, compiled_player
+from averse.evaluation.stored import read_evaluation
 from averse.evaluation.summary import MetricSummary, Summary, summarise
 from averse.evaluation.tables import summary_table
 
@@ -42,6 +43,7 @@ __all__ = [
     "learned",
     "play_host",
     "play_scripted",
+    "read_evaluation",
     "scripted",
     "summarise",
     "summarise_long_run",

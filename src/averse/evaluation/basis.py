@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from averse.errors import AverseError, shown
-from averse.settings import as_text, assigned
+from averse.settings import Count, Whole, as_text, assigned, check_value
 from averse.training.config import TrainingConfig
 from averse.training.run import Run
 
@@ -75,6 +75,28 @@ class Basis:
             "total_updates": self.total_updates,
             "shift": dict(self.shift),
         }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Basis | None":
+        """The inverse of `to_dict`; None where an older averse has not told it.
+
+        Raises AverseError for what is no such dictionary.
+        """
+        unit: Literal["episodes", "steps"] = "steps" if "steps_per_policy" in fields else "episodes"
+        if f"{unit}_per_policy" not in fields:
+            return None
+        try:
+            return cls(
+                check_value("amount", Count, fields[f"{unit}_per_policy"]),
+                unit,
+                greedy=check_value("greedy", bool, fields["greedy"]),
+                first_seed=check_value("first_seed", Whole, fields["first_seed"]),
+                updates=check_value("updates", tuple[Whole, ...], fields["updates"]) or (0,),
+                total_updates=check_value("total_updates", Whole, fields["total_updates"]),
+                shift=check_value("shift", dict[str, Any], fields["shift"]),
+            )
+        except (KeyError, AverseError) as error:
+            raise AverseError(f"not the basis of an evaluation: {error}") from None
 
 
 def shift_of(trained: TrainingConfig, environment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

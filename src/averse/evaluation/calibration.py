@@ -30,6 +30,7 @@ Treatment = Literal["randomised", "midpoint"]
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 CENTRAL = (0.5, 0.8, 0.9, 0.95)
 BINS = 20
+_DISTANCES = ("kolmogorov_smirnov", "cramer_von_mises", "bias", "clamped_fraction")  # numbers of a calibration
 _STREAM = 0x917  # keeps the draws apart from others made with the same seed
 
 
@@ -78,6 +79,24 @@ class Calibration:
             "clamped_fraction": self.clamped_fraction,
             "states": self.states,
         }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Calibration":
+        """The inverse of `to_dict`, but for the PIT values themselves, which files do not hold: none.
+
+        Raises AverseError for what is no such dictionary.
+        """
+        try:
+            return cls(
+                pit=np.empty(0),
+                histogram=sample(fields["histogram"], "histogram"),
+                quantiles=tuple(QuantileRow(**row) for row in fields["quantiles"]),
+                coverage={float(row["nominal"]): float(row["actual"]) for row in fields["coverage"]},
+                states=check_value("states", Count, fields["states"]),
+                **{name: check_value(name, float, fields[name]) for name in _DISTANCES},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise AverseError(f"not a calibration: {error}") from None
 
 
 def calibrate_categorical(

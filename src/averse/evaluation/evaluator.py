@@ -68,10 +68,13 @@ class Evaluation:
         if self.basis is not None and not self.basis.finished:
             table = replace(table, caption=f"{table.caption} {self.basis.warning}")
         trained = [f"trained{label and f' ({label})'} for {found}" for label, found in self.objectives.items()]
-        return "\n".join([str(table), *trained, *(self._calibration(label) for label in self.left_out)])
+        return "\n".join([str(table), *trained, *(self.calibration_words(label) for label in self.left_out)])
 
-    def _calibration(self, label: str) -> str:
-        """A line on the critic, with the returns that it was not compared with."""
+    def calibration_words(self, label: str) -> str:
+        """A line on the critic of a setting, with the returns that it was not compared with.
+
+        Raises KeyError for a setting whose critic predicts no distribution.
+        """
         whose, cut = f"critic calibration{f' ({label})' if label else ''}", self.left_out[label]
         if label not in self.calibrations:
             return f"{whose}: none; the time limit cut short every return that the critic was asked for"

@@ -168,6 +168,28 @@ class LongRunSummary:
             "warning": self.warning,
         }
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "LongRunSummary":
+        """The inverse of `to_dict`. Raises AverseError for what is no such dictionary."""
+        try:
+            return cls(
+                beta=check_value("beta", NonNegative, fields["beta"]),
+                by_seed={int(row["training_seed"]): Estimate.from_dict(row) for row in fields["by_seed"]},
+                exact={
+                    int(row["training_seed"]): MeanVarianceValue(row["eta"], row["zeta"], row["objective"])
+                    for row in fields["exact"]
+                },
+                metrics={name: Estimate.from_dict(value) for name, value in fields["metrics"].items()},
+                correlation=check_value("correlation", float, fields["correlation"]),
+                eta=Estimate.from_dict(fields["eta"]),
+                zeta=Estimate.from_dict(fields["zeta"]),
+                objective=Estimate.from_dict(fields["objective"]),
+                steps=check_value("steps", Count, fields["steps"]),
+                batches=check_value("batches", Count, fields["batches"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise AverseError(f"not a summary of a long run: {error}") from None
+
 
 @dataclass(frozen=True, repr=False)
 class LongRunEvaluation:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from averse.errors import AverseError
 from averse.evaluation.play import Played
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Categorical, Expectation, RiskMeasure
-from averse.settings import field_names
+from averse.settings import check_value, field_names
 from averse.statistics import Estimate
 from averse.statistics.resampling import intervals
 from averse.training.run import Run
@@ -49,11 +50,16 @@ class TrainedObjective:
         measure = "the mean" if self.measure == str(Expectation()) else self.measure
         whose = "each agent's" if self.whose == "agent" else "the team's"
         words = f"{measure} of {whose} return, discount {self.gamma:g}: {self.value}"
+        return "; ".join(filter(None, (words, self.warning)))
+
+    @property
+    def warning(self) -> str:
+        """What the time limit hides; empty where it cut no return."""
         if not self.cut:
-            return words
+            return ""
         return (
-            f"{words}; the time limit cut {100 * self.cut:.3g}% of the returns, with {self.discount_left:.2g} of the "
-            "discount left, and training looks beyond it"
+            f"the time limit cut {100 * self.cut:.3g}% of the returns, with {self.discount_left:.2g} of the discount "
+            "left, and training looks beyond it"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +72,21 @@ class TrainedObjective:
             "cut": self.cut,
             "discount_left": self.discount_left,
         }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "TrainedObjective":
+        """The inverse of `to_dict`. Raises AverseError for what is no such dictionary."""
+        try:
+            return cls(
+                Estimate.from_dict(fields),
+                measure=check_value("measure", str, fields["measure"]),
+                whose=check_value("whose", Whose, fields["whose"]),
+                gamma=check_value("gamma", float, fields["gamma"]),
+                cut=check_value("cut", float, fields["cut"]),
+                discount_left=check_value("discount_left", float, fields["discount_left"]),
+            )
+        except (KeyError, AttributeError, AverseError) as error:
+            raise AverseError(f"not a trained objective: {error}") from None
 
 
 def trained_objective(run: Run, played: Mapping[int, Played]) -> TrainedObjective | None:

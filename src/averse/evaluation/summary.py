@@ -11,16 +11,18 @@ from averse.arguments import instance
 from averse.errors import AverseError
 from averse.evaluation.arguments import mapping
 from averse.evaluation.episodes import Episodes
-from averse.settings import check_value
+from averse.settings import Whole, check_value
 from averse.statistics import Estimate, cvar_curve_intervals, mean, proportion_interval, standard_deviation
 from averse.statistics.intervals import not_negative
 from averse.statistics.resampling import FEW_SEEDS, RESAMPLES, check_resampling, intervals
+from averse.statistics.samples import Confidence
 
 ALPHAS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 TAIL = 0.05
 RELIABLE_EPISODES = 1_000
 LARGE_SPREAD = 0.5  # of training seeds, relative to that of episodes, from which on intervals of tails are too narrow
 COLLISION = "collision"
+_COUNTS = ("episodes", "failed_episodes", "training_seeds")  # whole numbers of a summary
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,21 @@ class Summary:
                 cvar_05=Estimate.from_dict(fields["cvar_05"]),
                 length=Estimate.from_dict(fields["length"]),
                 collision_rate=None if rate is None else Estimate.from_dict(rate),
-                cvar_curve={point["alpha"]: Estimate.from_dict(point) for point in fields["cvar_curve"]},
+                cvar_curve={
+                    check_value("alpha", float, point["alpha"]): Estimate.from_dict(point)
+                    for point in fields["cvar_curve"]
+                },
                 metrics={
-                    name: MetricSummary(Estimate.from_dict(metric), metric["defined"], metric["unit"])
+                    name: MetricSummary(
+                        Estimate.from_dict(metric),
+                        check_value("defined", Whole, metric["defined"]),
+                        check_value("unit", str, metric["unit"]),
+                    )
                     for name, metric in fields["metrics"].items()
                 },
-                episodes=fields["episodes"],
-                failed_episodes=fields["failed_episodes"],
-                training_seeds=fields["training_seeds"],
-                confidence=fields["confidence"],
-                warning=fields.get("warning"),
+                confidence=check_value("confidence", Confidence, fields["confidence"]),
+                warning=check_value("warning", str | None, fields.get("warning")),
+                **{name: check_value(name, Whole, fields[name]) for name in _COUNTS},
             )
         except (KeyError, TypeError, AttributeError, AverseError) as error:
             raise AverseError(f"not a summary of an evaluation: {error}") from None

@@ -75,8 +75,8 @@ def summary_table(
     )
 
 
-def caption(summaries: Mapping[str, Summary]) -> str:
-    """What the figures rest on: episodes, training seeds, failures and warnings."""
+def caption(summaries: Mapping[str, Summary], warnings: bool = True) -> str:
+    """What the figures rest on: episodes, training seeds, failures and (unless told elsewhere) warnings."""
     confidence = {f"{summary.confidence:.0%}" for summary in summaries.values()}
     episodes = _range(summary.episodes for summary in summaries.values())
     text = f"{' / '.join(sorted(confidence))} intervals in brackets; {episodes} episodes"
@@ -90,11 +90,11 @@ def caption(summaries: Mapping[str, Summary]) -> str:
     failed = {name: summary.failed_episodes for name, summary in summaries.items() if summary.failed_episodes}
     if failed:
         text += " Failed episodes, left out: " + ", ".join(f"{name} {count}" for name, count in failed.items()) + "."
-    warnings: dict[str, list[str]] = {}
+    whose_are: dict[str, list[str]] = {}
     for name, summary in summaries.items():
-        if summary.warning is not None:
-            warnings.setdefault(summary.warning, []).append(name)
-    for warning, names in warnings.items():
+        if warnings and summary.warning is not None:
+            whose_are.setdefault(summary.warning, []).append(name)
+    for warning, names in whose_are.items():
         whose = "" if len(names) == len(summaries) else f" ({', '.join(names)})"
         text += f" Warning{whose}: {warning}."
     return text

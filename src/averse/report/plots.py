@@ -20,6 +20,7 @@ from averse.errors import AverseError, shown, unknown_name
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.episodes import Episodes
 from averse.evaluation.summary import Summary
+from averse.report.distributions import TAIL, common_bins, tail_cut
 from averse.report.style import (
     FAINT,
     INK,
@@ -48,8 +49,6 @@ from averse.statistics import (
 
 Returns = Episodes | ArrayLike | Sequence[ArrayLike]  # episodes, returns [n], or one array of returns per training seed
 
-TAIL = 0.05
-
 
 def plot_returns(
     returns: Mapping[str, Returns], path: str | os.PathLike, title: str = "", xlabel: str = "episode return"
@@ -69,7 +68,7 @@ def plot_returns(
     size = (WIDTH, 5.1 + 0.18 * len(groups))  # as much higher as the legend has lines
     figure, ((top,), (bottom,)) = panels(2, 1, size, title, heights=(3, 2), sharex=True)
     pooled = {name: np.sort(np.concatenate(parts)) for name, parts in groups.items()}
-    edges = _bins(np.concatenate(list(pooled.values())))
+    edges = common_bins(np.concatenate(list(pooled.values())))
     for name, style in line_styles(pooled).items():
         tail = stratified_bootstrap_interval(groups[name], worst(TAIL))
         label = f"{name}: mean {mean(pooled[name]):.4g}, worst 5% {tail}"
@@ -92,13 +91,10 @@ def plot_returns(
 
 def _draw_distribution(axes: Axes, values: np.ndarray, edges: np.ndarray, color: str, shade: float, label: str) -> None:
     """The histogram of ascending values [n] over common edges, the worst part of them filled darker."""
-    height = np.histogram(values, edges)[0] / values.size
-    threshold = values[int(np.ceil(TAIL * values.size)) - 1]
-    grid = np.sort(np.concatenate([edges, [threshold]]))  # cut the bin in which the tail ends
-    steps = height[np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, height.size - 1)]
+    grid, steps, threshold = tail_cut(values, edges)
     for part, alpha in ((grid <= threshold, 0.65), (grid >= threshold, shade)):
         axes.fill_between(grid[part], steps[part], step="post", color=color, alpha=alpha, linewidth=0)
-    axes.stairs(height, edges, color=color, linewidth=1.4, label=label)
+    axes.stairs(np.histogram(values, edges)[0] / values.size, edges, color=color, linewidth=1.4, label=label)
 
 
 def plot_cvar_curves(
@@ -285,17 +281,6 @@ def _groups(returns: Mapping[str, Returns]) -> dict[str, list[np.ndarray]]:
             raise AverseError(f"{name!r} has no completed episode to plot")
         groups[name] = [sample(part, f"returns of {name!r}") for part in parts]
     return groups
-
-
-def _bins(values: np.ndarray) -> np.ndarray:
-    """Common edges: Freedman and Diaconis' width for the pooled sample, between 25 and 80 bins."""
-    low, high = float(values.min()), float(values.max())
-    if high - low < 1e-9 * max(1.0, abs(low)):
-        low, high = low - 0.5, high + 0.5
-    spread = np.subtract(*np.quantile(values, [0.75, 0.25]))
-    width = 2 * spread / np.cbrt(values.size)
-    count = 80 if width <= 0 else int(np.clip(np.ceil((high - low) / width), 25, 80))
-    return np.linspace(low, high, count + 1)
 
 
 def arms(estimate: Estimate) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from averse.report.distributions import tail_cut
 from averse.report.style import BLUE, WIDTH, check_figure, legend_above, line_styles, panels, percent, save
 from averse.settings import Share, check_value
 from averse.statistics import Estimate, sample
@@ -33,9 +34,7 @@ def plot_risk(
     figure, ((axes,),) = panels(size=(WIDTH, 3.4 + 0.2 * len(measures)), title=title)
     edges = _edges(ascending)
     height = np.histogram(ascending, edges)[0] / ascending.size
-    threshold = ascending[int(np.ceil(tail * ascending.size)) - 1]
-    grid = np.sort(np.concatenate([edges, [threshold]]))  # cut the bin in which the tail ends
-    steps = height[np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, height.size - 1)]
+    grid, steps, threshold = tail_cut(ascending, edges, tail)
     for part, alpha, label in ((grid <= threshold, 0.6, f"worst {percent(tail)}"), (grid >= threshold, 0.12, None)):
         axes.fill_between(grid[part], steps[part], step="post", color=BLUE, alpha=alpha, linewidth=0, label=label)
     axes.stairs(height, edges, color=BLUE, linewidth=1.2)

@@ -21,6 +21,11 @@ from averse.settings import check_value
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BLUE, ORANGE, GREEN, PINK, YELLOW, *_ = PALETTE
 INK, FAINT, GRID, WASH, PAPER = "#222222", "#767676", "#E6E6E6", "#F6F6F6", "#FFFFFF"
+# The same on a dark page: colour on paper -> colour there; those that are not named are as they are.
+DARK = {
+    INK: "#E6E6E6", FAINT: "#9AA0A6", GRID: "#33373D", WASH: "#1E2227", PAPER: "#15181C",
+    "#000000": "#E6E6E6", "#0072B2": "#3D9BD9", "#8C6D31": "#B8935A",
+}  # fmt: skip
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "D", "^", "v", "P", "*", "X", "<", ">")
 WIDTH = 7.2  # of a figure of one column, inches

@@ -25,6 +25,7 @@ from averse.settings import Positive, check_value
 from averse.stopping import HeldSignals, signals_held
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.config import TrainingConfig
+from averse.training.critic_support import support_warnings
 from averse.training.directory import begun, check_place, check_source, forget_replaced, locked
 from averse.training.fine_tuning import begin_with
 from averse.training.metrics import MetricsLog, episode_figures
@@ -35,7 +36,6 @@ from averse.training.trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
-CLAMPED_MASS = 0.1  # fraction of the targets' mass beyond the support that deserves a warning
 REPORTS = 100  # lines of metrics that a trial writes, at most
 
 Monitor = Callable[[Learner, Any], dict[str, float]]
@@ -247,24 +247,8 @@ def _advance(
         yield count, speed, figures
         if stopping:
             stop.carry_out()
-    clamped = max(row.get("clamped_mass", 0.0) for row in figures)
-    if clamped > CLAMPED_MASS:
-        logger.warning(
-            "the critic's support is too narrow: %.1f %% of its targets' mass was clamped at the end of training; "
-            "widen it with --support LOW HIGH",
-            100 * clamped,
-        )
-    # A measure of tolerance tau is all but neutral to widths well below tau. From a width of tau on it charges more
-    # than half of that width, tau/2, for what the world has no part in: premium = width^2/(2 tau) > width/2.
-    premium, width = max((row.get("support_premium", 0.0), row.get("support_std", 0.0)) for row in figures)
-    if 2 * premium > width:
-        logger.warning(
-            "the critic's atoms are too far apart for this tau: projecting returns onto them adds a standard deviation "
-            "of %.3g, more than tau, for which the entropic measure takes off %.3g reward units at the end of "
-            "training; raise --num-atoms, or narrow --support LOW HIGH",
-            width,
-            premium,
-        )
+    for warning in support_warnings(figures):
+        logger.warning(warning)
 
 
 def _stop_if_diverged(trainee: Trainee, metrics: list[dict[str, float]], done: int, store: Checkpoints | None) -> None:

@@ -33,8 +33,8 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
     return figures
 
 
-def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
-    """The lines of a metrics file up to some update of each trial.
+def _kept_lines(path: Path, until: dict[int, int] | None = None) -> Iterator[str]:
+    """The lines of a metrics file, all or up to some update of each trial.
 
     Raises AverseError for what is no such file. Its last line may be cut short, as by a kill.
     """
@@ -45,13 +45,25 @@ def _kept_lines(path: Path, until: dict[int, int]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            update, last = int(row["update"]), until.get(int(row["trial"]), 0)
-        except (ValueError, TypeError, LookupError) as error:
+            update, trial = int(row["update"]), int(row["trial"])
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
             if number == len(lines):
                 continue
             raise AverseError(f"line {number} of {path} is damaged; move the file away to go on without it") from error
-        if update <= last:
+        if until is None or update <= until.get(trial, 0):
             yield line + "\n"
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics file, in order; what is not finite is a float again, and a last line cut short is left out.
+
+    Raises AverseError for what is no such file.
+    """
+    rows = [json.loads(line) for line in _kept_lines(path)]
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AverseError(f"{path} holds what is no number ({error}); move it away to go on without it") from error
 
 
 class MetricsLog:

@@ -1,0 +1,70 @@
+"""Films in `averse report`: the very episodes of the table, or none."""
+
+import base64
+import importlib.util
+import io
+import json
+
+import pytest
+from pages import Page
+from PIL import Image
+
+import averse
+from averse.evaluation import Episodes
+from averse.report.html import page, write_report
+
+for module in ("libsumo", "plotly", "jinja2"):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed", allow_module_level=True)
+
+TINY = {"num_envs": 1, "rollout_steps": 4, "segment_length": 4, "minibatches": 1, "epochs": 1, "hidden": (4,)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "junction"
+    trained = averse.train("sumo-intersection", "mappo", steps=4, out=out, network="dense", horizon=12, **TINY)
+    averse.evaluate(trained, 3, num_envs=1)
+    return out
+
+
+def films(path) -> list[dict[str, str | None]]:
+    return [attributes for tag, attributes in Page(path.read_text()).elements if tag == "img"]
+
+
+def test_the_worst_episodes(run, tmp_path):
+    done = write_report(run, tmp_path / "page.html", films=2)
+    table = Episodes.read_parquet(run / "episodes.parquet")
+    worst = table.episode_return.argsort()[:2]
+    shown = films(tmp_path / "page.html")
+    assert done.films == len(shown) == 2
+    for film, row in zip(shown, worst):
+        assert f"return {table.episode_return[row]:.5g}; training seed 0, episode seed {table.seed[row]}" in film["alt"]
+        image = Image.open(io.BytesIO(base64.b64decode(film["src"].partition(",")[2])))
+        assert image.format == "GIF"
+        assert image.n_frames > 5
+
+
+def test_no_room(run, tmp_path, monkeypatch):
+    write_report(run, tmp_path / "none.html", films=0)
+    monkeypatch.setattr(page, "LARGEST", (tmp_path / "none.html").stat().st_size + 10_000)
+    done = write_report(run, tmp_path / "page.html", films=2)
+    assert done.films == 0
+    assert done.without_films.startswith("no room")
+
+
+def test_an_episode_that_goes_otherwise(run, tmp_path):
+    """A table that is not of these policies: the films would not be of its episodes."""
+    figures, table = run / "evaluation.json", run / "episodes.parquet"
+    kept = table.read_bytes()
+    try:
+        columns = Episodes.read_parquet(table).columns()
+        Episodes.from_columns(
+            {**columns, **{f"return_{k}": columns[f"return_{k}"] - 1 for k in range(4)}}
+        ).write_parquet(table)
+        done = write_report(run, tmp_path / "page.html", films=1)
+    finally:
+        table.write_bytes(kept)
+    assert json.loads(figures.read_text())["environment"] == "sumo-intersection"
+    assert done.films == 0
+    assert "took another course when it was played again" in done.without_films
