@@ -12,7 +12,7 @@ from rich.console import Console
 from averse import AverseError, environments, learners
 from averse.cli import COMMANDS, main
 from averse.commands import Command, flags, folded, hanging
-from averse.listing import DISCRETE, ENDLESS, EVERYWHERE, facts_of, fits_where
+from averse.listing import BUDGETED, DISCRETE, ENDLESS, EVERYWHERE, facts_of, fits_where
 from averse.progress import progress_bar, progress_text
 
 WIDTH = 80
@@ -113,7 +113,7 @@ class TestList:
 
     def test_what_is_said_is_true(self):
         """Every pair of a method and an environment, as the built-in environments are."""
-        for name in environments.names():
+        for name in [*environments.names(), "budget:cliff-walk"]:
             environment = environments.make(name)
             for method in learners.names():
                 suggested = environments.suggested_settings(environment, method)
@@ -123,10 +123,19 @@ class TestList:
                 except AverseError:
                     fits = False
                 where = fits_where(method)
-                assert fits == (where in (EVERYWHERE, DISCRETE) or "never ends" in facts_of(name)), (name, method)
+                endless, budget = "never ends" in facts_of(name), name.startswith("budget:")
+                expected = budget if where == BUDGETED else where in (EVERYWHERE, DISCRETE) or endless
+                assert fits == expected, (name, method)
 
     @pytest.mark.parametrize(
-        ("method", "where"), [("ppo", EVERYWHERE), ("vdn", DISCRETE), ("riskq", DISCRETE), ("matrpo", ENDLESS)]
+        ("method", "where"),
+        [
+            ("ppo", EVERYWHERE),
+            ("vdn", DISCRETE),
+            ("riskq", DISCRETE),
+            ("matrpo", ENDLESS),
+            ("static-cvar-mappo", BUDGETED),
+        ],
     )
     def test_where_a_method_learns(self, method, where):
         assert fits_where(method) == where

@@ -8,16 +8,18 @@ from averse.environments.protocol import Description, Discrete, is_average_rewar
 from averse.errors import AverseError
 from averse.settings import settings
 
-EVERYWHERE, DISCRETE, ENDLESS, NOWHERE = (
+EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE = (
     "in every environment",
     "where actions are discrete",
     "where the environment never ends",
-    "in none of the three kinds of environments that were tried",
+    "where the return so far is seen (budget:NAME)",
+    "in none of the kinds of environments that were tried",
 )
 
 ELSEWHERE = {
     "gymnasium:ID": "A world of Gymnasium, in worker processes: gymnasium:CartPole-v1.",
     "pettingzoo:MODULE": "A world of PettingZoo, in worker processes: pettingzoo:mpe2.simple_spread_v3.",
+    "budget:NAME": "Any world with episodes, with the return so far and the time left in what is seen: budget:corridor.",
 }
 
 
@@ -42,8 +44,8 @@ def run(arguments: ListArguments) -> None:
         print(json.dumps({**kinds, "environment_facts": facts, "methods_learn": fits}, indent=2))
         return
     print(_section("environments", kinds["environments"], facts))
-    print(_section("environments of other libraries", ELSEWHERE))
-    for where in (EVERYWHERE, DISCRETE, ENDLESS, NOWHERE):
+    print(_section("environments behind doors", ELSEWHERE))
+    for where in (EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE):
         if members := {name: words for name, words in kinds["methods"].items() if fits[name] == where}:
             print(_section(f"methods that learn {where}", members))
     print(_section("measures", kinds["measures"]))
@@ -68,7 +70,7 @@ def facts_of(name: str) -> str:
 
 
 def fits_where(name: str) -> str:
-    """In which environments a method learns, found by building its learner for three kinds of them."""
+    """In which environments a method learns, found by building its learner for each kind of them."""
     tried = {
         "episodes": environments.make("corridor"),
         "continuous": environments.make("risky-cartpole", continuous=True),
@@ -79,7 +81,9 @@ def fits_where(name: str) -> str:
         return EVERYWHERE
     if "episodes" in learns:
         return DISCRETE
-    return ENDLESS if learns == {"endless"} else NOWHERE
+    if learns == {"endless"}:
+        return ENDLESS
+    return BUDGETED if _fits(name, environments.make("budget:corridor")) else NOWHERE
 
 
 def _fits(name: str, environment: Description) -> bool:
