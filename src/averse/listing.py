@@ -19,7 +19,7 @@ EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE = (
 ELSEWHERE = {
     "gymnasium:ID": "A world of Gymnasium, in worker processes: gymnasium:CartPole-v1.",
     "pettingzoo:MODULE": "A world of PettingZoo, in worker processes: pettingzoo:mpe2.simple_spread_v3.",
-    "budget:NAME": "Any world with episodes, with the return so far and the time left in what is seen: budget:corridor.",
+    "budget:NAME": "Any world with episodes, the return so far and the time left being seen: budget:corridor.",
 }
 
 
