@@ -16,6 +16,7 @@ PACKAGES = {
     "mpe2": "mpe2>=1.0",
     "onnx": "onnx>=1.17",
     "onnxruntime": "onnxruntime>=1.20",
+    "optuna": "optuna>=4.2",
     "pettingzoo": "pettingzoo>=1.25",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
