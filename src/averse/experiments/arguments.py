@@ -14,7 +14,7 @@ from averse.experiments.engine import Plan
 from averse.settings import Count, Positive, settings
 
 
-class Scale(NamedTuple):
+class Amount(NamedTuple):
     """How much a study trains and plays where it is not told."""
 
     seeds: int
@@ -22,7 +22,7 @@ class Scale(NamedTuple):
     episodes: int  # per policy
 
 
-FULL, QUICK = Scale(5, 2e5, 1000), Scale(2, 3e4, 200)
+FULL, QUICK = Amount(5, 2e5, 1000), Amount(2, 3e4, 200)
 
 
 @settings
@@ -46,7 +46,7 @@ class StudyArguments:
     failure: str | None = None
     """Metric that counts failures, whose rate is told; collision, failure, crash or falls where there is one."""
     shift: tuple[str, ...] | None = None
-    """Shifted worlds to play in as well, each PARAMETER=VALUE,...: human_rate=0.4 human_rate=0.1,reckless_fraction=0.4."""
+    """Shifted worlds to play in as well, each PARAMETER=VALUE,...: human_rate=0.4 human_rate=0.1,dropout=0.2."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory of the study; runs/VERB-ENV where not given. What is there is not done again; an interrupted study goes
     on with the same command."""
@@ -56,10 +56,10 @@ class StudyArguments:
     """Print JSON for machines."""
 
     @property
-    def scale(self) -> Scale:
+    def amount(self) -> Amount:
         """How much is trained and played."""
         default = QUICK if self.quick else FULL
-        return Scale(
+        return Amount(
             default.seeds if self.seeds is None else self.seeds,
             default.steps if self.steps is None else self.steps,
             default.episodes if self.episodes is None else self.episodes,
@@ -77,7 +77,7 @@ def plan_of(verb: str, arguments: StudyArguments, arms: Sequence[Arm]) -> Plan:
     trained_in = arguments.train_env or arguments.env
     for name in (arguments.env, trained_in):
         environments.factory(name)
-    scale = arguments.scale
+    amount = arguments.amount
     return Plan(
         arms=arms,
         environment=arguments.env,
@@ -85,9 +85,9 @@ def plan_of(verb: str, arguments: StudyArguments, arms: Sequence[Arm]) -> Plan:
         parameters=assignments(
             "--parameters", "PARAMETER=VALUE ... such as level=severe", arguments.parameters, literal
         ),
-        seeds=tuple(range(scale.seeds)),
-        steps=scale.steps,
-        episodes=scale.episodes,
+        seeds=tuple(range(amount.seeds)),
+        steps=amount.steps,
+        episodes=amount.episodes,
         out=folder(verb, arguments) / "runs",
         worlds=worlds_of(arguments.shift),
     )

@@ -45,7 +45,7 @@ def run(arguments: CompareArguments) -> None:
     """The command. Raises AverseError for bad input before anything is trained."""
     arms = read_arms(arguments.methods, read_tables(arguments.settings))
     if arguments.tune is not None:
-        steps = arguments.scale.steps if arguments.tune_steps is None else arguments.tune_steps
+        steps = arguments.amount.steps if arguments.tune_steps is None else arguments.tune_steps
         arms = tuned("compare", arguments, arms, Budget(arguments.tune, steps, arguments.tune_seeds))
     study = checked("compare", arguments, arms, TITLE)
     worlds = carried_out(study)

@@ -144,11 +144,11 @@ def difference(
     found = {
         name: paired_difference_interval(first, second, statistic, confidence) for name, statistic in statistics.items()
     }
-    scores = [np.array([returns.mean() for returns in groups]) for groups in (first, second)]
-    found["iqm"] = paired_difference_interval(*scores, interquartile_mean, confidence)
+    own, others = (np.array([returns.mean() for returns in groups]) for groups in (first, second))
+    found["iqm"] = paired_difference_interval(own, others, interquartile_mean, confidence)
     if failure is not None:
         found[rate_name(failure)] = _rate_difference(mine, theirs, failure, confidence)
-    return Difference(label, to, found, probability_of_improvement(*scores, confidence))
+    return Difference(label, to, found, probability_of_improvement(own, others, confidence))
 
 
 def paired(table: Episodes, other: Episodes) -> tuple[Episodes, Episodes]:

@@ -83,11 +83,11 @@ class World:
 def checked(verb: str, arguments: StudyArguments, arms: Sequence[Arm], title: str) -> Study:
     """The study, all of which was checked, its folder too. Raises AverseError for what is wrong, before any work."""
     plan = plan_of(verb, arguments, arms)
+    check_folder(folder(verb, arguments), verb, plan.environment)
     jobs = jobs_of(plan)
     there, _ = moved(jobs[0].config, plan.environment)
     environment = there.build_environment()
     failure = failure_metric(environment, arguments.failure)
-    check_folder(folder(verb, arguments), verb, plan.environment)
     check_places(plan, jobs)
     study = Study(verb, title, arguments, plan, tuple(jobs), environment, failure)
     write_study(study.out, **study.head(), unfinished=GOING_ON, claims=[], runs={}, rows=[], differences=[])
@@ -130,9 +130,9 @@ def finish(study: Study, worlds: Mapping[str, World], claims: Sequence[Claim], c
     write_text(out / "table.md", text)
     figures = {"rows": first.rows, "differences": first.differences, "worlds": _shifted(study, worlds)}
     write_text(out / "table.json", as_json(figures))
-    for number, world in enumerate(worlds):
-        name = "episodes.parquet" if number == 0 else f"episodes-shift-{number}.parquet"
-        concatenate(list(worlds[world].tables.values())).write_parquet(out / name)
+    for number, played in enumerate(worlds.values()):
+        file = "episodes.parquet" if number == 0 else f"episodes-shift-{number}.parquet"
+        concatenate(list(played.tables.values())).write_parquet(out / file)
     draw(study, first, connect)
     runs = {arm.label: str(job.path.relative_to(out)) for job in study.jobs for arm in job.arms}
     told = [claim.to_dict() for claim in claims]

@@ -24,6 +24,8 @@ FILE = "study.json"
 GOING_ON = "the study is not finished: the same command goes on with it"
 
 Verdict = Literal["holds", "fails", "undecided"]
+ORDER: tuple[Verdict, ...] = ("fails", "undecided", "holds")
+"""How far a claim is from holding, the furthest first."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,11 @@ def verdict_of(effect: Estimate, seeds: int, *, above: bool = True) -> tuple[Ver
 
 
 def all_hold(claim: str, parts: Sequence[Claim]) -> Claim:
-    """The claim that several others hold together: it fails if one of them does.
-
-    Its effect is that of the part which is furthest from holding: the one that fails or is undecided, if there is one.
-    """
-    order: list[Verdict] = ["fails", "undecided", "holds"]
-    weakest = min(parts, key=lambda part: order.index(part.verdict))
+    """The claim that several others hold together: it fails if one of them does. Its effect is that of the first that
+    is furthest from holding."""
+    least = min(parts, key=lambda part: ORDER.index(part.verdict))
     words = "; ".join(f"{part.verdict}: {part.claim}, {part.words}" for part in parts)
-    return Claim(claim, weakest.verdict, weakest.effect, words)
+    return Claim(claim, least.verdict, least.effect, words)
 
 
 def check_folder(out: Path, verb: str, environment: str) -> None:
@@ -99,9 +98,13 @@ def check_folder(out: Path, verb: str, environment: str) -> None:
     """
     out, known = Path(out), None
     try:
+        if out.exists() and not out.is_dir():
+            raise AverseError(f"{out} is a file, and a study needs a folder; choose another --out")
         there = out.is_dir() and any(out.iterdir())
         if (out / FILE).is_file():
             known = json.loads((out / FILE).read_text())
+    except AverseError:
+        raise
     except (OSError, ValueError) as error:
         raise AverseError(f"{out / FILE} cannot be read ({error}); choose another --out or remove it") from None
     if known is not None and not isinstance(known, dict):
@@ -111,8 +114,8 @@ def check_folder(out: Path, verb: str, environment: str) -> None:
     if known is not None:
         for name, value in (("verb", verb), ("environment", environment)):
             if known.get(name) != value:
-                there = f"{out} holds a study with {name} {known.get(name)!r:.60}"
-                raise AverseError(f"{there}, not {value!r:.60}; choose another --out")
+                held = f"{out} holds a study with {name} {known.get(name)!r:.60}"
+                raise AverseError(f"{held}, not {value!r:.60}; choose another --out")
 
 
 def write_study(out: Path, **fields: Any) -> None:

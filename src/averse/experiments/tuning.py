@@ -58,11 +58,11 @@ def tuned(verb: str, arguments: StudyArguments, arms: Sequence[Arm], budget: Bud
         raise AverseError(f"--tune develops on the seeds from {DEVELOPMENT_SEED} on: --seeds must be at most that many")
     if DEVELOPMENT_EPISODES + plan.episodes * budget.seeds > FIRST_SEED:
         raise AverseError(f"--tune has {DEVELOPMENT_EPISODES:,} development episodes at most: fewer --episodes")
-    jobs_of(plan)
-    drawn = {arm.label: _draws(optuna, plan, arm, budget.tries) for arm in arms}
     out = folder(verb, arguments)
     check_folder(out, verb, plan.environment)
     _check_earlier(out, plan, _header(budget))
+    jobs_of(plan)
+    drawn = {arm.label: _draws(optuna, plan, arm, budget.tries) for arm in arms}
     plans = {label: _development(plan, out, tries, label, budget) for label, tries in drawn.items()}
     prepared = {label: (each, jobs_of(each)) for label, each in plans.items()}
     for each, jobs in prepared.values():
