@@ -92,6 +92,7 @@ def no_work(monkeypatch, place):
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
+        "experiments.outcome.jobs_of", "experiments.tuning.jobs_of",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -114,6 +115,9 @@ RIGHT = {
     "export": ("run", "run --format onnx --out new.onnx", "run --trial seed=0", "run --trial 0 --overwrite"),
     "risk": ("numbers.csv", "numbers.csv --measure cvar:0.1,entropic:3 --json", "numbers.csv --out new/figure.png"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new"),
+    "compare": ("--quick", "--env corridor --methods mappo rqe-mappo:tau=3", "--methods mappo --tune 2", "--json"),
+    "tradeoff": ("--quick", "--env corridor --taus 1 3 --scale 2", "--env corridor --shift bad_probability=0.3"),
+    "ablate": ("--quick", "--env corridor --tau 3", "--env intersection --epsilon 0.1 --out new"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -382,7 +381,8 @@ class TestAblation:
 
 
 class TestTuning:
-    FLAGS = ("--env", "corridor", "--steps", "640", "--seeds", "2", "--episodes", "20", "--tune", "3", "--json")
+    COMMAND = ("compare", "--env", "corridor", "--methods", "slow=trifling:NEUTRAL:learning_rate=1.0", "--steps", "640")
+    COMMAND += ("--seeds", "2", "--episodes", "20", "--json")
 
     def test_a_missing_optuna_is_one_line(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, "optuna", None)
@@ -396,22 +396,25 @@ class TestTuning:
     def test_the_same_budget_and_other_seeds(self, tmp_path, capsys):
         pytest.importorskip("optuna", reason="the extra `tune` is not installed")
         out = tmp_path / "tuned"
-        command = ["compare", "--methods", "trifling:NEUTRAL", "slow=trifling:NEUTRAL:learning_rate=1.0", *self.FLAGS]
-        assert main([*command, "--out", str(out)]) == 0
+        command = [*self.COMMAND, "--out", str(out), "--tune"]
+        assert main([*command, "2"]) == 0
         first = capsys.readouterr().out
-        tries = {each.name: sorted(run.name for run in each.iterdir()) for each in (out / "tuning").iterdir()}
-        assert tries == {name: ["try-0", "try-1", "try-2"] for name in ("trifling.NEUTRAL", "slow")}
-        runs = [load(run) for run in out.glob("tuning/*/*")]
-        assert {run.config.seeds for run in runs} == {(100,)}
-        assert all(run.config.learner["learning_rate"] == 1.0 for run in runs if run.path.parent.name == "slow")
-        development = Episodes.read_parquet(out / "tuning" / "slow" / "try-0" / "episodes.parquet")
-        told = Episodes.read_parquet(out / "episodes.parquet")
-        assert not set(development.seed) & set(told.seed)
-        winners = tomllib.loads((out / "tuned.toml").read_text())
-        assert winners["slow"]["learning_rate"] == 1.0
+        assert sorted(run.name for run in (out / "tuning" / "slow").iterdir()) == ["try-0", "try-1"]
+        own, drawn = (load(out / "tuning" / "slow" / name) for name in ("try-0", "try-1"))
+        assert own.config.seeds == drawn.config.seeds == (100,)
+        assert own.config.learner == {**own.config.learner, "learning_rate": 1.0, "final_learning_rate": 1.0}
+        assert drawn.config.learner["learning_rate"] == 1.0  # as it was given
+        assert drawn.config.learner["final_learning_rate"] in tuning.CHOICES["final_learning_rate"]
+        development = [Episodes.read_parquet(run.path / "episodes.parquet") for run in (own, drawn)]
+        assert development[0].seed.tolist() == development[1].seed.tolist()
+        assert not set(development[0].seed) & set(Episodes.read_parquet(out / "episodes.parquet").seed)
+        scores = [each.episode_return.mean() for each in development]
+        assert f"# mean return of each try: {scores[0]:.4g}, {scores[1]:.4g}" in (out / "tuned.toml").read_text()
+        (winner,) = read_arms(["slow=trifling:NEUTRAL"], read_tables(out / "tuned.toml"))
+        best = (own, drawn)[int(np.argmax(scores))].config.learner
         used = load(out / "runs" / "slow").config.learner
-        assert all(used[name] == value for name, value in winners["slow"].items())
-        assert main([*command, "--out", str(out)]) == 0  # draws the same, and does nothing again
+        assert used == best == {**best, **winner.settings}
+        assert main([*command, "2"]) == 0  # draws the same, and does nothing again
         assert capsys.readouterr().out == first
-        assert main([*command[:-2], "4", "--json", "--out", str(out)]) == 2
-        assert "tuned.toml was tuned otherwise (3 tries per method" in capsys.readouterr().err
+        assert main([*command, "3"]) == 2
+        assert "tuned.toml was tuned otherwise (2 tries per method" in capsys.readouterr().err
