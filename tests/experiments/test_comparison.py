@@ -99,6 +99,15 @@ def test_pairs_in_which_an_episode_broke_off_are_left_out(found):
     assert left == again != found
 
 
+def test_a_difference_of_rates_is_no_more_than_one():
+    flags = np.repeat([0.0, 0.0, 1.0], 20)
+    columns = (np.repeat([0, 1, 2], 20), np.arange(60), np.zeros(60), np.full(60, 5), np.zeros(60, bool))
+    some, none = (Episodes(*columns, {"failure": each}) for each in (flags, 0 * flags))
+    rate = difference("some", some, "none", none, "failure").metrics["failure_rate"]
+    assert (rate.value, rate.high) == (pytest.approx(1 / 3), 1.0)
+    assert -1.0 <= rate.low < 0.0
+
+
 def test_other_seeds_are_refused():
     with pytest.raises(AverseError, match="of the same seeds"):
         difference("a", table(1, seeds=3), "b", FIRST, None)

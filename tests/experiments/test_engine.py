@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from averse.cli import main
+from averse.compilation import hasty_compilation
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.experiments import engine, tuning
@@ -148,7 +150,7 @@ class TestAgain:
             (["--taus", "0.5", "6"], "holds a run with sweep {'tau': [1.0, 10.0]}, not {'tau': [1.0, 12.0]}"),
             (
                 ["--episodes", "30"],
-                "holds an evaluation of 60 episodes per policy (evaluation.json), more than 30: give",
+                "holds an evaluation of 100 episodes per policy (evaluation.json), more than 30: give",
             ),
             (["--env", "risky-cartpole", "--failure", "edge"], "holds a study with environment 'corridor', not 'risky"),
             (["--shift", "bad_probability=0.1"], "the shift bad_probability=0.1 changes nothing"),
@@ -418,3 +420,24 @@ class TestTuning:
         assert capsys.readouterr().out == first
         assert main([*command, "3"]) == 2
         assert "tuned.toml was tuned otherwise (2 tries per method" in capsys.readouterr().err
+
+
+def test_hasty_compilation_ends_with_its_block():
+    names = ("jax_disable_most_optimizations", "jax_persistent_cache_min_compile_time_secs")
+    before = [jax.config.values[name] for name in names]
+
+    def fails():
+        with hasty_compilation():
+            assert [jax.config.values[name] for name in names] == [True, 1e9]
+            raise KeyboardInterrupt
+
+    jax.config.update(names[0], False)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fails()
+        assert jax.config.values[names[0]] is False
+        with hasty_compilation(wanted=False):
+            assert jax.config.values[names[0]] is False
+    finally:
+        jax.config.update(names[0], before[0])
+    assert [jax.config.values[name] for name in names] == before

@@ -25,7 +25,7 @@ class TriflingConfig:
     """Risk tolerance."""
     learning_rate: Positive = 5.0
     """How far the distribution moves per update."""
-    final_learning_rate: Positive = 5.0
+    final_learning_rate: Positive = 1.0
     """Not used; there so that it can be tuned."""
     num_envs: Count = 64
     """Environments side by side."""

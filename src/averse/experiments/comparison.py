@@ -175,12 +175,13 @@ def _rate_difference(mine: Episodes, theirs: Episodes, failure: str, confidence:
     if not defined.any():
         return Estimate(math.nan)
     own, other = mine.select(defined), theirs.select(defined)
-    return paired_difference_interval(
+    found = paired_difference_interval(
         own.by_training_seed((own.metrics[failure] > 0).astype(float)),
         other.by_training_seed((other.metrics[failure] > 0).astype(float)),
         mean,
         confidence,
     )
+    return Estimate(found.value, max(found.low, -1.0), min(found.high, 1.0)) if found.has_interval else found
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from averse.compilation import hasty_compilation
 from averse.environments.protocol import Description
 from averse.evaluation import Episodes, concatenate
 from averse.evaluation.basis import moved
@@ -99,7 +100,7 @@ def carried_out(study: Study) -> dict[str, World]:
     quiet = study.arguments.json
     if not quiet:
         Console().print(told_before(study), highlight=False)
-    with progress_bar(disable=quiet) as bar:
+    with progress_bar(disable=quiet) as bar, hasty_compilation(study.arguments.quick):
         tables = carry_out(study.plan, study.jobs, bar)
     return {world: _compared(study, found) for world, found in tables.items()}
 

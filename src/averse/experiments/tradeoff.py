@@ -126,7 +126,7 @@ def one_tau(study: Study, worlds: Mapping[str, World], labels: Sequence[str]) ->
         margins = []
         for name, world in worlds.items():
             less = difference(label, world.tables[label], reference, world.tables[reference], None, confidence)
-            words = partial(_margin, label, name)
+            words = partial(_margin, label, name, confidence)
             margins.append(judged(sentence, less.metrics["worst_5"], study.seeds, words=words))
         smallest[label] = min(margins, key=_strength)
     return max(smallest.values(), key=_strength)
@@ -137,8 +137,9 @@ def _strength(claim: Claim) -> tuple[int, float]:
     return ORDER.index(claim.verdict), claim.effect.value
 
 
-def _margin(label: str, world: str, margin: Estimate) -> str:
-    return f"{label} has its smallest margin in {world or 'the world of training'}: {margin}"
+def _margin(label: str, world: str, confidence: float, margin: Estimate) -> str:
+    where = world or "the world of training"
+    return f"{label} has its smallest margin in {where}: {margin}, at {confidence:.2%}"
 
 
 def _slope(tables: Mapping[str, Episodes], levels: Mapping[str, float], figure: Any) -> Estimate:
