@@ -26,6 +26,8 @@ from averse.experiments.compare import CompareArguments
 from averse.experiments.curves import learning_curve
 from averse.experiments.engine import jobs_of
 from averse.experiments.study import command_line
+from averse.experiments.tradeoff import TradeoffArguments
+from averse.experiments.tradeoff import arms_of as tradeoff_arms
 from averse.training import load
 
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -348,6 +350,27 @@ class TestArms:
         assert command_line("compare", arguments) == (
             "averse compare --env corridor --seeds 3 --out 'x y' --quick --methods 'a b' mappo"
         )
+
+
+class TestTaus:
+    @pytest.mark.parametrize(
+        ("arguments", "tables", "words"),
+        [
+            ({"taus": (1.0,)}, {}, "--taus must be two or more different numbers"),
+            ({"taus": (1.0, 1.0)}, {}, "--taus must be two or more different numbers"),
+            ({"taus": (1.0, 1.0 + 1e-12)}, {}, "--taus must differ in their first six digits"),
+            ({"neutral": "rqe-mappo"}, {}, "--neutral must be another method than rqe-mappo"),
+            ({}, {"rqe-mappo": {"tau": 3.0}}, "the settings of rqe-mappo must leave tau open"),
+        ],
+    )
+    def test_what_is_refused(self, arguments, tables, words):
+        with pytest.raises(AverseError, match=words):
+            tradeoff_arms(TradeoffArguments(**arguments), tables)
+
+    def test_a_scale_is_a_factor(self):
+        arms = tradeoff_arms(TradeoffArguments(scale=10.0), {"rqe-mappo": {"lam": 0.9}})
+        assert [arm.label for arm in arms] == ["mappo", "tau=3", "tau=5", "tau=10", "tau=20", "tau=100"]
+        assert [arm.all_settings for arm in arms[1:3]] == [{"lam": 0.9, "tau": 3.0}, {"lam": 0.9, "tau": 5.0}]
 
 
 class TestAblation:

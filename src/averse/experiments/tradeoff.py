@@ -60,7 +60,8 @@ def run(arguments: TradeoffArguments) -> None:
 def arms_of(arguments: TradeoffArguments, tables: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     """The neutral method and every tau, in ascending order.
 
-    Raises AverseError for fewer than two different taus, and for two methods of the same name.
+    Raises AverseError for fewer than two different taus, for two methods of the same name, and for settings that say
+    a tau.
     """
     if len(set(arguments.taus)) < max(2, len(arguments.taus)):
         raise AverseError(f"--taus must be two or more different numbers, not {list(arguments.taus)}")
@@ -71,7 +72,10 @@ def arms_of(arguments: TradeoffArguments, tables: Mapping[str, Mapping[str, Any]
         raise AverseError(f"the settings of {arguments.method} must leave tau open, which --taus and --scale say")
     neutral = Arm(arguments.neutral, arguments.neutral, dict(tables.get(arguments.neutral, {})))
     taus = [tau * arguments.scale for tau in sorted(arguments.taus)]
-    return [neutral, *(Arm(f"tau={tau:g}", arguments.method, own, {"tau": tau}) for tau in taus)]
+    labels = [f"tau={tau:g}" for tau in taus]
+    if len(set(labels)) < len(labels):
+        raise AverseError(f"--taus must differ in their first six digits, not {list(arguments.taus)}")
+    return [neutral, *(Arm(label, arguments.method, own, {"tau": tau}) for label, tau in zip(labels, taus))]
 
 
 def hint(arguments: TradeoffArguments) -> str:
