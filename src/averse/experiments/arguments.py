@@ -22,7 +22,7 @@ class Amount(NamedTuple):
     episodes: int  # per policy
 
 
-FULL, QUICK = Amount(5, 2e5, 1000), Amount(2, 3e4, 200)
+FULL, QUICK = Amount(5, 2e5, 1000), Amount(2, 2e4, 200)
 
 
 @settings
@@ -51,7 +51,7 @@ class StudyArguments:
     """Directory of the study; runs/VERB-ENV where not given. What is there is not done again; an interrupted study goes
     on with the same command."""
     quick: bool = False
-    """A look at everything: 2 seeds, 3e4 steps, 200 episodes, where these are not given."""
+    """A look at everything: 2 seeds, 2e4 steps, 200 episodes, where these are not given."""
     json: bool = False
     """Print JSON for machines."""
 
@@ -90,6 +90,7 @@ def plan_of(verb: str, arguments: StudyArguments, arms: Sequence[Arm]) -> Plan:
         episodes=amount.episodes,
         out=folder(verb, arguments) / "runs",
         worlds=worlds_of(arguments.shift),
+        quick=arguments.quick,
     )
 
 

@@ -7,15 +7,16 @@ tables.
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from averse import environments
+from averse.compilation import hasty_compilation
 from averse.environments.protocol import Description, is_average_reward
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
 from averse.errors import AverseError, DivergenceError, shown, unknown_name
@@ -52,6 +53,7 @@ class Plan:
     worlds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     """Where policies play, by name: parameters that have another value there than in training."""
     first_seed: int = FIRST_SEED  # of the episodes
+    quick: bool = False  # compile in haste where that takes longer than the work itself
 
 
 @dataclass(frozen=True)
@@ -146,24 +148,32 @@ def carry_out(plan: Plan, jobs: Sequence[Job], bar: Progress) -> dict[str, dict[
     task = bar.add_task("study", total=len(jobs) * (1 + len(plan.worlds)))
     found: dict[str, dict[str, Episodes]] = {world: {} for world in plan.worlds}
     for job in jobs:
-        run = None
-        for number, (world, shift) in enumerate(plan.worlds.items()):
-            table = stored(plan, job, shift)
-            if table is None and run is None:
-                bar.update(task, figures=f"training {job.name}")
-                run = _trained(job, bar)
-            if number == 0:
-                bar.advance(task)
-            if table is None:
-                assert run is not None
-                bar.update(task, figures=f"playing {job.name}")
-                table = _played(plan, job, run, shift, bar)
-            bar.advance(task)
-            for arm in job.arms:
-                found[world][arm.label] = _of_arm(arm, table)
+        replays = "buffer_size" in job.config.learner  # it works for longer than its program takes to compile
+        with hasty_compilation(plan.quick and not replays):
+            for world, table in _tables(plan, job, bar, task):
+                for arm in job.arms:
+                    found[world][arm.label] = _of_arm(arm, table)
         for each in bar.tasks:  # one line of the display is the study's, the others are of the present run
             bar.update(each.id, visible=each.id == task)
     return {world: {arm.label: tables[arm.label] for arm in plan.arms} for world, tables in found.items()}
+
+
+def _tables(plan: Plan, job: Job, bar: Progress, task: TaskID) -> Iterator[tuple[str, Episodes]]:
+    """Each world and the episodes of a run there; it is trained if one of them is not there yet."""
+    run = None
+    for number, (world, shift) in enumerate(plan.worlds.items()):
+        table = stored(plan, job, shift)
+        if table is None and run is None:
+            bar.update(task, figures=f"training {job.name}")
+            run = _trained(job, bar)
+        if number == 0:
+            bar.advance(task)
+        if table is None:
+            assert run is not None
+            bar.update(task, figures=f"playing {job.name}")
+            table = _played(plan, job, run, shift, bar)
+        bar.advance(task)
+        yield world, table
 
 
 def stored(plan: Plan, job: Job, shift: Mapping[str, Any]) -> Episodes | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from averse.compilation import hasty_compilation
 from averse.environments.protocol import Description
 from averse.evaluation import Episodes, concatenate
 from averse.evaluation.basis import moved
@@ -100,7 +99,7 @@ def carried_out(study: Study) -> dict[str, World]:
     quiet = study.arguments.json
     if not quiet:
         Console().print(told_before(study), highlight=False)
-    with progress_bar(disable=quiet) as bar, hasty_compilation(study.arguments.quick):
+    with progress_bar(disable=quiet) as bar:
         tables = carry_out(study.plan, study.jobs, bar)
     return {world: _compared(study, found) for world, found in tables.items()}
 

@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 from averse import environments, learners
-from averse.compilation import hasty_compilation
 from averse.errors import AverseError
 from averse.evaluation.play import FIRST_SEED
 from averse.experiments.arguments import StudyArguments, folder, plan_of
@@ -71,7 +70,7 @@ def tuned(verb: str, arguments: StudyArguments, arms: Sequence[Arm], budget: Bud
     head = {"verb": verb, "environment": plan.environment, "command": command_line(verb, arguments)}
     write_study(out, **head, unfinished=GOING_ON, claims=[], runs={}, rows=[])
     best, scores = [], {}
-    with progress_bar(disable=arguments.json) as bar, hasty_compilation(arguments.quick):
+    with progress_bar(disable=arguments.json) as bar:
         for arm in arms:
             each, jobs = prepared[arm.label]
             tables = carry_out(each, jobs, bar)[""]
