@@ -98,6 +98,7 @@ def no_work(monkeypatch, place):
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
         "experiments.record.recorder", "experiments.interpolation.play_all", "experiments.crossplay.play_all",
         "report.html.page.plotly_script",
+        "experiments.outcome.jobs_of", "experiments.tuning.jobs_of",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
     for name in ("drivers", "demo"):
@@ -124,6 +125,9 @@ RIGHT = {
     "crossplay": ("run", "run --quick --out new", "run run"),
     "microgrids": ("optimality", "training-1 --quick", "week frontier --out new", "week --run run"),
     "report": ("run", "run study --out new.html", "study --films 0", "run --out file.html --overwrite"),
+    "compare": ("--quick", "--env corridor --methods mappo rqe-mappo:tau=3", "--methods mappo --tune 2", "--json"),
+    "tradeoff": ("--quick", "--env corridor --taus 1 3 --scale 2", "--env corridor --shift bad_probability=0.3"),
+    "ablate": ("--quick", "--env corridor --tau 3", "--env intersection --epsilon 0.1 --out new"),
 }  # fmt: skip
 MOSTLY = st.sampled_from([True, True, True, False])
 

@@ -1,7 +1,8 @@
 """How programs are compiled: those that run for long with options of their own, and all in single precision."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -17,6 +18,30 @@ _OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit`, for programs whose inner loops are worth tuning: training and evaluation."""
     return jax.jit(function, compiler_options=_OPTIONS, **options)
+
+
+@contextlib.contextmanager
+def hasty_compilation(wanted: bool = True) -> Iterator[None]:
+    """On a CPU, compile programs without XLA's optimisations, for work that takes less time than compiling them.
+
+    That takes about half the time; the programs run slower, differ in the last bits from optimised ones, and are not
+    kept in the cache of compiled programs: XLA crashed once in writing one.
+
+    Args:
+      wanted: whether to; else the block is as it would be without.
+    """
+    if not wanted or jax.default_backend() != "cpu":
+        yield
+        return
+    names = ("jax_disable_most_optimizations", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    try:
+        for name, value in zip(names, (True, 1e9)):
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def single_precision(function: Callable[P, T]) -> Callable[P, T]:

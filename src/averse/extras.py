@@ -17,6 +17,7 @@ PACKAGES = {
     "mpe2": "mpe2>=1.0",
     "onnx": "onnx>=1.17",
     "onnxruntime": "onnxruntime>=1.20",
+    "optuna": "optuna>=4.2",
     "pettingzoo": "pettingzoo>=1.25",
     "plotly": "plotly>=6",
     "pygambit": "pygambit>=17.0.0b1",

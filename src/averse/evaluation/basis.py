@@ -99,6 +99,26 @@ class Basis:
             raise AverseError(f"not the basis of an evaluation: {error}") from None
 
 
+def moved(
+    trained: TrainingConfig, environment: str | None = None, shift: Mapping[str, Any] | None = None
+) -> tuple[TrainingConfig, dict[str, Any]]:
+    """The configuration of a run where its policies are to play, and what of the shift differs there from training.
+
+    Args:
+      trained: the run's configuration; it is the outcome where nothing changes.
+      environment: where its policies play; the environment of training where not given.
+      shift: parameters with another value.
+
+    Raises AverseError for a world that the policies cannot act in, as `Run.moved_to`.
+    """
+    elsewhere, shift = (environment if environment != trained.environment else None), shift or {}
+    if elsewhere is None and not shift:
+        return trained, {}
+    there = trained.moved_to(elsewhere, {name: check_value(name, Any, value) for name, value in shift.items()})
+    played = {name: there.environment_parameters[name] for name in shift}  # 1 is 1.0 where it is a float
+    return there, shift_of(trained, there.environment, played)
+
+
 def shift_of(trained: TrainingConfig, environment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Of some parameters of a world those that policies meet with another value than without a shift.
 

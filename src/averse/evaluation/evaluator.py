@@ -1,5 +1,6 @@
 """From a trained run to honest figures: play fresh episodes, keep them, summarise them, check the critic."""
 
+import contextlib
 import json
 import logging
 import os
@@ -10,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich.progress import Progress
 
 from averse.arguments import function, instance
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, is_average_reward
 from averse.errors import AverseError, shown
-from averse.evaluation.basis import Basis, refuse_loss, shift_of, suffix
+from averse.evaluation.basis import Basis, moved, refuse_loss, suffix
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.critic import calibrated
 from averse.evaluation.episodes import Episodes, concatenate, label_of
@@ -107,7 +109,7 @@ class _Plan(NamedTuple):
     greedy: bool
     first_seed: int
     num_envs: int | None
-    progress: bool
+    progress: bool | Progress
     basis: Basis
 
 
@@ -122,7 +124,7 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     greedy: bool = False,
     num_envs: int | None = None,
-    progress: bool = False,
+    progress: bool | Progress = False,
     save: bool = True,
     overwrite: bool = False,
 ) -> Evaluation | LongRunEvaluation:
@@ -146,7 +148,7 @@ def evaluate(
       first_seed: of the episodes.
       greedy: the most likely action instead of a draw from the policy; always so where exploration is mere noise.
       num_envs: worker processes of a host environment; as in training where not given.
-      progress: show a bar on standard error.
+      progress: show a bar on standard error, or the display to add one to.
       save: write episodes.parquet (long_run.parquet) and evaluation.json to the run's directory, if it has one.
       overwrite: take the place of whatever evaluation is there.
 
@@ -156,7 +158,7 @@ def evaluate(
     """
     _check_arguments(locals())
     trained = run if isinstance(run, Run) else load(run)
-    run, changed = moved(trained, environment, shift or {})
+    run, changed = moved_run(trained, environment, shift or {})
     ending = suffix(trained.config, run.config.environment, changed)
     greedy = greedy or run.learner.explores_by_noise
     endless = is_average_reward(run.environment)
@@ -181,7 +183,7 @@ def evaluate(
     evaluation: Evaluation | LongRunEvaluation
     if endless:
         evaluation = evaluate_long_run(
-            run, amount, beta=beta, first_seed=first_seed, greedy=greedy, progress=progress, basis=basis
+            run, amount, beta=beta, first_seed=first_seed, greedy=greedy, progress=bool(progress), basis=basis
         )
     else:
         evaluation = _evaluate_episodes(run, _Plan(greedy, first_seed, num_envs, progress, basis))
@@ -192,27 +194,23 @@ def evaluate(
     return evaluation
 
 
-def moved(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+def moved_run(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
     """The run where its policies are to play, and what of the shift is other than it would be without.
 
     Raises AverseError for a world that they cannot act in.
     """
-    elsewhere = environment if environment != run.config.environment else None
-    if elsewhere is None and not shift:
-        return run, {}
-    moved = run.moved_to(elsewhere, {name: check_value(name, Any, value) for name, value in shift.items()})
-    played = {name: moved.config.environment_parameters[name] for name in shift}  # 1 is 1.0 where it is a float
-    changed = shift_of(run.config, moved.config.environment, played)
-    if same := {name: value for name, value in played.items() if name not in changed}:
+    config, changed = moved(run.config, environment, shift)
+    if same := {name: config.environment_parameters[name] for name in shift if name not in changed}:
         logger.warning("no shift: %s is so without it; it is left out", assigned(same))
-    return moved, changed
+    return (run if config is run.config else replace(run, config=config)), changed
 
 
 def _check_arguments(given: Mapping[str, Any]) -> None:
     """Raises AverseError for the first argument of `evaluate` that is not of the kind that it must be."""
     instance("run", Run | str | os.PathLike, given["run"], "a run or the path of its directory")
     for name, kind in _ARGUMENTS.items():
-        check_value(name, kind, given[name])
+        if not isinstance(given[name], Progress):
+            check_value(name, kind, given[name])
 
 
 _ARGUMENTS: dict[str, Any] = {
@@ -234,7 +232,8 @@ def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
     """Play so many episodes with each policy and summarise those of equal swept settings."""
     trials, metrics, episodes = run.config.trials, run.environment.metrics, plan.basis.amount
     starts = [plan.first_seed + run.config.seeds.index(int(settings["seed"])) * episodes for settings in trials]
-    with progress_bar(disable=not plan.progress) as bar:
+    shown = plan.progress
+    with contextlib.nullcontext(shown) if isinstance(shown, Progress) else progress_bar(disable=not shown) as bar:
         task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(trials))
         seeds = [np.arange(start, start + episodes) for start in starts]
         played = list(_play_all(run, seeds, plan.greedy, plan.num_envs, lambda n: bar.advance(task, n)))

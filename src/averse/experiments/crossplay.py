@@ -15,7 +15,7 @@ from averse.commands import Command, assignments, literal
 from averse.environments import HOST_ENVS
 from averse.errors import AverseError
 from averse.evaluation import Episodes, concatenate, summarise
-from averse.evaluation.evaluator import moved
+from averse.evaluation.evaluator import moved_run
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED, Played
 from averse.evaluation.playing import Play, Stage
@@ -116,7 +116,7 @@ def _players(arguments: CrossplayArguments, shift: dict[str, Any]) -> list[Conte
     places = [path.resolve() for path in arguments.runs]
     if twice := [str(path) for path, place in zip(arguments.runs, places) if places.count(place) > 1]:
         raise AverseError(f"{twice[-1]} is given twice; its seeds meet each other anyway")
-    world, _ = moved(load(arguments.runs[0]), arguments.env, shift)
+    world, _ = moved_run(load(arguments.runs[0]), arguments.env, shift)
     require_episodes(world, "crossplay")
     if world.environment.num_agents < 2:
         raise AverseError(f"{world.config.environment} has a single agent, and crossplay needs several that meet")

@@ -13,7 +13,7 @@ from averse.commands import Command, assignments, literal
 from averse.environments import HOST_ENVS
 from averse.errors import AverseError
 from averse.evaluation import Episodes, concatenate, summarise
-from averse.evaluation.evaluator import moved
+from averse.evaluation.evaluator import moved_run
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.playing import Play, Stage
@@ -132,7 +132,7 @@ def run(arguments: InterpolateArguments) -> None:
 def _sides(arguments: InterpolateArguments, shift: dict[str, Any]) -> tuple[Pair, list[Contender]]:
     """A and B, and the references, all in A's world. Raises AverseError for those that do not go together."""
     original = load(arguments.a)
-    world, _ = moved(original, arguments.env, shift)
+    world, _ = moved_run(original, arguments.env, shift)
     require_episodes(world, "interpolate")
     other = in_world_of(load(arguments.b), world)
     a = one_contender(arguments.a, world, "--of-a", arguments.of_a)

@@ -15,7 +15,7 @@ from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.evaluation.basis import suffix
 from averse.evaluation.episodes import label_of
-from averse.evaluation.evaluator import moved
+from averse.evaluation.evaluator import moved_run
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import RecordedEpisode, Recorder, recorder
 from averse.experiments.pairing import in_world_of
@@ -85,7 +85,7 @@ def run(arguments: RecordArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
     shift = assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal)
     original = load(arguments.run)
-    world, changed = moved(original, arguments.env, shift)
+    world, changed = moved_run(original, arguments.env, shift)
     drawing_of(world.environment)
     ending = suffix(original.config, world.config.environment, changed)
     shots, greedy = _shots(arguments, original, ending)

@@ -190,16 +190,21 @@ def plot_tradeoff(
     connect: Sequence[Sequence[str]] = (),
     x: str = "mean",
     y: str = "cvar_05",
+    xlabel: str = "",
+    ylabel: str = "",
 ) -> None:
     """One figure against another, a cross of 95% intervals per policy: what safety costs.
 
     Args:
       connect: groups of policies to join by a line, each in its order (a sweep of tau).
       x, y: `mean`, `std`, `cvar_05`, `collision_rate`, `length` or a metric's name.
+      xlabel, ylabel: other words for these.
 
     Raises AverseError for no summary at all, and for a figure that a summary does not have.
     """
-    check_figure("summaries", Summary, "summaries", summaries, path, title=title, x=x, y=y)
+    check_figure(
+        "summaries", Summary, "summaries", summaries, path, title=title, x=x, y=y, xlabel=xlabel, ylabel=ylabel
+    )
     points = {name: (_estimate(summary, x), _estimate(summary, y)) for name, summary in summaries.items()}
     for name in itertools.chain(*check_value("connect", tuple[tuple[str, ...], ...], connect)):
         if name not in points:
@@ -215,7 +220,8 @@ def plot_tradeoff(
         axes.errorbar(across.value, up.value, xerr=arms(across), yerr=arms(up), color=style["color"],
                       marker=next(markers), linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
                       markeredgewidth=0.8, label=name, zorder=3)  # fmt: skip
-    axes.set(xlabel=AXES.get(x, x.replace("_", " ")), ylabel=AXES.get(y, y.replace("_", " ")))
+    words = [given or AXES.get(name, name.replace("_", " ")) for given, name in ((xlabel, x), (ylabel, y))]
+    axes.set(xlabel=words[0], ylabel=words[1])
     axes.margins(0.08)
     legend_above(axes)
     save(figure, path)

@@ -28,6 +28,7 @@ from averse.statistics.figures import (
     standard_deviation,
     worst,
 )
+from averse.statistics.improvement import probability_of_improvement
 from averse.statistics.intervals import (
     bootstrap_interval,
     cvar_curve_intervals,
@@ -52,6 +53,7 @@ __all__ = [
     "mean",
     "paired_difference_interval",
     "percentile_interval",
+    "probability_of_improvement",
     "proportion_interval",
     "resample_counts",
     "sample",
