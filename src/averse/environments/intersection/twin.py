@@ -119,8 +119,6 @@ class Intersection(IntersectionEnvironment):
         "learning_rate": 6e-3,
         "final_learning_rate": 0.02,
         "penalty": 3.0,
-        "batch_fraction": 0.25,
-        "segment_length": 1,
         "max_gradient_norm": 5.0,
         "epsilon": 0.001,
         "value_scale": 5.0,
