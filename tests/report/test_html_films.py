@@ -45,6 +45,21 @@ def test_the_worst_episodes(run, tmp_path):
         assert image.n_frames > 5
 
 
+def test_worlds_that_are_drawn_by_their_states(tmp_path):
+    """Any world with a drawing, with a budget or without; where there is none the page says so."""
+    world = {"length": 3, "bad_probability": 0.5}
+    for name in ("corridor", "budget:corridor"):
+        trained = averse.train(name, "ppo", steps=4, out=tmp_path / name, **world, **TINY)
+        averse.evaluate(trained, 3, num_envs=1)
+    done = write_report([tmp_path / "corridor", tmp_path / "budget:corridor"], tmp_path / "page.html", films=1)
+    assert done.films == len(films(tmp_path / "page.html")) == 2
+    trained = averse.train("luck:Luck", "ppo", steps=4, out=tmp_path / "luck", **TINY)
+    averse.evaluate(trained, 3, num_envs=1)
+    done = write_report(tmp_path / "luck", tmp_path / "luck.html", films=1)
+    assert done.films == 0
+    assert "luck cannot be drawn" in done.without_films
+
+
 def test_no_room(run, tmp_path, monkeypatch):
     write_report(run, tmp_path / "none.html", films=0)
     monkeypatch.setattr(page, "LARGEST", (tmp_path / "none.html").stat().st_size + 10_000)

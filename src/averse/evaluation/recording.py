@@ -14,6 +14,7 @@ import numpy as np
 
 from averse.arguments import instance
 from averse.compilation import jit, single_precision
+from averse.environments.budget import is_budgeted
 from averse.environments.intersection.recording import Recording
 from averse.environments.intersection.task import STEPS_PER_DECISION
 from averse.environments.protocol import Description, Environment
@@ -86,6 +87,8 @@ def recorder(environment: Description, learner: Learner, greedy: bool = False) -
     """
     instance("learner", Learner, learner, "a learner (run.learner, averse.learner(...))")
     greedy = check_value("greedy", bool, greedy) or learner.explores_by_noise
+    if is_budgeted(environment) and not isinstance(environment, Environment):
+        raise AverseError(f"{environment.name} cannot be recorded: a budget is seen in compiled environments only")
     if isinstance(environment, Environment):
         begin = jit(partial(set_out, environment, learner))
         play: Callable[..., RecordedEpisode] = partial(
@@ -126,8 +129,11 @@ def _compiled(
         rewards.append(result.rewards)
         infos.append(result.info)
         over = bool(result.terminated.all() or result.truncated)
+    world: Any = environment
+    if is_budgeted(environment):  # it looks like the world without
+        states, world = [state.inner for state in states], world.inner
     return RecordedEpisode(
-        environment=environment,
+        environment=world,
         seed=seed,
         title=title,
         states=jax.tree.map(lambda *x: np.stack(x), *states),

@@ -43,7 +43,7 @@ TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1.5e6, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 # A part of each batch per pass, which learns as much per step in three fifths of the time (docs/results.md).
-QUICKLY = {"batch_fraction": 0.25, "segment_length": 1}
+QUICKLY: dict[str, Any] = {"batch_fraction": 0.25, "segment_length": 1}
 # What it takes on 2 free cores (docs/performance.md), to tell beforehand.
 COMPILING = 0.7  # minutes, both methods at once
 PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods

@@ -21,7 +21,7 @@ class ReportArguments:
     out: Path = Path("report.html")
     """The file to write."""
     films: Whole = FILMS
-    """Films of the worst episodes of each chapter, at most, where their world can be filmed (sumo-intersection)."""
+    """Films of the worst episodes of each chapter, at most, where their world can be filmed."""
     overwrite: bool = False
     """Take the place of the file that is there."""
     quiet: bool = False

@@ -2,19 +2,20 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from averse import environments
+from averse.environments.protocol import is_average_reward
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
-from averse.environments.sumo.recording import Film as Camera
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation
-from averse.evaluation.host_play import learned, play_host
-from averse.report.animation import animate
+from averse.evaluation.recording import Recorder, recorder
+from averse.report.animation import film_of_rows, write_film
+from averse.report.film import drawing_of
 from averse.report.html.blocks import Film
 from averse.report.html.embedding import address
 from averse.report.html.runs import TrainedRun
@@ -23,7 +24,7 @@ from averse.tables import Table
 from averse.training.run import Run, load
 
 WORST = 10  # episodes that are told
-EVERY = 2  # frames of which one is shown: films run so many times as fast as the world
+SPEED = 2.0  # how many times as fast as the world films run
 
 
 @dataclass(frozen=True)
@@ -74,50 +75,52 @@ class Theatre:
 
     def __init__(self) -> None:
         self._loaded: dict[Path, Run] = {}
+        self._recorders: dict[tuple[Path, str, str], tuple[Run, Recorder]] = {}
 
     def check(self, run: TrainedRun, evaluation: Evaluation) -> None:
         """Raises AverseError, with the reason in one line, where no episode of an evaluation can be filmed."""
-        if environments.factory(evaluation.environment) is not SumoIntersection:
-            raise AverseError(f"no films of {evaluation.environment}: only sumo-intersection can be filmed so far")
         if evaluation.basis is None:
             raise AverseError(f"the evaluation of {run.name} does not tell how it was played; evaluate it again")
-        require_simulator()
+        if environments.factory(evaluation.environment) is SumoIntersection:
+            require_simulator()
+        world, _ = self._recorder(run, evaluation)
+        if is_average_reward(world.environment):
+            raise AverseError(f"no films of {evaluation.environment}, whose episodes never end")
+        drawing_of(world.environment)
 
     def film(self, run: TrainedRun, evaluation: Evaluation, place: Place) -> Film:
         """An episode as a GIF. Raises AverseError, with the reason in one line, where there can be none."""
-        world, actor = self._actor(run, evaluation, place)
-        seed = int(place.table.seed[place.row])
-        with world.vector(1, trace=True) as vector:
-            camera = Camera(world, vector)
-            played = play_host(vector, actor, [seed], horizon=world.horizon, gamma=1.0, observer=camera)
-            recording = camera.recording(place.policy)
-        again = float(np.asarray(played.returns, np.float64).mean())
-        if int(played.length[0]) != place.table.length[place.row] or abs(again - place.value) > 1e-4:
+        world, record = self._recorder(run, evaluation)
+        settings: dict[str, Any] = {name: float(place.table.settings[name][place.row]) for name in run.config.sweep}
+        trained, seed = int(place.table.training_seed[place.row]), int(place.table.seed[place.row])
+        episode = record(world.state(world.trial(seed=trained, **settings)), seed, place.policy)
+        again = episode.earned(len(episode))
+        if len(episode) != place.table.length[place.row] or abs(again - place.value) > 1e-4 * max(1.0, abs(again)):
             raise AverseError(
                 f"episode {seed} of {place.policy} took another course when it was played again (return {again:.5g}, "
                 f"not {place.value:.5g}), as with another version of the simulator"
             )
-        shown = [*recording.frames[::EVERY], *([] if len(recording.frames) % EVERY else recording.frames[-1:])]
+        film, fps = film_of_rows([[episode]], SPEED)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "film.gif"
-            animate([replace(recording, frames=shown)], file, fps=10)
+            write_film(film, file, fps)
             content = file.read_bytes()
-        trained = int(place.table.training_seed[place.row])
-        words = (
-            f"{place.policy}: return {place.value:.5g}; training seed {trained}, episode seed {seed}; at {EVERY} times"
-        )
-        return Film(f"{words} the speed", address(content, "image/gif"))
+        words = f"{place.policy}: return {place.value:.5g}; training seed {trained}, episode seed {seed}"
+        return Film(f"{words}; at {SPEED:g} times the speed", address(content, "image/gif"))
 
-    def _actor(self, run: TrainedRun, evaluation: Evaluation, place: Place):
-        """The world in which an episode was played, and who acted."""
+    def _recorder(self, run: TrainedRun, evaluation: Evaluation) -> tuple[Run, Recorder]:
+        """The run in the world where an evaluation was played, and what records its episodes; made once.
+
+        Raises AverseError where nothing can be recorded there.
+        """
         assert evaluation.basis is not None, "not checked"
-        if run.path not in self._loaded:
-            self._loaded[run.path] = load(run.path)
-        trained = self._loaded[run.path]
-        elsewhere = None if evaluation.environment == run.config.environment else evaluation.environment
-        shift = dict(evaluation.basis.shift)
-        moved = trained.moved_to(elsewhere, shift) if elsewhere or shift else trained
-        assert isinstance(moved.environment, SumoIntersection), "not checked"
-        settings: dict[str, Any] = {name: float(place.table.settings[name][place.row]) for name in run.config.sweep}
-        index = moved.trial(seed=int(place.table.training_seed[place.row]), **settings)
-        return moved.environment, learned(moved.learner, evaluation.basis.greedy)(moved.state(index))
+        key = run.path, evaluation.environment, f"{evaluation.basis.greedy} {dict(evaluation.basis.shift)}"
+        if key not in self._recorders:
+            if run.path not in self._loaded:
+                self._loaded[run.path] = load(run.path)
+            trained = self._loaded[run.path]
+            elsewhere = None if evaluation.environment == run.config.environment else evaluation.environment
+            shift = dict(evaluation.basis.shift)
+            moved = trained.moved_to(elsewhere, shift) if elsewhere or shift else trained
+            self._recorders[key] = moved, recorder(moved.environment, moved.learner, evaluation.basis.greedy)
+        return self._recorders[key]
