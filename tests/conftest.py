@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import jax
+import psutil
 import pytest
 from jax._src import cache_key, compiler
 from threadpoolctl import threadpool_limits
@@ -18,7 +19,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 CACHED_FROM = 0.3  # s of compilation
-MOST_MAPPINGS = 8_000  # when a process holds 1 GB
+MOST_MAPPINGS = 8_000  # of 65,530 that Linux allows a process
+MOST_MEMORY = 2e9  # bytes; small machines run two workers, too
 
 # XLA's newer code generator for fused operations takes nearly twice as long to compile as its older one, which computes
 # the same. And where a program is not split to be compiled on several cores, compiling takes a quarter less of one.
@@ -93,6 +95,11 @@ def mappings() -> int:
     return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
+def memory() -> int:
+    """Bytes that this process has in memory."""
+    return psutil.Process().memory_info().rss
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs(request):
     """Programs of earlier modules leave the process once they are many: each holds memory mappings.
@@ -104,7 +111,7 @@ def programs(request):
     if is_optimised(request.node):
         forget_programs()
     yield
-    if is_optimised(request.node) or mappings() > MOST_MAPPINGS:
+    if is_optimised(request.node) or mappings() > MOST_MAPPINGS or memory() > MOST_MEMORY:
         forget_programs()
 
 
