@@ -29,9 +29,9 @@ def test_cars_of_the_junction_are_members(parameters):
     assert of_state.total == env.global_state_size
     assert of_seen.count == env.num_neighbours
     assert of_state.count == env.num_agents + min(6, env.num_humans)
-    batch, first = reset_batch(env, jax.random.key(0), 8)
-    act = jnp.ones((8, env.num_agents), jnp.int32)
-    later = [first] + [(batch := step, now)[1] for _ in range(12) for step, now in [step_batch(env, batch, act)]]
+    batch, first = jax.jit(lambda key: reset_batch(env, key, 8))(jax.random.key(0))
+    advance = jax.jit(lambda batch: step_batch(env, batch, jnp.ones((8, env.num_agents), jnp.int32)))
+    later = [first] + [(batch := step, now)[1] for _ in range(12) for step, now in [advance(batch)]]
     seen = members(np.stack([now.observations for now in later]), of_seen)
     assert set(np.unique(seen[..., 0])) == {0, 1}
     assert not seen[seen[..., 0] == 0].any()

@@ -50,7 +50,7 @@ def module(monkeypatch):
 
 
 def test_every_method_has_a_preset_and_a_sentence():
-    assert len(learners.names()) == 16
+    assert len(learners.names()) == 18
     for name in learners.names():
         found = learners.method(name)
         assert found.description.endswith(".")
