@@ -42,8 +42,6 @@ SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
 STEPS = {"twin": 1.5e6, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
-# A part of each batch per pass, which learns as much per step in three fifths of the time (docs/results.md).
-QUICKLY: dict[str, Any] = {"batch_fraction": 0.25, "segment_length": 1}
 # What it takes on 2 free cores (docs/performance.md), to tell beforehand.
 COMPILING = 0.7  # minutes, both methods at once
 PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods
@@ -75,9 +73,8 @@ def run(arguments: DemoArguments) -> None:
     assert isinstance(environment, SumoIntersection)
     require_simulator()
     budget = STEPS[arguments.trained_in] if arguments.steps is None else arguments.steps
-    quickly = QUICKLY if arguments.trained_in == "twin" else {}
     configs = {
-        method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given, **quickly)
+        method: configure(TRAINED_IN[arguments.trained_in], method, budget, **given)
         for method, given in SETTINGS.items()
     }
     check_episodes(environment, None, arguments.episodes, len(configs) + len(BASELINES), FIRST_SEED)
