@@ -295,9 +295,9 @@ def mine(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("page", "block"), SHELL, ids=[page.name for page, _ in SHELL])
 def test_commands_are_accepted(page, block, mine, tmp_path, monkeypatch):
-    if "runs/farm/example" in block:  # measurements are read as soon as they are named
+    if "runs/village/example" in block:  # measurements are read as soon as they are named
         monkeypatch.chdir(tmp_path)
-        write_example(tmp_path / "runs" / "farm" / "example", hours=336)
+        write_example(tmp_path / "runs" / "village" / "example", hours=336)
     for arguments in invocations(block):
         name, rest = arguments[0], arguments[1:]
         command = cli.COMMANDS.find(name)

@@ -101,7 +101,9 @@ def recorder(environment: Description, learner: Learner, greedy: bool = False) -
                 "shows itself (docs/extending.md)"
             )
         bind = learned(learner, greedy)
-        play = lambda state, *rest: _hosted(environment, bind(state), *rest)  # noqa: E731
+
+        def play(state: Any, *rest: Any) -> RecordedEpisode:
+            return _hosted(environment, bind(state), *rest)
 
     @single_precision
     def recorded(state: Any, seed: int, title: str = "", steps: int | None = None) -> RecordedEpisode:

@@ -90,7 +90,7 @@ class MAPPOConfig:
     """Minibatches per pass."""
     batch_fraction: Share = 1.0
     """Fraction of the batch that each pass learns from: segments drawn anew for each pass, those with large advantages
-    likelier, and weighed so that expected gradients stay what they are. With segments of one step it saves the most."""
+    likelier, and weighed to stand for all of it. With segments of one step it saves the most."""
     segment_length: Count = 16
     """Consecutive steps that stay together when a batch is shuffled; must divide `rollout_steps`."""
 
