@@ -10,16 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from averse.environments.intersection.gaps import gaps_if_going
 from averse.environments.intersection.geometry import geometry
-from averse.environments.intersection.manoeuvres import GO, STOP_BEFORE, YIELD, accelerations
+from averse.environments.intersection.manoeuvres import GO, YIELD, accelerations
 from averse.environments.intersection.observations import CAR_SIZE
 from averse.environments.intersection.pairs import (
-    SLOWEST,
     others,
     pairs_of,
-    seconds_at_present,
     sides_of,
-    soonest,
 )
 from averse.environments.intersection.task import (
     ACCELERATIONS,
@@ -102,21 +100,11 @@ class Reservation:
         n = self.task.num_agents
         me, them = sides_of(scene, n)
         pairs = pairs_of(np, geometry(), me, them)
-        crossing = pairs.conflict & ~pairs.same_arm & others(np, scene.present, n)
         index = np.arange(len(scene.speed))[None, :, None]
-        nearer = pairs.their_to_line < pairs.to_line
-        nearer |= (pairs.their_to_line == pairs.to_line) & (index < index[:, :n].swapaxes(0, 1))
-        counts = pairs.they_committed | np.where(index < n, nearer, them.speed > SLOWEST)
-
-        i_come, i_leave = (soonest(np, to, me.speed) for to in (pairs.to_zone, pairs.to_zone_end))
-        they_come = soonest(np, pairs.their_to_zone, them.speed)
-        they_leave = seconds_at_present(np, pairs.their_to_zone_end, them.speed)
-        accepted = (i_come > they_leave + self.gap) | (they_come > i_leave + self.gap)
-        waits = crossing & counts & ~accepted & ~pairs.committed
-
-        first = (pairs.their_to_zone < 0) | (pairs.they_committed & (them.speed > SLOWEST) & (they_come < i_come))
-        stops = crossing & pairs.committed & first & (i_come < they_leave) & (pairs.to_zone > STOP_BEFORE)
-        return (waits | stops).any(1)
+        ties = index < index[:, :n].swapaxes(0, 1)
+        gaps = gaps_if_going(np, pairs, me, them, index < n, others(np, scene.present, n), ties)
+        waits = np.minimum(gaps.to_agents, gaps.to_humans) <= self.gap
+        return np.where(pairs.committed[:, 0], gaps.taken, waits)
 
 
 def _actions(task: IntersectionTask, time_step: TimeStep, scene: Scene, manoeuvres: np.ndarray) -> np.ndarray:

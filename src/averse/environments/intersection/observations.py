@@ -7,6 +7,7 @@ from typing import Any
 
 from averse.environments.intersection.along_cars import kept, one_of, ranks
 from averse.environments.intersection.crashes import distance_to_contact
+from averse.environments.intersection.gaps import gaps_if_going
 from averse.environments.intersection.geometry import Geometry, Pose, of_movement, poses_at
 from averse.environments.intersection.pairs import Pairs, Side, others, pairs_of, seconds_at_present, sides_of
 from averse.environments.intersection.task import (
@@ -20,7 +21,7 @@ from averse.environments.intersection.task import (
     Status,
 )
 
-OWN_SIZE = 12
+OWN_SIZE = 15
 NEIGHBOUR_SIZE = 19
 CAR_SIZE = 15
 GAP_SECONDS = 5.0  # arrival-time gaps are clipped to this
@@ -29,7 +30,7 @@ STATE_HUMANS = 6  # humans in the global state: those nearest to the junction's 
 
 
 def observation_size(task: IntersectionTask) -> int:
-    """O = 12 + 19 K for K neighbours."""
+    """O = 15 + 19 K for K neighbours."""
     return OWN_SIZE + NEIGHBOUR_SIZE * task.num_neighbours
 
 
@@ -41,8 +42,9 @@ def global_state_size(task: IntersectionTask) -> int:
 def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, noise: Any = None) -> Any:
     """Observations of all agents, float32 [N, O, ...], each number about in [-1, 1].
 
-    Own (12): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
-    entry; distance to the arrival / 150 m; speed / limit; inside the junction.
+    Own (15): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
+    entry; distance to the arrival / 150 m; speed / limit; inside the junction; the gap to agents and the gap to humans
+    if it went now / 5 s, and whether somebody else is in a zone ahead, or will be in it first (`gaps.Gaps`).
     Each of the K neighbours (19): seen; forward and leftward distance / sensor range; cosine and sine of the relative
     heading; speed / limit; whether the two paths still conflict; own and its distance to the conflict zone / sensor
     range; how much later it reaches the zone / 5 s; driven by an agent; own and its distance to the zone's end / sensor
@@ -61,9 +63,9 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
     n = task.num_agents
     driving = scene.status == Status.DRIVING
     waiting = scene.status == Status.WAITING
-    neighbours = _neighbours(xp, task, road, scene, pose, driving, noise)
+    gaps, neighbours = _neighbours(xp, task, road, scene, pose, driving, noise)
     own = _own(xp, road, scene.movement[:n], scene.position[:n], scene.speed[:n], driving, waiting)
-    return xp.stack([part.astype("float32") for part in (*own, *neighbours)], 1)
+    return xp.stack([part.astype("float32") for part in (*own, *gaps, *neighbours)], 1)
 
 
 def _clipped(xp: Any, value: Any) -> Any:
@@ -77,7 +79,7 @@ def _one_hot(index: Any, size: int) -> list[Any]:
 def _own(
     xp: Any, road: Geometry, movement: Any, position: Any, speed: Any, driving: Any, waiting: Any
 ) -> tuple[Any, ...]:
-    """The first 12 numbers, each [N, ...]."""
+    """The first 12 numbers, each [N, ...]; those of the gaps follow."""
     entry, exit_, length = of_movement(xp, movement, road.entry, road.exit, road.length)
     to_junction = entry - position
     seen = [
@@ -93,8 +95,8 @@ def _own(
 
 def _neighbours(
     xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, driving: Any, noise: Any
-) -> list[Any]:
-    """19 numbers of each of the K neighbours, each [N, ...]."""
+) -> tuple[list[Any], list[Any]]:
+    """3 numbers of the gaps, and 19 of each of the K neighbours, each [N, ...]."""
     n = task.num_agents
     me, them = sides_of(scene, n)
     seen = driving[:, None] & others(xp, scene.present, n)
@@ -132,8 +134,8 @@ def _nearest(xp: Any, task: IntersectionTask, pairs: Pairs, distance: Any, seen:
 
 def _features(
     xp: Any, task: IntersectionTask, road: Geometry, me: Side, my_pose: Pose, movement: Any, picked: list[Any]
-) -> list[Any]:
-    """The 19 numbers of the neighbours that were picked, neighbour by neighbour, each [N, ...]."""
+) -> tuple[list[Any], list[Any]]:
+    """The gaps to the neighbours that were picked, and their 19 numbers, neighbour by neighbour, each [N, ...]."""
     seen, position, speed, east, north, cos, sin, by_agent = picked
     seen = seen > 0
     them = Side(movement, position, speed)
@@ -179,7 +181,9 @@ def _features(
         where_seen(xp.maximum(1 - contact * (1 / LINE_SCALE), 0)),
     ]
     numbers = [feature.astype("float32") for feature in features]  # each [N, K, ...]
-    return [number[:, k] for k in range(task.num_neighbours) for number in numbers]
+    gaps = gaps_if_going(xp, pairs, me, them, by_agent > 0, seen)
+    own = [_clipped(xp, gap * (1 / GAP_SECONDS)) for gap in (gaps.to_agents, gaps.to_humans)]
+    return [*own, gaps.taken], [number[:, k] for k in range(task.num_neighbours) for number in numbers]
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:
