@@ -4,6 +4,7 @@ Axes: cars first, B simulations last, as in `environments.intersection`; what go
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -110,26 +111,24 @@ class TrafficEncoding:
         crashes = Crashes(told["outcome"]["impact_speed"], told["outcome"]["partners"].T)
         tally = update_tally(jnp, task, past.tally, before, after, gap, crashes)
         figures = {**metrics(jnp, task, tally, after), FAILED: failed.astype(jnp.float32)}
-        paid = jnp.where(failed, 0, rewards(jnp, task, geometry(), before, after))  # an episode given up: no time passed
+        paid = rewards(jnp, task, geometry(), before, after).T
         led_to, begun = self._views(told, ended & ~idle_now)
-        now = _where(ended, begun, led_to)
-        scene = Scene(*(jnp.where(ended, new, old) for new, old in zip(scene_of(told["now"]), after, strict=True)))
-        fresh = new_tally(jnp, task, ended.shape)
-        tally = Tally(*(jnp.where(ended, new, old) for new, old in zip(fresh, tally, strict=True)))
+        now = jax.tree.map(partial(_where, ended), begun, led_to)
+        fresh = Past(scene_of(told["now"]), new_tally(jnp, task, ended.shape))
         step = TimeStep(
-            observations=_without(idle_now, now.observations),
-            global_state=_without(idle_now, now.global_state),
-            available=now.available | idle_now[:, None, None],
-            rewards=jnp.where(idle, 0, paid).T,
-            costs=jnp.where(idle, 0, costs(jnp, task, before, after, gap)).T,
-            terminated=(terminated(jnp, task, after) & ~idle).T,
+            observations=_where(idle_now, 0, now.observations),
+            global_state=_where(idle_now, 0, now.global_state),
+            available=_where(idle_now, True, now.available),
+            rewards=_where(idle | failed, 0, paid),  # no time has passed in an episode that was given up
+            costs=_where(idle, 0, costs(jnp, task, before, after, gap).T),
+            terminated=_where(idle, False, terminated(jnp, task, after).T),
             truncated=ended & ~(after.status >= Status.ARRIVED).all(0) & ~idle,
-            next_observations=_without(idle, led_to.observations),
-            next_global_state=_without(idle, led_to.global_state),
-            next_available=led_to.available | idle[:, None, None],
+            next_observations=_where(idle, 0, led_to.observations),
+            next_global_state=_where(idle, 0, led_to.global_state),
+            next_available=_where(idle, True, led_to.available),
             info={name: jnp.where(idle, jnp.nan, figures[name]) for name in (*METRICS, FAILED)},
         )
-        return Past(scene, tally), step
+        return jax.tree.map(partial(_where_last, ended), fresh, Past(after, tally)), step
 
     def _views(self, told: dict[str, Any], ended: jax.Array) -> tuple[View, View]:
         """What is seen of the states `after`, and of `now` where an episode has ended: elsewhere nothing."""
@@ -162,7 +161,7 @@ def scene_of(state: Any) -> Scene:
     movement, position, speed = (state["cars"][:, part].T for part in range(3))
     present = movement >= 0
     return Scene(
-        movement=(movement * present).astype("int32"),
+        movement=(movement * present.astype(movement.dtype)).astype("int32"),
         position=position,
         speed=speed,
         present=present,
@@ -171,9 +170,11 @@ def scene_of(state: Any) -> Scene:
     )
 
 
-def _where(ended: jax.Array, new: View, old: View) -> View:
-    return View(*(jnp.where(ended.reshape(-1, *[1] * (b.ndim - 1)), a, b) for a, b in zip(new, old, strict=True)))
+def _where(which: jax.Array, new: Any, old: jax.Array) -> jax.Array:
+    """`new` where a simulation is one of those, bool [B], else `old`; [B, ...]."""
+    return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
 
-def _without(idle: jax.Array, array: jax.Array) -> jax.Array:
-    return jnp.where(idle.reshape(-1, *[1] * (array.ndim - 1)), 0, array)
+def _where_last(which: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """The same for arrays [..., B]."""
+    return jnp.where(which.reshape(*[1] * (old.ndim - 1), -1), new, old)
