@@ -84,10 +84,15 @@ class EncodedVector:
         return self._rows
 
     @property
+    def rows(self) -> np.ndarray:
+        """What the workers said last, int32 [B, W]; see `WorkerPool.reset_rows`."""
+        assert self._rows is not None, "nothing has been played yet"
+        return self._rows
+
+    @property
     def ended(self) -> np.ndarray:
         """In which environments an episode has just ended, or all were reset, bool [B]."""
-        assert self._rows is not None, "nothing has been played yet"
-        return self.pool.fields(self._rows)["flags"]["ended"] != 0
+        return self.pool.flag(self.rows, "ended")
 
     # ---- for all others
 

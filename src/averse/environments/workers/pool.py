@@ -26,6 +26,7 @@ from averse.environments.workers.process import (
     Factory,
     Layout,
     Link,
+    places,
     run,
     shared_size,
     views_of,
@@ -154,6 +155,8 @@ class WorkerPool:
         self.memory = self.context.RawArray("b", shared_size(layout, num_envs))
         self._views = views_of(self.memory, layout, num_envs)
         self._rows = np.frombuffer(self.memory, np.int32).reshape(num_envs, -1)
+        flags = places(layout)[0]["flags"]
+        self._column = {name: place.start // 4 for name, place in flags.items() if place.dtype == np.int32}
         self.others, self.all_ready = self.context.Semaphore(0), self.context.Semaphore(0)
         self._episodes = [Assignment(())] * num_envs
         self._replacements = [0] * num_envs
@@ -222,14 +225,17 @@ class WorkerPool:
         """As `step`, in rows (see `reset_rows`): their flags tell what `Batch` does."""
         idle, failed = self._play(actions)
         rows = self._rows.copy()
-        flags = self.fields(rows)["flags"]
-        flags["was_idle"][...], flags["failed"][...] = idle, failed
+        rows[:, self._column["was_idle"]], rows[:, self._column["failed"]] = idle, failed
         if idle.any():
-            flags["ended"][idle] = False
+            rows[idle, self._column["ended"]] = False
         if failed.any():
             self._give_up(rows, failed)
         self._last_rows = rows
         return rows
+
+    def flag(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Where a flag of rows is set, bool [B]."""
+        return rows[:, self._column[name]] != 0
 
     def fields(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """The fields of rows by section, each [B, ...]: views."""
