@@ -3,7 +3,7 @@
 import sys
 
 from benchmarks.games import games
-from benchmarks.sumo_training import sumo
+from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
 from benchmarks.twin import twin

@@ -7,14 +7,16 @@ Axes: B environments side by side, E episodes, A agents.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from averse.arguments import function, instance
+from averse.environments.batch import where_done
 from averse.environments.protocol import HostVector, TimeStep
+from averse.environments.workers.encoded import EncodedVector, Encoding
 from averse.errors import AverseError
 from averse.evaluation.arguments import episode_seeds
 from averse.evaluation.play import SALT, Played, Probe, probe_times, single
@@ -30,6 +32,20 @@ class Actor(NamedTuple):
     episodes, times int32 [B] their steps so far."""
     initial_memory: Callable[[int], Any] = lambda num_envs: ()
     """`initial_memory(num_envs)`: the memory at the start of an episode, leaves [B, ...]; () where there is none."""
+    turn: Callable[..., "Turn"] | None = None
+    """`turn(encoding, past, rows, seeds, times, memory) -> Turn`: what `act` does, in one compiled call with what states
+    the workers' rows (`workers.encoded`); None where `act` alone must do."""
+
+
+class Turn(NamedTuple):
+    """What a step of an `EncodedVector` led to, and what is done next. Arrays of the device."""
+
+    past: Any  # the encoding's
+    step: TimeStep
+    memory: Any  # before acting, blank where an episode begins
+    actions: jax.Array
+    remembered: Any  # after acting
+    commands: jax.Array  # for the workers
 
 
 def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
@@ -49,14 +65,26 @@ def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
         actions, extras = learner.act(policy, *alone[:2], key, memory=alone[2], greedy=greedy)
         return actions[0], single(extras.get("memory", ()))
 
-    batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0)))
+    many = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0))
+    batch = jax.jit(many)
+
+    @cache
+    def turns(encoding: Encoding) -> Callable[..., Turn]:
+        @jax.jit
+        def turn(policy, past, rows, seeds, times, memory):
+            past, step = encoding.advance(past, rows)
+            memory = where_done(step.done, learner.initial_memory(len(rows)), memory)
+            actions, remembered = many(policy, step.observations, step.available, seeds, times, memory)
+            return Turn(past, step, memory, actions, remembered, encoding.commands(past, actions))
+
+        return turn
 
     def bind(policy: Any) -> Actor:
         def act(step: TimeStep, seeds: np.ndarray, times: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
             actions, memory = batch(policy, step.observations, step.available, seeds, times, memory)
             return np.asarray(actions), memory
 
-        return Actor(act, learner.initial_memory)
+        return Actor(act, learner.initial_memory, lambda encoding, *rest: turns(encoding)(policy, *rest))
 
     return bind
 
@@ -82,6 +110,10 @@ class Moment(NamedTuple):
 Observer = Callable[[Moment], None]
 
 
+def _nobody(moment: Moment) -> None:
+    """The observer where there is none."""
+
+
 def play_host(
     vector: HostVector,
     actor: Actor,
@@ -90,7 +122,7 @@ def play_host(
     horizon: int,
     gamma: float,
     on_progress: Callable[[int], None] = lambda episodes: None,
-    observer: Observer = lambda moment: None,
+    observer: Observer = _nobody,
 ) -> Played:
     """Play one episode per seed, spread over the vector's environments.
 
@@ -112,21 +144,67 @@ def play_host(
     function("on_progress", "of the number of episodes that ended", on_progress)
     function("observer", "of a Moment", observer)
     ledger = _Ledger(episode_seeds("seeds", seeds), vector.num_envs, horizon, gamma)
-    step = vector.reset(ledger.schedule)
     blank = actor.initial_memory(vector.num_envs)
+    encoded = isinstance(vector, EncodedVector) and actor.turn is not None
+    game = _Encoded(vector, actor, blank) if encoded else _Stepwise(vector, actor, blank)
+    step, memory = game.begin(ledger)
     ledger.open(step, blank)
-    memory = blank
     observer(Moment(ledger.seeds, ledger.time, None, step))
     while not ledger.complete:
         seeds, times = ledger.seeds, ledger.time
         ledger.probe(step, memory)
-        actions, memory = actor.act(step, seeds, times, memory)
-        step = vector.step(actions)
-        observer(Moment(seeds, times + 1, actions, step))
-        done = ledger.enter(step)
-        memory = jax.tree.map(partial(_where_done, done), blank, memory)
-        on_progress(int(done.sum()))
+        actions, step, memory = game.play(ledger)
+        if observer is not _nobody:
+            observer(Moment(seeds, times + 1, np.asarray(actions), jax.tree.map(np.asarray, step)))
+        on_progress(int(ledger.enter(step).sum()))
     return ledger.played()
+
+
+class _Stepwise:
+    """Any vector, through its `step`."""
+
+    def __init__(self, vector: HostVector, actor: Actor, blank: Any):
+        self._vector, self._actor, self._blank = vector, actor, blank
+
+    def begin(self, ledger: "_Ledger") -> tuple[TimeStep, Any]:
+        """What is seen at the start, and the memory."""
+        self._step, self._memory = self._vector.reset(ledger.schedule), self._blank
+        return self._step, self._memory
+
+    def play(self, ledger: "_Ledger") -> tuple[Any, TimeStep, Any]:
+        """One step: the actions, what they led to, and the memory before the next ones."""
+        actions, memory = self._actor.act(self._step, ledger.seeds, ledger.time, self._memory)
+        self._step = self._vector.step(actions)
+        # An idle environment has nothing to remember, so that its last memory may as well stay.
+        self._memory = jax.tree.map(partial(_where_done, np.asarray(self._step.done)), self._blank, memory)
+        return actions, self._step, self._memory
+
+
+class _Encoded:
+    """An encoded vector, together with a learned policy."""
+
+    def __init__(self, vector: EncodedVector, actor: Actor, blank: Any):
+        assert actor.turn is not None
+        self._vector, self._act, self._blank = vector, partial(actor.turn, vector.encoding), blank
+
+    def begin(self, ledger: "_Ledger") -> tuple[TimeStep, Any]:
+        """See `_Stepwise`."""
+        rows, past = self._vector.restart(ledger.schedule), self._vector.encoding.blank(self._vector.num_envs)
+        self._turn = self._act(past, rows, ledger.seeds, ledger.time, self._blank)
+        step = self._turn.step
+        nothing = TimeStep.first(step.observations, step.global_state, step.available, step.info)
+        return jax.tree.map(np.asarray, nothing), self._turn.memory
+
+    def play(self, ledger: "_Ledger") -> tuple[Any, TimeStep, Any]:
+        """See `_Stepwise`."""
+        old = self._turn
+        rows = self._vector.exchange(np.asarray(old.commands))
+        seeds, times = ledger.after(self._vector.ended)
+        self._turn = self._act(old.past, rows, seeds, times, old.remembered)
+        step = self._turn.step
+        # What is needed at every step; the rest is fetched where it is looked at.
+        small = {name: np.asarray(getattr(step, name)) for name in ("rewards", "terminated", "truncated")}
+        return old.actions, step._replace(**small), self._turn.memory
 
 
 def _where_done(done: np.ndarray, fresh: Any, old: Any) -> np.ndarray:
@@ -165,6 +243,11 @@ class _Ledger:
         """Of the running episodes, uint32 [B]; where there are no more, of the last one."""
         return self.schedule[self._rows, self._index]
 
+    def after(self, ended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`seeds` and `time` after a step in which episodes ended, bool [B], before it is entered."""
+        following = np.minimum(self._episode + ended, self._rounds - 1)
+        return self.schedule[self._rows, following], np.where(ended, 0, self.time + 1).astype(np.int32)
+
     @property
     def _index(self) -> np.ndarray:
         return np.minimum(self._episode, self._rounds - 1)
@@ -173,6 +256,9 @@ class _Ledger:
         """Keep what is seen and remembered now in the episodes whose probe is due."""
         due = (self._episode < self._rounds) & (self.time == self._probe_times[self._rows, self._index])
         now = (step.observations, step.global_state, step.available, self._active, memory)
+        if not due.any():
+            return
+        now = jax.tree.map(np.asarray, now)
         for b in np.flatnonzero(due):
             self._probes[b][self._episode[b]] = jax.tree.map(lambda x: np.array(x[b]), now)  # noqa: B023
 
@@ -186,6 +272,8 @@ class _Ledger:
         self._discounted += (self._gamma**self.time)[:, None] * step.rewards
         self.time = self.time + 1
         done = np.asarray(step.done) & playing
+        if done.any():
+            step = jax.tree.map(np.asarray, step)
         for row in np.flatnonzero(done).tolist():
             self._finish(row, step)
         self._active = ~np.asarray(step.terminated) | done[:, None]

@@ -25,7 +25,8 @@ from averse.environments.intersection.task import (
     Status,
 )
 from averse.environments.intersection.twin import Intersection
-from averse.environments.sumo.environment import SumoIntersection, scene_of
+from averse.environments.sumo.encoding import scene_of
+from averse.environments.sumo.environment import SumoIntersection
 
 EPISODES = {4: 90, 8: 60}  # about 95 of them with a crash
 ROAD = geometry("float64")

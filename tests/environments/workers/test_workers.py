@@ -189,7 +189,7 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(vector.pool, "_await", interrupt)
+            patch.setattr(vector.pool, "_collect", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 vector.step(acts(2))
         first = vector.reset(np.array([[3], [6]], np.uint32))

@@ -64,8 +64,10 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
     driving = scene.status == Status.DRIVING
     waiting = scene.status == Status.WAITING
     gaps, neighbours = _neighbours(xp, task, road, scene, pose, driving, noise)
+    gaps = [xp.where(driving, gap, 0) for gap in gaps]
     own = _own(xp, road, scene.movement[:n], scene.position[:n], scene.speed[:n], driving, waiting)
-    return xp.stack([part.astype("float32") for part in (*own, *gaps, *neighbours)], 1)
+    # put together from 15 + 19 arrays: from 15 + 19 K, each with one neighbour, it took a compiler far longer
+    return xp.concatenate([xp.stack([part.astype("float32") for part in (*own, *gaps)], 1), neighbours], 1)
 
 
 def _clipped(xp: Any, value: Any) -> Any:
@@ -95,8 +97,8 @@ def _own(
 
 def _neighbours(
     xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, driving: Any, noise: Any
-) -> tuple[list[Any], list[Any]]:
-    """3 numbers of the gaps, and 19 of each of the K neighbours, each [N, ...]."""
+) -> tuple[list[Any], Any]:
+    """3 numbers of the gaps, each [N, ...], and 19 of each of the K neighbours, float32 [N, 19 K, ...]."""
     n = task.num_agents
     me, them = sides_of(scene, n)
     seen = driving[:, None] & others(xp, scene.present, n)
@@ -134,8 +136,9 @@ def _nearest(xp: Any, task: IntersectionTask, pairs: Pairs, distance: Any, seen:
 
 def _features(
     xp: Any, task: IntersectionTask, road: Geometry, me: Side, my_pose: Pose, movement: Any, picked: list[Any]
-) -> tuple[list[Any], list[Any]]:
-    """The gaps to the neighbours that were picked, and their 19 numbers, neighbour by neighbour, each [N, ...]."""
+) -> tuple[list[Any], Any]:
+    """The gaps to the neighbours that were picked, each [N, ...], and their 19 numbers, neighbour by neighbour, float32
+    [N, 19 K, ...]."""
     seen, position, speed, east, north, cos, sin, by_agent = picked
     seen = seen > 0
     them = Side(movement, position, speed)
@@ -180,10 +183,10 @@ def _features(
         conflict & (pairs.their_to_line < pairs.to_line),
         where_seen(xp.maximum(1 - contact * (1 / LINE_SCALE), 0)),
     ]
-    numbers = [feature.astype("float32") for feature in features]  # each [N, K, ...]
+    numbers = xp.stack([feature.astype("float32") for feature in features], 2)  # [N, K, 19, ...]
     gaps = gaps_if_going(xp, pairs, me, them, by_agent > 0, seen)
     own = [_clipped(xp, gap * (1 / GAP_SECONDS)) for gap in (gaps.to_agents, gaps.to_humans)]
-    return [*own, gaps.taken], [number[:, k] for k in range(task.num_neighbours) for number in numbers]
+    return [*own, gaps.taken], numbers.reshape(numbers.shape[0], -1, *numbers.shape[3:])
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:

@@ -8,8 +8,8 @@ from averse.environments.intersection.geometry import LANE_WIDTH, geometry, lane
 from averse.environments.intersection.recording import Car, Recording
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, STEP_SECONDS, Status
 from averse.environments.sumo.environment import SumoIntersection
+from averse.environments.workers.encoded import EncodedVector
 from averse.environments.workers.pool import Batch
-from averse.environments.workers.vector import WorkerVector
 from averse.errors import AverseError
 
 CRASH_SECONDS = 2.0  # how long a crashed car stays visible
@@ -23,7 +23,7 @@ class Film:
       vector: the simulation that is played, alone and tracing: `environment.vector(1, trace=True)`.
     """
 
-    def __init__(self, environment: SumoIntersection, vector: WorkerVector):
+    def __init__(self, environment: SumoIntersection, vector: EncodedVector):
         self._name, self._vector, self._seed = environment.name, vector, 0
         self._frames: list[list[Car]] = []  # crashed cars appear in one frame only
         self._who: np.ndarray

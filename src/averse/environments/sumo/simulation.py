@@ -1,6 +1,7 @@
 """One libsumo simulation in this process, playing one episode of the task after another. Imports no JAX."""
 
 import os
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ RECKLESS_SPEED_MODE = 39  # follows safely, ignores the right of way
 CAREFUL_SPEED_MODE = 31  # SUMO's default: all checks on
 
 SIMULATOR = "the SUMO simulator"
-_ACTIONS = range(len(ACCELERATIONS))
+_ACTIONS = frozenset(range(len(ACCELERATIONS)))
 
 # Traced states tell kinds of cars apart by these numbers; outcomes count crashes by kind in this order.
 KINDS = AGENT_KIND, HUMAN_KIND, RECKLESS_KIND = 0, 1, 2
@@ -73,6 +74,32 @@ def start(sumo: ModuleType, options: tuple[str, ...], seed: int) -> None:
     if sumo.isLoaded():
         raise AverseError("this process already runs a SUMO simulation; libsumo holds only one per process")
     sumo.start(["sumo", *options, f"--seed={seed}"])
+
+
+class _Calls(NamedTuple):
+    """What is asked of libsumo in every step: its own functions, without the Python around them.
+
+    Each passes its arguments on and no more, `simulationStep` also looks for listeners, of which there are none. They
+    are called a hundred times in a decision, of whose time the Python around them was a tenth.
+    """
+
+    step: Callable[[float], None]
+    collisions: Callable[[], Any]
+    set_speed: Callable[[str, float], None]
+    distance: Callable[[str], float]
+    speed: Callable[[str], float]
+
+    @classmethod
+    def of(cls, sumo: ModuleType) -> "_Calls":
+        """Those of the module libsumo; the version that they belong to is the one that averse installs."""
+        own = sumo.libsumo._libsumo
+        return cls(
+            own.simulation_step,
+            own.simulation_getCollisions,
+            own.vehicle_setSpeed,
+            own.vehicle_getDistance,
+            own.vehicle_getSpeed,
+        )
 
 
 class _Human(NamedTuple):
@@ -100,6 +127,8 @@ def draw_humans(task: IntersectionTask, generator: np.random.Generator) -> list[
 
 def crash_partners(pairs: list[list[int]], kinds: list[int]) -> list[int]:
     """How many agents crashed with a car of each of `KINDS`; `pairs` of cars that crashed, `kinds` of all cars."""
+    if not pairs:
+        return [0] * len(KINDS)
     both_ways = [(car, other) for one, two in pairs for car, other in ((one, two), (two, one))]
     met = {(car, kinds[other]) for car, other in both_ways if kinds[car] == AGENT_KIND}
     return [sum(kind == partner for _, partner in met) for kind in KINDS]
@@ -119,6 +148,7 @@ class Simulation:
     def __init__(self, task: IntersectionTask, sumo_drivers: bool = False, trace: bool = False):
         self._task, self._sumo_drivers, self._trace = task, sumo_drivers, trace
         self._sumo = import_libsumo()
+        self._calls = _Calls.of(self._sumo)
         self._options = (f"--net-file={NETWORK_FILE}", *OPTIONS)
         start(self._sumo, self._options, 0)
         self._define()
@@ -161,6 +191,7 @@ class Simulation:
         self._movement = [-1] * cars
         self._position = [0.0] * cars
         self._speed = [0.0] * cars
+        self._told = [-1.0] * self._task.num_agents  # the speed that an agent's car was last told to keep, m/s
         self._kind = [AGENT_KIND] * cars
         self._label = list(range(cars))
         self._origin = [0.0] * cars  # position at departure, to which SUMO's odometer adds
@@ -278,7 +309,9 @@ class Simulation:
         self._cars_by_id[name] = car
         self._movement[car], self._position[car], self._speed[car] = movement, position, speed
         self._origin[car], self._kind[car] = position, kind
-        if kind != AGENT_KIND:
+        if kind == AGENT_KIND:
+            self._told[car] = -1.0
+        else:
             self._label[car] = self._number
 
     # ---- driving
@@ -288,11 +321,10 @@ class Simulation:
 
         Raises AverseError for an action that is none.
         """
-        sumo, vehicle, speeds, ids = self._sumo, self._sumo.vehicle, self._speed, self._ids
-        simulation_step, set_speed = sumo.simulationStep, sumo.vehicle.setSpeed
-        collisions = sumo.simulation.getCollisions
+        simulation_step, collisions, set_speed, distance, speed_of = self._calls
+        speeds, ids, told, origin = self._speed, self._ids, self._told, self._origin
         choice = actions.tolist()
-        if not all(action in _ACTIONS for action in choice):
+        if not _ACTIONS.issuperset(choice):
             raise AverseError(f"actions must be whole numbers from 0 to {len(ACCELERATIONS) - 1}, not {choice}")
         driving = [
             (k, ids[k], ACCELERATIONS[choice[k]] * STEP_SECONDS)
@@ -306,8 +338,10 @@ class Simulation:
             for k, name, change in driving:
                 speed = speeds[k] + change
                 speeds[k] = speed = 0.0 if speed < 0.0 else MAX_SPEED if speed > MAX_SPEED else speed
-                set_speed(name, speed)
-            simulation_step()
+                if speed != told[k]:  # what SUMO was told holds until it is told otherwise
+                    told[k] = speed
+                    set_speed(name, speed)
+            simulation_step(0.0)
             crashed = collisions()
             if crashed:
                 fastest, hit = self._crash(crashed, step)
@@ -315,19 +349,22 @@ class Simulation:
                 driving = [row for row in driving if ids[row[0]] is not None]
             if self._trace:
                 trace.append(self._trace_rows())
-        for name, car in list(self._cars_by_id.items()):
-            self._position[car] = position = self._origin[car] + vehicle.getDistance(name)
-            speeds[car] = vehicle.getSpeed(name)
+        gone = []
+        for name, car in self._cars_by_id.items():
+            self._position[car] = position = origin[car] + distance(name)
+            speeds[car] = speed_of(name)
             # SUMO forgets a car's arrivalPos when it is moved, so arrivals are seen here, at the end of a decision
             if position >= self._lengths[self._movement[car]]:
-                vehicle.remove(name)
-                self._arrive(name)
+                gone.append(name)
+        for name in gone:
+            self._sumo.vehicle.remove(name)
+            self._arrive(name)
         outcome: dict[str, Any] = {"impact_speed": impact, "partners": crash_partners(pairs, self._kind)}
         if self._trace:
             outcome["trace"] = trace
         self._elapsed += 1
         self._admit()  # last, as newcomers take the places of cars that have left
-        over = all(status >= Status.ARRIVED for status in self._status)
+        over = min(self._status) >= Status.ARRIVED
         return WorkerStep(self._state(), outcome, over or self._elapsed >= self._task.horizon)
 
     def _crash(self, collisions: Any, step: int) -> tuple[float, list[list[int]]]:

@@ -1,8 +1,9 @@
 """Batches of host environments in worker processes: started safely, stepped together, replaced when they die.
 
 A `WorkerPool` moves raw arrays between the parent and its workers through shared memory, with one semaphore each way
-per worker. A `WorkerVector` is the `HostVector` made of a pool and an *encoder*, which turns the raw arrays of the
-whole batch into `TimeStep`s; what an encoder computes for all environments at once costs far less than in each worker.
+per worker, and one that wakes the parent when all have answered. A `HostVector` is made of a pool and an *encoder*,
+which turns the raw arrays of the whole batch into `TimeStep`s (`workers.vector`, `workers.encoded`); what an encoder
+computes for all environments at once costs far less than in each worker.
 """
 
 import logging
@@ -13,7 +14,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -25,9 +26,10 @@ from averse.environments.workers.process import (
     Factory,
     Layout,
     Link,
+    places,
     run,
     shared_size,
-    shared_views,
+    views_of,
 )
 from averse.errors import AverseError
 from averse.settings import Count, check_value
@@ -75,10 +77,6 @@ def _plain_process_start(import_main: bool) -> Iterator[None]:
                     os.environ[name] = value
 
 
-class _Died(Exception):
-    """A worker has died, hangs, or told of an exception; the message says which."""
-
-
 class _Worker:
     """A running worker process, as its parent sees it."""
 
@@ -86,28 +84,22 @@ class _Worker:
         context = pool.context
         self.go, self.ready = context.Semaphore(0), context.Semaphore(0)
         self.pipe, theirs = context.Pipe()
-        link = Link(index, pool.layout, pool.num_envs, pool.memory, self.go, self.ready, theirs)
+        link = Link(
+            index, pool.layout, pool.num_envs, pool.memory, self.go, self.ready, pool.others, pool.all_ready, theirs
+        )
         name = f"averse-worker-{index}"
         self.process = context.Process(target=run, args=(pool.factory, link), name=name, daemon=True)
         with _plain_process_start(pool.import_main):
             self.process.start()
         theirs.close()
 
-    def wait(self, timeout: float, failed: np.ndarray) -> None:
-        """Wait for the worker's answer. Raises `_Died`, or the worker's own AverseError."""
-        deadline = time.monotonic() + timeout
-        while not self.ready.acquire(timeout=_POLL_SECONDS):
-            alive = self.process.is_alive()
-            if self.ready.acquire(block=False):  # it may have answered in the meantime
-                break
-            if not alive:
-                raise _Died(f"ended with exit code {self.process.exitcode}")
-            if time.monotonic() > deadline:
-                raise _Died(f"did not answer for {timeout:g} s")
-        if failed:
-            raise _Died(self._exception())
+    @property
+    def answered(self) -> bool:
+        """Whether an answer is there; it is taken."""
+        return self.ready.acquire(block=False)
 
-    def _exception(self) -> str:
+    def exception(self) -> str:
+        """What a worker told before it went. Raises its own AverseError."""
         message, trace = self.pipe.recv()
         if message is not None:
             raise AverseError(message)
@@ -161,7 +153,11 @@ class WorkerPool:
         if method == "forkserver":
             self.context.set_forkserver_preload(["averse.environments.workers.process", *preload])
         self.memory = self.context.RawArray("b", shared_size(layout, num_envs))
-        self._views = shared_views(self.memory, layout, num_envs)
+        self._views = views_of(self.memory, layout, num_envs)
+        self._rows = np.frombuffer(self.memory, np.int32).reshape(num_envs, -1)
+        flags = places(layout)[0]["flags"]
+        self._column = {name: place.start // 4 for name, place in flags.items() if place.dtype == np.int32}
+        self.others, self.all_ready = self.context.Semaphore(0), self.context.Semaphore(0)
         self._episodes = [Assignment(())] * num_envs
         self._replacements = [0] * num_envs
         self._failures = [0] * num_envs
@@ -188,24 +184,9 @@ class WorkerPool:
 
     def reset(self, episodes: Sequence[Assignment]) -> Batch:
         """Start over: one `Assignment` for each environment."""
-        self._require_open()
-        for index in sorted(self._waiting):  # an interrupted step may have left answers behind
-            try:
-                self._await(index)
-            except _Died as death:
-                self._replace(index, str(death), play=False)
-        self._episodes = list(episodes)
-        self._replacements = [0] * self.num_envs
-        self._failures = [0] * self.num_envs
-        for index in range(self.num_envs):
-            self._order_reset(index, self._episodes[index])
-        for index in range(self.num_envs):
-            try:
-                self._await(index)
-            except _Died as death:
-                self._replace(index, str(death))
+        self._start_over(episodes)
         never = np.zeros(self.num_envs, bool)
-        idle = self._views["flags"]["idle"].copy()
+        idle = self._views["flags"]["idle"] != 0
         now = self._copy("now")
         self._last = now
         return Batch(now, now, self._copy("outcome"), never, never, idle, idle)
@@ -215,39 +196,61 @@ class WorkerPool:
 
         Raises AverseError for actions of another shape or type than the layout's: [B, ...].
         """
-        self._require_open()
-        flags, workers, shared = self._views["flags"], self._workers, self._views["actions"]["actions"]
-        actions = np.asarray(actions)
-        if actions.shape != shared.shape or not np.can_cast(actions.dtype, shared.dtype, "same_kind"):
-            raise AverseError(
-                f"actions must be {shared.dtype} {list(shared.shape)}, not {actions.dtype} {list(actions.shape)}"
-            )
-        shared[...] = actions
-        flags["command"][...] = Command.STEP
-        idle = flags["idle"].copy()
-        playing = np.flatnonzero(~idle).tolist()
-        self._waiting.update(playing)
-        for index in playing:
-            workers[index].go.release()
-        failed = np.zeros(self.num_envs, bool)
-        for index in playing:
-            try:
-                self._await(index)
-            except _Died as death:
-                self._replace(index, str(death))
-                failed[index] = True
-        after, outcome, ended = self._copy("after"), self._copy("outcome"), flags["ended"] & ~idle
+        idle, failed = self._play(actions)
+        flags, after, outcome = self._views["flags"], self._copy("after"), self._copy("outcome")
+        ended = (flags["ended"] != 0) & ~idle | failed
         if failed.any():
-            ended |= failed
             for name, array in after.items():
                 array[failed] = self._last[name][failed]
             for array in outcome.values():
                 array[failed] = 0
-        for index in np.flatnonzero(ended & ~failed).tolist():
-            self._failures[index] = 0
-        now = self._copy("now")
+        now = {name: array.copy() for name, array in after.items()}
+        if ended.any():
+            for name, array in now.items():
+                array[ended] = self._views["now"][name][ended]
         self._last = now
-        return Batch(now, after, outcome, ended, failed, idle, flags["idle"].copy())
+        return Batch(now, after, outcome, ended, failed, idle, flags["idle"] != 0)
+
+    def reset_rows(self, episodes: Sequence[Assignment]) -> np.ndarray:
+        """As `reset`, for those who read the workers' memory themselves: its rows, int32 [B, W], a copy.
+
+        `process.places` says where everything is in a row. Its flags `ended` say where the state to act on is `now`
+        (here everywhere) and not `after`.
+        """
+        self._start_over(episodes)
+        self._last_rows = self._rows.copy()
+        return self._last_rows
+
+    def step_rows(self, actions: np.ndarray) -> np.ndarray:
+        """As `step`, in rows (see `reset_rows`): their flags tell what `Batch` does."""
+        idle, failed = self._play(actions)
+        rows = self._rows.copy()
+        rows[:, self._column["was_idle"]], rows[:, self._column["failed"]] = idle, failed
+        if idle.any():
+            rows[idle, self._column["ended"]] = False
+        if failed.any():
+            self._give_up(rows, failed)
+        self._last_rows = rows
+        return rows
+
+    def flag(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Where a flag of rows is set, bool [B]."""
+        return rows[:, self._column[name]] != 0
+
+    def fields(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        """The fields of rows by section, each [B, ...]: views."""
+        return views_of(rows, self.layout, self.num_envs)
+
+    def _give_up(self, rows: np.ndarray, failed: np.ndarray) -> None:
+        """In the rows of episodes that failed: ended, in the state before, and nothing happened."""
+        new, old = self.fields(rows), self.fields(self._last_rows)
+        new["flags"]["ended"][failed] = True
+        fresh = old["flags"]["ended"] != 0
+        for name, array in new["after"].items():
+            array[failed & fresh] = old["now"][name][failed & fresh]
+            array[failed & ~fresh] = old["after"][name][failed & ~fresh]
+        for array in new["outcome"].values():
+            array[failed] = 0
 
     # ---- workers
 
@@ -258,17 +261,79 @@ class WorkerPool:
     def _copy(self, section: str) -> dict[str, np.ndarray]:
         return {name: view.copy() for name, view in self._views[section].items()}
 
-    def _await_start(self, index: int) -> None:
-        try:
-            self._await(index)
-        except _Died as death:  # a worker that dies at once would do so again
-            raise AverseError(f"environment worker {index} could not start: it {death}") from death
+    def _start_over(self, episodes: Sequence[Assignment]) -> None:
+        self._require_open()
+        for index, reason in self._collect(self._waiting).items():  # an interrupted step may have left answers behind
+            self._replace(index, reason, play=False)
+        self._episodes = list(episodes)
+        self._replacements = [0] * self.num_envs
+        self._failures = [0] * self.num_envs
+        for index in range(self.num_envs):
+            self._order_reset(index, self._episodes[index])
+        for index, reason in self._collect(range(self.num_envs)).items():
+            self._replace(index, reason)
 
-    def _await(self, index: int) -> None:
-        try:
-            self._workers[index].wait(self.timeout, self._views["flags"]["failed"][index : index + 1])
-        finally:
-            self._waiting.discard(index)
+    def _play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Let the workers do a step: which had no episode to play, and which died, both bool [B]."""
+        self._require_open()
+        flags, shared = self._views["flags"], self._views["actions"]["actions"]
+        actions = np.asarray(actions)
+        if actions.shape != shared.shape or not np.can_cast(actions.dtype, shared.dtype, "same_kind"):
+            raise AverseError(
+                f"actions must be {shared.dtype} {list(shared.shape)}, not {actions.dtype} {list(actions.shape)}"
+            )
+        shared[...] = actions
+        flags["command"][...] = Command.STEP
+        idle = flags["idle"] != 0
+        playing = np.flatnonzero(~idle).tolist()
+        self._expect(playing)
+        for index in playing:
+            self._workers[index].go.release()
+        failed = np.zeros(self.num_envs, bool)
+        for index, reason in self._collect(playing).items():
+            self._replace(index, reason)
+            failed[index] = True
+        for index in np.flatnonzero((flags["ended"] != 0) & ~idle & ~failed).tolist():
+            self._failures[index] = 0
+        return idle, failed
+
+    def _expect(self, indices: Sequence[int]) -> None:
+        """Before these workers are told to go: the last of them is to wake the parent."""
+        self._waiting.update(indices)
+        for semaphore in (self.others, self.all_ready):  # what is left of workers that died, or of an interrupted step
+            while semaphore.acquire(block=False):
+                pass
+        for _ in indices[1:]:
+            self.others.release()
+
+    def _collect(self, indices: Iterable[int]) -> dict[int, str]:
+        """Wait for the workers' answers: those that died, hang, or told of an exception, and what they did.
+
+        Raises AverseError where a worker's environment did.
+        """
+        left, lost = sorted(indices), {}
+        flags, deadline = self._views["flags"], time.monotonic() + self.timeout
+        asked = left
+        while left := [index for index in left if not self._workers[index].answered]:
+            # A hint, not a proof: each worker's own semaphore tells whether it has answered.
+            if self.all_ready.acquire(timeout=_POLL_SECONDS):
+                continue
+            dead = [index for index in left if not self._workers[index].process.is_alive()]
+            left = [index for index in left if not self._workers[index].answered]  # perhaps just before its end
+            for index in set(dead) & set(left):
+                lost[index] = f"ended with exit code {self._workers[index].process.exitcode}"
+            if time.monotonic() > deadline:
+                lost |= {index: f"did not answer for {self.timeout:g} s" for index in left if index not in lost}
+            left = [index for index in left if index not in lost]
+        self._waiting.difference_update(asked)
+        for index in asked:
+            if index not in lost and flags["broken"][index]:
+                lost[index] = self._workers[index].exception()
+        return lost
+
+    def _await_start(self, index: int) -> None:
+        for reason in self._collect([index]).values():  # a worker that dies at once would do so again
+            raise AverseError(f"environment worker {index} could not start: it {reason}")
 
     def _order_reset(self, index: int, episodes: Assignment) -> None:
         flags = self._views["flags"]
@@ -289,7 +354,7 @@ class WorkerPool:
             if self._failures[index] >= MAX_FAILURES:
                 raise AverseError(f"environment worker {index} failed {MAX_FAILURES} times in a row; it {reason}")
             logger.warning("environment worker %d %s; it is replaced and its episode given up", index, reason)
-            flags["failed"][index] = False
+            flags["broken"][index] = False
             begun = int(flags["episodes"][index])
             self._workers[index] = _Worker(self, index)
             self._await_start(index)
@@ -300,8 +365,7 @@ class WorkerPool:
             entropy = (*old.entropy[:2], self._replacements[index])
             self._episodes[index] = Assignment(seeds, entropy)
             self._order_reset(index, self._episodes[index])
-            try:
-                self._await(index)
+            again = self._collect([index])
+            if not again:
                 return
-            except _Died as death:
-                reason = str(death)
+            reason = again[index]

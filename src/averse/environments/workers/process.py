@@ -69,48 +69,67 @@ class Command(IntEnum):
     CLOSE = 2
 
 
-# per-environment flags in shared memory
+# per-environment flags, at the head of each environment's row of the shared memory
 _FLAGS = {
-    "command": ((), "int64"),
-    "idle": ((), "bool"),  # all given episodes are played
-    "ended": ((), "bool"),  # an episode ended in this step, so "now" belongs to the next one
+    "command": ((), "int32"),
+    "idle": ((), "int32"),  # all given episodes are played
+    "ended": ((), "int32"),  # an episode ended in this step, so that the state to act on is "now" and not "after"
+    "broken": ((), "int32"),  # the worker has told of an exception and gone
+    "failed": ((), "int32"),  # the parent's: the worker died in this step
+    "was_idle": ((), "int32"),  # the parent's: there was no episode to play in this step
     "episodes": ((), "int64"),  # episodes begun since the last reset
-    "failed": ((), "bool"),  # the worker has told of an exception and gone
 }
+_LINE = 64  # bytes of a cache line, in which sections begin
 
 
-def sections(layout: Layout) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
-    """All shared arrays: `now` is the state to act on, `after` what the last action led to."""
-    return {
-        "flags": dict(_FLAGS),
+class Place(NamedTuple):
+    """Where a field is in an environment's row."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int  # in bytes
+
+
+def places(layout: Layout) -> tuple[dict[str, dict[str, Place]], int]:
+    """All fields by section, and the bytes of a row; what one environment shares stands together.
+
+    `now` is the state that an episode begins with, where one ended or all were reset; `after` is what the last action
+    led to, which is the state to act on everywhere else.
+    """
+    sections = {
+        "flags": _FLAGS,
         "actions": {"actions": layout.actions},
-        "now": dict(layout.state),
-        "after": dict(layout.state),
-        "outcome": dict(layout.outcome),
+        "now": layout.state,
+        "after": layout.state,
+        "outcome": layout.outcome,
     }
+    found: dict[str, dict[str, Place]] = {}
+    end = 0
+    for section, fields in sections.items():
+        end = -(-end // _LINE) * _LINE
+        found[section] = {}
+        for name, (shape, kind) in fields.items():
+            dtype = np.dtype(kind)
+            start = -(-end // dtype.itemsize) * dtype.itemsize
+            found[section][name] = Place(shape, dtype, start)
+            end = start + int(np.prod(shape)) * dtype.itemsize
+    return found, -(-end // _LINE) * _LINE
 
 
 def shared_size(layout: Layout, num_envs: int) -> int:
     """Bytes of shared memory for `num_envs` environments."""
-    return max(end for *_, end in _offsets(layout, num_envs))
+    return places(layout)[1] * num_envs
 
 
-def _offsets(layout: Layout, num_envs: int) -> Iterator[tuple[str, str, tuple[int, ...], str, int, int]]:
-    end = 0
-    for section, fields in sections(layout).items():
-        for name, (shape, dtype) in fields.items():
-            start = -(-end // 64) * 64  # whole cache lines, so that arrays are aligned
-            end = start + num_envs * int(np.prod(shape)) * np.dtype(dtype).itemsize
-            yield section, name, shape, dtype, start, end
+def views_of(memory: Any, layout: Layout, num_envs: int) -> dict[str, dict[str, np.ndarray]]:
+    """The fields by section, each [B, ...], as views of all environments' rows."""
+    found, size = places(layout)
 
+    def view(place: Place) -> np.ndarray:
+        strides = (size, *np.empty(place.shape, place.dtype).strides)
+        return np.ndarray((num_envs, *place.shape), place.dtype, memory, place.start, strides)
 
-def shared_views(memory: Any, layout: Layout, num_envs: int) -> dict[str, dict[str, np.ndarray]]:
-    """The shared arrays, each [B, ...], as views of `memory`."""
-    views: dict[str, dict[str, np.ndarray]] = {section: {} for section in sections(layout)}
-    for section, name, shape, dtype, start, _ in _offsets(layout, num_envs):
-        count = num_envs * int(np.prod(shape))
-        views[section][name] = np.frombuffer(memory, dtype, count, start).reshape(num_envs, *shape)
-    return views
+    return {section: {name: view(place) for name, place in fields.items()} for section, fields in found.items()}
 
 
 @dataclass(frozen=True)
@@ -144,18 +163,26 @@ class Link:
     memory: Any  # shared by all workers
     go: Any  # semaphore: a command is waiting
     ready: Any  # semaphore: the answer is there
+    others: Any  # semaphore of all workers: how many more are to answer
+    all_ready: Any  # semaphore of all workers: the last one has answered
     pipe: Connection  # episodes to play, and the worker's errors
+
+    def answer(self) -> None:
+        """Tell the parent, and wake it if this is the last answer: it would wake for each of many in vain."""
+        self.ready.release()
+        if not self.others.acquire(block=False):
+            self.all_ready.release()
 
 
 def run(factory: Factory, link: Link) -> None:
     """The life of a worker: build the environment, then answer commands until told to close or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    views = shared_views(link.memory, link.layout, link.num_envs)
+    views = views_of(link.memory, link.layout, link.num_envs)
     try:
         mine = {section: {name: array[link.index : link.index + 1] for name, array in arrays.items()}
                 for section, arrays in views.items()}  # fmt: skip
         environment = factory()
-        link.ready.release()
+        link.answer()
         try:
             _serve(environment, link, mine)
         finally:
@@ -165,8 +192,8 @@ def run(factory: Factory, link: Link) -> None:
             link.pipe.send((str(error) if isinstance(error, AverseError) else None, traceback.format_exc()))
         except OSError:
             return  # nobody listens any more
-        views["flags"]["failed"][link.index] = True
-        link.ready.release()
+        views["flags"]["broken"][link.index] = True
+        link.answer()
 
 
 def _serve(environment: WorkerEnvironment, link: Link, mine: dict[str, dict[str, np.ndarray]]) -> None:
@@ -178,6 +205,7 @@ def _serve(environment: WorkerEnvironment, link: Link, mine: dict[str, dict[str,
     parent_id = os.getppid()
 
     def begin() -> None:
+        ended[0] = True
         following = next(episodes, None)
         if following is None:
             idle[0] = True
@@ -194,18 +222,16 @@ def _serve(environment: WorkerEnvironment, link: Link, mine: dict[str, dict[str,
             step = environment.step(actions[0])
             _write(after, step.state)
             _write(outcome, step.outcome)
-            ended[0] = step.done
+            ended[0] = False
             if step.done:
                 begin()
-            else:
-                _write(now, step.state)
         elif order == Command.RESET:
             episodes = iter(link.pipe.recv())
-            idle[0], ended[0], begun[0] = False, False, 0
+            idle[0], begun[0] = False, 0
             begin()
         else:
             return
-        link.ready.release()
+        link.answer()
 
 
 def _write(views: dict[str, np.ndarray], values: Mapping[str, Any]) -> None:

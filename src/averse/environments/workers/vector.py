@@ -11,6 +11,21 @@ from averse.environments.workers.process import Assignment, Layout
 from averse.errors import AverseError
 
 
+def assignments(seeds: np.ndarray, num_envs: int) -> list[Assignment]:
+    """What workers play for `HostVector.reset`. Raises AverseError for seeds that are none, or not [B, K]."""
+    seeds = np.asarray(seeds)
+    if seeds.ndim != 2 or len(seeds) != num_envs or seeds.dtype.kind not in "iu" or (seeds < 0).any():
+        raise AverseError(f"seeds must be whole numbers >= 0 of shape [{num_envs}, K], not {seeds.shape}")
+    return [Assignment(tuple(row)) for row in seeds.tolist()]
+
+
+def endless_assignments(seed: int, num_envs: int) -> list[Assignment]:
+    """What workers play for `HostVector.reset_endless`. Raises AverseError for a negative seed."""
+    if seed < 0:
+        raise AverseError(f"seed must be >= 0, not {seed}")
+    return [Assignment(None, (int(seed), index)) for index in range(num_envs)]
+
+
 class Encoder(Protocol):
     """Turns a pool's batches into `TimeStep`s; may remember what it needs from one to the next."""
 
@@ -41,18 +56,12 @@ class WorkerVector:
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
         """Start over for evaluation with seeds uint32 [B, K]: see `HostVector.reset`."""
-        seeds = np.asarray(seeds)
-        if seeds.ndim != 2 or len(seeds) != self.num_envs or seeds.dtype.kind not in "iu" or (seeds < 0).any():
-            raise AverseError(f"seeds must be whole numbers >= 0 of shape [{self.num_envs}, K], not {seeds.shape}")
-        self.batch = self.pool.reset([Assignment(tuple(row)) for row in seeds.tolist()])
+        self.batch = self.pool.reset(assignments(seeds, self.num_envs))
         return self._encoder.begin(self.batch)
 
     def reset_endless(self, seed: int) -> TimeStep:
         """Start over for training: see `HostVector.reset_endless`."""
-        if seed < 0:
-            raise AverseError(f"seed must be >= 0, not {seed}")
-        episodes = [Assignment(None, (int(seed), index)) for index in range(self.num_envs)]
-        self.batch = self.pool.reset(episodes)
+        self.batch = self.pool.reset(endless_assignments(seed, self.num_envs))
         return self._encoder.begin(self.batch)
 
     def step(self, actions: np.ndarray) -> TimeStep:
