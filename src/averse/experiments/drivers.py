@@ -15,7 +15,15 @@ from averse.commands import Command
 from averse.environments import HOST_ENVS
 from averse.environments.adapters.hosted import HostedVector
 from averse.environments.intersection.description import IntersectionEnvironment
-from averse.environments.intersection.drivers import Driver, Reservation, Rush, constant_speed, full_speed
+from averse.environments.intersection.drivers import (
+    Driver,
+    GapAcceptance,
+    Reservation,
+    Rush,
+    constant_speed,
+    full_speed,
+)
+from averse.environments.intersection.observations import GAP_SECONDS
 from averse.environments.intersection.task import IntersectionTask
 from averse.environments.protocol import Environment
 from averse.environments.registry import make
@@ -35,7 +43,8 @@ from averse.settings import Count, Fraction, NonNegative, assigned, settings
 from averse.training.config import TrainingConfig
 from averse.training.run import read_config
 
-NAMES = ("constant-speed", "full-speed", "rush", "reservation", "sumo-drivers")
+NAMES = ("constant-speed", "full-speed", "rush", "reservation", "gap-acceptance", "sumo-drivers")
+RULES = ("reservation", "gap-acceptance")  # each with a gap
 COMPILED_ENVS = 250
 COLUMNS = ("arrival", "crossing_time", "near_miss", "hard_braking")
 CHOSEN = ("num_agents", "human_rate", "reckless_fraction")  # parameters of the environment for which there are flags
@@ -46,7 +55,8 @@ class DriversArguments:
     """Play the intersection's hand-written drivers on the evaluation seeds: what safety costs without learning.
 
     constant-speed and full-speed ignore everybody, rush all but the car ahead; reservation is first come, first served
-    with an accepted gap in seconds (reservation:1.5; 0 where not given; -inf for none); sumo-drivers are SUMO's own.
+    with an accepted gap in seconds (reservation:1.5; 0 where not given; -inf for none) and sees everybody;
+    gap-acceptance (:1.5, -5 to 5) is the same rule with what an agent observes; sumo-drivers are SUMO's own.
     """
 
     drivers: tyro.conf.Positional[tuple[str, ...]] = ("constant-speed", "rush", "reservation")
@@ -114,7 +124,7 @@ def run(arguments: DriversArguments) -> None:
         summaries,
         out / "tradeoff.png",
         title=f"What safety costs: {arguments.num_agents} cars, {arguments.env}",
-        connect=[[name for name in tables if name.startswith("reservation")], list(learned)],
+        connect=[*([name for name in tables if name.startswith(rule)] for rule in RULES), list(learned)],
         x="crossing_time",
         y="collision_rate",
     )
@@ -194,6 +204,11 @@ def driver(name: str, environment: IntersectionEnvironment) -> tuple[Intersectio
     kind, _, number = name.partition(":")
     if kind == "reservation":
         return environment, Reservation(environment, _gap(name, number or "0"))
+    if kind == "gap-acceptance":
+        gap = _gap(name, number or "0")
+        if not -GAP_SECONDS <= gap < GAP_SECONDS:
+            raise AverseError(f"{name}: agents see gaps of -{GAP_SECONDS:g} to {GAP_SECONDS:g} s, not {gap:g}")
+        return environment, GapAcceptance(environment, gap)
     if name == "rush":
         return environment, Rush(environment)
     blind: dict[str, Driver] = {"constant-speed": constant_speed, "full-speed": full_speed}

@@ -60,6 +60,8 @@ def test_without_humans_agents_with_reservations_all_arrive():
         ("rush:1", "rush"),
         ("reservation:x", "number of seconds"),
         ("reservation:nan", "number of seconds"),
+        ("gap-acceptance:5", "agents see gaps of -5 to 5 s"),
+        ("gap-acceptance:-inf", "agents see gaps of -5 to 5 s"),
         ("sumo-drivers", "sumo-intersection only"),
     ],
 )

@@ -13,8 +13,9 @@ import numpy as np
 from averse.environments.intersection.gaps import gaps_if_going
 from averse.environments.intersection.geometry import geometry
 from averse.environments.intersection.manoeuvres import GO, YIELD, accelerations
-from averse.environments.intersection.observations import CAR_SIZE
+from averse.environments.intersection.observations import CAR_SIZE, own_numbers
 from averse.environments.intersection.pairs import (
+    can_stop,
     others,
     pairs_of,
     sides_of,
@@ -105,6 +106,27 @@ class Reservation:
         gaps = gaps_if_going(np, pairs, me, them, index < n, others(np, scene.present, n), ties)
         waits = np.minimum(gaps.to_agents, gaps.to_humans) <= self.gap
         return np.where(pairs.committed[:, 0], gaps.taken, waits)
+
+
+@dataclass(frozen=True)
+class GapAcceptance:
+    """`Reservation` with what an agent observes, of the cars within its sensors' range: the same information.
+
+    Before the line an agent yields unless the gaps that it would find if it went now are larger than `gap`; on the
+    junction it goes, and yields only while somebody else is in a zone ahead, or will be in it first.
+    """
+
+    task: IntersectionTask
+    gap: float = 0.0
+    """Seconds that must lie between two cars in a conflict zone, [-5, 5): agents see no larger ones."""
+
+    def __call__(self, time_step: TimeStep) -> np.ndarray:
+        """Actions int32 [B, N]."""
+        own = own_numbers(np.asarray(time_step.observations))
+        waits = np.minimum(own.gap_to_agents, own.gap_to_humans) <= self.gap
+        yields = np.where(can_stop(own.speed, own.to_line), waits, own.taken)
+        scene = scene_in(time_step.global_state, self.task.num_agents)
+        return _actions(self.task, time_step, scene, np.where(yields, YIELD, GO).T)
 
 
 def _actions(task: IntersectionTask, time_step: TimeStep, scene: Scene, manoeuvres: np.ndarray) -> np.ndarray:

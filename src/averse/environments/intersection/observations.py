@@ -3,7 +3,7 @@
 Axes: cars first, a batch last (`...`), so that a compiler makes vector instructions of what is done for many scenes.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from averse.environments.intersection.along_cars import kept, one_of, ranks
 from averse.environments.intersection.crashes import distance_to_contact
@@ -68,6 +68,24 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
     own = _own(xp, road, scene.movement[:n], scene.position[:n], scene.speed[:n], driving, waiting)
     # put together from 15 + 19 arrays: from 15 + 19 K, each with one neighbour, it took a compiler far longer
     return xp.concatenate([xp.stack([part.astype("float32") for part in (*own, *gaps)], 1), neighbours], 1)
+
+
+class OwnNumbers(NamedTuple):
+    """What an agent sees of itself, in the units of the task, each [...]."""
+
+    to_line: Any  # m, negative behind the line
+    speed: Any  # m/s
+    gap_to_agents: Any  # s, in [-5, 5]; see `gaps.Gaps`
+    gap_to_humans: Any  # s, in [-5, 5]
+    taken: Any  # bool
+
+
+def own_numbers(observations: Any) -> OwnNumbers:
+    """Some of the own numbers in observations [..., O]; zeros of agents that do not drive."""
+    to_line, speed, to_agents, to_humans, taken = (observations[..., i] for i in (8, 10, 12, 13, 14))
+    return OwnNumbers(
+        to_line * ARM_LENGTH, speed * MAX_SPEED, to_agents * GAP_SECONDS, to_humans * GAP_SECONDS, taken > 0.5
+    )
 
 
 def _clipped(xp: Any, value: Any) -> Any:
@@ -186,7 +204,7 @@ def _features(
     numbers = xp.stack([feature.astype("float32") for feature in features], 2)  # [N, K, 19, ...]
     gaps = gaps_if_going(xp, pairs, me, them, by_agent > 0, seen)
     own = [_clipped(xp, gap * (1 / GAP_SECONDS)) for gap in (gaps.to_agents, gaps.to_humans)]
-    return [*own, gaps.taken], numbers.reshape(numbers.shape[0], -1, *numbers.shape[3:])
+    return [*own, gaps.taken.astype("float32")], numbers.reshape(numbers.shape[0], -1, *numbers.shape[3:])
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:

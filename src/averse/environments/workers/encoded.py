@@ -134,9 +134,7 @@ class EncodedVector:
             name: np.where(ended.reshape(-1, *[1] * (fresh.ndim - 1)), fresh, fields["after"][name])
             for name, fresh in fields["now"].items()
         }
-        return Batch(
-            now, fields["after"], fields["outcome"], ended, flags["failed"], flags["was_idle"], flags["idle"]
-        )
+        return Batch(now, fields["after"], fields["outcome"], ended, flags["failed"], flags["was_idle"], flags["idle"])
 
     def close(self) -> None:
         """End every worker process."""
