@@ -109,7 +109,7 @@ class Finalised:
     ("number", "code", "words"),
     [
         (signal.SIGTERM, 143, "terminated; a run goes on from its last checkpoint with averse train --resume"),
-        (signal.SIGINT, 130, "interrupted; a run goes on with averse train --resume"),
+        (signal.SIGINT, 130, "interrupted; a run goes on from its last checkpoint with averse train --resume"),
     ],
 )
 def test_a_signal_is_answered_after_a_checkpoint(number, code, words, tmp_path, monkeypatch, capsys):
