@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
+from tiers import thorough
 
 import averse
 from averse.cli import main
@@ -147,7 +148,7 @@ def test_a_signal_waits_and_a_second_one_does_not():
     assert reached == [True, True]
 
 
-@pytest.mark.parametrize(("number", "code"), [(None, 141), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(None, 141), thorough(signal.SIGTERM, 143)])
 def test_output_that_nobody_reads_ends_a_training(number, code, tmp_path):
     """As behind `2>&1 | head -1`; a quiet training has nothing to write, and goes on until a signal comes."""
     path = tmp_path / "run"
