@@ -7,15 +7,16 @@ import os
 import re
 
 import pytest
+from tiers import first_quick
 
 from averse.cli import COMMANDS, EXIT_CODES, main
 
 SMALL = ("--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8")
 SMALL += ("--steps", "128", "--quiet")
-METHODS = ("mean-variance-mappo", "rqe-mappo")  # every other one is trained in tests/learners
+METHODS = ("rqe-mappo", "mean-variance-mappo")  # every other one is trained in tests/learners
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", first_quick(METHODS))
 def test_train_and_evaluate(method, tmp_path, capsys):
     out = tmp_path / "run"
     assert (

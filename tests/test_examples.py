@@ -142,6 +142,7 @@ py-modules = ["own_environment", "own_measure", "own_method", "own_experiment"]
 """
 
 
+@pytest.mark.thorough
 def test_an_installed_package_offers_its_own(tmp_path):
     """Built and installed by pip into a folder of its own; then listed, explained and trained like what is built in."""
     source, target = tmp_path / "source", tmp_path / "installed"
