@@ -142,6 +142,7 @@ def test_episodes_end_with_the_horizon_or_when_both_are_held():
 # --- exact scores -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_scores_are_the_solvers_values():
     """The action-dependent form, and the risk-neutral game, by another implementation."""
     game = CliffWalk(horizon=6).model()

@@ -150,7 +150,8 @@ def test_whole_episodes_of_the_environment_end_as_in_sumo():
     assert agree >= 0.9 * len(episodes)
 
 
-@pytest.mark.parametrize("num_agents", first_quick([4, 8]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("num_agents", [4, 8])
 def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
     """Random manoeuvres without humans, from the same start: the same places at every decision, the same ends."""
     twin = Intersection(human_rate=0.0, num_agents=num_agents)
