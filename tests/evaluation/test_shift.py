@@ -283,6 +283,7 @@ def test_what_nothing_can_build_again_is_not_shifted():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_long_runs_are_shifted_too(tmp_path, capsys):
     small = {"microgrids": 1, "wind_levels": 2, "load_levels": 2, "battery_levels": 2}
     out = tmp_path / "grid"

@@ -4,7 +4,6 @@ import io
 
 import pytest
 from stirred import REPLAY, SMALL, stirred
-from tiers import first_quick
 
 from averse.export import PortablePolicy
 from averse.export.comparison import exchanges, largest_difference
@@ -38,7 +37,7 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", first_quick([*WHOLE, *(name for name in CASES if name not in WHOLE)], len(WHOLE)))
+@pytest.mark.parametrize("case", CASES)
 def test_files_answer_as_the_policy(case, tmp_path):
     """On random observations, with masks that forbid a third, and sets that lack a third of their members."""
     environment, method, settings = CASES[case]

@@ -162,6 +162,7 @@ def test_grid_and_batch_broadcast():
     assert len(single.history["residual"]) == single.iterations
 
 
+@pytest.mark.thorough
 def test_more_lanes_than_a_chunk():
     games = NormalForm.random(10, (2, 2), 1300)
     solved = rqe(games, 0.2, 0.05, "kl", "entropy")

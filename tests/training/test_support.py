@@ -107,7 +107,8 @@ def test_a_run_goes_on_with_its_own_support_whatever_the_bounds_are_by_then(tmp_
     assert with_support(learners.preset(method), RiskyCartPole()).support == (-1.0, 7.0)  # as a new run would have it
 
 
-@pytest.mark.parametrize("method", first_quick(FIXED))
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", FIXED)
 def test_an_older_run_that_left_it_open_says_so_once_and_goes_on_bit_for_bit(tmp_path, monkeypatch, caplog, method):
     whole = train(method, tmp_path / "whole")
     interrupted(method, tmp_path / "half", monkeypatch)

@@ -94,6 +94,7 @@ def undriven(monkeypatch):
     monkeypatch.setattr("averse.experiments.drivers.drive", drive)
 
 
+@pytest.mark.thorough
 def test_the_command_writes_its_table_beside_learned_policies_and_overwrites_nothing(tmp_path, capsys):
     run = learned(tmp_path / "careful")
     episodes(np.full(100, 1.25)).write_parquet(run / "episodes-intersection.parquet")
