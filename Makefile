@@ -1,10 +1,10 @@
-# Targets: demo (the main job on real SUMO, about 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test,
-# slow (studies of minutes), lint, docs (the site, in build/site), bench, clean.
+# Targets: demo (the main job on real SUMO, about 5 minutes on 2 cores; DEMO="--steps 2e5" makes it shorter), test (what
+# is quick), thorough (the costly tests), slow (studies of minutes), lint, docs (the site, in build/site), bench, clean.
 PYTHON ?= python3
 BIN := .venv/bin
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 
-.PHONY: demo test slow lint docs bench clean
+.PHONY: demo test thorough slow lint docs bench clean
 
 .venv/ready: pyproject.toml requirements.txt
 	@echo "setting up .venv with all that is needed, once: about a minute"
@@ -18,6 +18,9 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2
+
+thorough: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m 'thorough and not slow'
 
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow

@@ -2,6 +2,7 @@
 
 import sys
 
+from benchmarks.coverage import coverage
 from benchmarks.games import games
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "games": games,
     "value-based": value_based,
     "team-games": team_games,
+    "coverage": coverage,
 }
 
 if __name__ == "__main__":

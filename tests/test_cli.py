@@ -7,15 +7,16 @@ import os
 import re
 
 import pytest
+from tiers import first_quick
 
 from averse.cli import COMMANDS, EXIT_CODES, main
 
 SMALL = ("--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8")
 SMALL += ("--steps", "128", "--quiet")
-METHODS = ("mean-variance-mappo", "rqe-mappo")  # every other one is trained in tests/learners
+METHODS = ("rqe-mappo", "mean-variance-mappo")  # every other one is trained in tests/learners
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", first_quick(METHODS))
 def test_train_and_evaluate(method, tmp_path, capsys):
     out = tmp_path / "run"
     assert (
@@ -197,3 +198,28 @@ def test_a_long_text_is_not_told_whole(command, capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert len(told) < 700
+
+
+@pytest.mark.parametrize(
+    ("command", "interrupted", "words"),
+    [
+        (["compare"], "experiments.compare.carried_out", "; the same command goes on; what is done is not done again"),
+        (
+            ["tradeoff"],
+            "experiments.tradeoff.carried_out",
+            "; the same command goes on; what is done is not done again",
+        ),
+        (["microgrids"], "experiments.microgrids.command.Console", "; the same command goes on; what is done is not"),
+        (["train"], "training.configure", "; a run goes on from its last checkpoint with averse train --resume"),
+        (["record", "run"], "experiments.record.load", ""),
+    ],
+)
+def test_who_interrupts_is_told_how_it_goes_on(command, interrupted, words, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"averse.{interrupted}", stop)
+    assert main(command) == 130
+    error = capsys.readouterr().err
+    assert error.startswith(f"averse: interrupted{words}")
+    assert words or error == "averse: interrupted\n"

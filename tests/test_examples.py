@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from stirred import stirred
+from tiers import first_quick
 
 import averse
 from averse.cli import main
@@ -39,7 +40,7 @@ def test_each_example_is_short():
     assert all(len(file.read_text().splitlines()) < 80 for file in files)
 
 
-@pytest.mark.parametrize("what", TRAININGS)
+@pytest.mark.parametrize("what", first_quick(list(TRAININGS)))
 def test_trained_stopped_resumed_and_evaluated_from_the_command_line(what, tmp_path, capsys, monkeypatch):
     """Stopped half way, as from the keyboard, and resumed by a fresh configuration that knows the file alone."""
     out = tmp_path / "run"
@@ -141,6 +142,7 @@ py-modules = ["own_environment", "own_measure", "own_method", "own_experiment"]
 """
 
 
+@pytest.mark.thorough
 def test_an_installed_package_offers_its_own(tmp_path):
     """Built and installed by pip into a folder of its own; then listed, explained and trained like what is built in."""
     source, target = tmp_path / "source", tmp_path / "installed"

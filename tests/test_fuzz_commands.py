@@ -193,5 +193,6 @@ def fuzzed(examples):
     return test
 
 
-test_commands = fuzzed(150)
+test_commands = fuzzed(30)
+test_more_commands = pytest.mark.thorough(fuzzed(150))
 test_many_commands = pytest.mark.slow(fuzzed(2000))

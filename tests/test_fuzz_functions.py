@@ -255,6 +255,7 @@ def test_right_arguments_are_taken(no_work, door, data):
         DOORS[door](*ordered, **arguments)
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -192,6 +192,7 @@ class TestUnknownFlags:
         assert error.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_nothing_is_said_on_stderr_by_ordinary_work(tmp_path):
     """No warnings of absl, orbax or JAX: train, resume what is finished, evaluate, in processes as users start them."""
     small = ["--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8"]

@@ -2,12 +2,14 @@
 
 import ast
 import itertools
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "averse"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "averse"
 # From the ground up: a part of the house may import what stands in its own line or in a line before.
 FLOORS = (
     ("version", "errors", "stopping"),
@@ -96,9 +98,27 @@ def test_functions_are_short(module):
 
 def test_files_that_are_no_modules_are_packed():
     """What a wheel does not hold is there in a checkout only."""
-    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["averse"]
     others = [path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     assert others
     lost = [path for path in others if not any(path.relative_to(SOURCE).match(pattern) for pattern in patterns)]
     assert not lost
+
+
+def test_every_test_is_in_one_tier_and_ci_runs_the_quick_and_the_thorough_one():
+    pytest_options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert {"slow", "thorough"} < {line.partition(":")[0] for line in pytest_options["markers"]}
+    (default,) = re.findall(r"-m '(.*?)'", pytest_options["addopts"])
+    recipes = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    chosen = {}
+    for target in ("test", "thorough", "slow"):
+        said = re.findall(r"-m (?!pytest)('[^']*'|\w+)", recipes[target])
+        assert len(said) <= 1
+        chosen[target] = said[0].strip("'") if said else default
+    for slow, thorough in itertools.product([False, True], repeat=2):
+        marks = {"slow": slow, "thorough": thorough}
+        runs = [target for target, expression in chosen.items() if eval(expression, {}, marks)]
+        assert runs == ["slow" if slow else "thorough" if thorough else "test"]
+    steps = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    assert {"make test", "make thorough"} <= set(steps)

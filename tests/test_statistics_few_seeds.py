@@ -15,6 +15,7 @@ from averse.statistics import (
     interquartile_mean,
     mean,
     paired_difference_interval,
+    proportion_interval,
     standard_deviation,
     stratified_bootstrap_interval,
     worst,
@@ -162,6 +163,44 @@ def test_a_collision_rate_stays_one():
     collision = np.repeat([0.0, 0.0, 1.0], 400)
     rate = summarise(episodes_of(np.zeros((3, 400)), collision=collision)).collision_rate
     assert ends(rate) == (0.0, 1.0)
+
+
+EVENT, FRACTION = "1 if the pole fell", "fraction of the steps that were risky"
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_rate_of_few_seeds_is_covered_within_0_and_1(seeds):
+    """Seeds' rates are Beta(5, 45) around .1; Student's interval alone goes below 0 in a part of these experiments."""
+    covered = outside = 0
+    for repetition in range(REPETITIONS):
+        generator = np.random.default_rng(repetition)
+        events = (generator.random((seeds, 200)) < generator.beta(5, 45, (seeds, 1))).astype(float)
+        outside += events.mean(1).std() > 0 and students(events.mean(1))[0] < 0
+        table = Episodes(
+            np.repeat(np.arange(seeds), 200), np.arange(events.size), events.ravel(), np.ones(events.size, int),
+            np.zeros(events.size, bool), {"failure": events.ravel()},
+        )  # fmt: skip
+        rate = summarise(table, {"failure": EVENT}, resamples=1).metrics["failure"].mean
+        assert 0.0 <= rate.low <= rate.value <= rate.high <= 1.0
+        covered += rate.low <= 0.1 <= rate.high
+    assert outside > 0
+    assert 0.92 <= covered / REPETITIONS <= 0.99
+
+
+def test_what_is_a_rate_is_said_by_the_words_and_by_the_values():
+    values = np.repeat([[0.0], [0.0], [1.0]], 400, axis=1)
+
+    def found(metric, words):
+        made = episodes_of(np.zeros((3, 400)), metric.ravel())
+        return ends(summarise(made, {"crossing_time": words}, resamples=1).metrics["crossing_time"].mean)
+
+    uncut = pytest.approx(students([0.0, 0.0, 1.0]))
+    assert uncut.expected[0] < 0 < 1 < uncut.expected[1]
+    assert found(values, "cars that arrived (0-2)") == uncut
+    assert found(values, EVENT) == found(values, FRACTION) == (0.0, 1.0)
+    assert found(values + 1, EVENT) == pytest.approx(students([1.0, 1.0, 2.0]))  # no rate, whatever its words
+    assert found(0 * values, FRACTION) == (0.0, 0.0)
+    assert found(0 * values, EVENT) == ends(proportion_interval(0, 1200))  # none was seen, which is not never
 
 
 def test_a_summary_says_where_tails_are_narrower_than_they_claim():

@@ -175,7 +175,7 @@ COMMANDS = Registry(
     "averse.commands",
     {
         "list": "averse.listing:COMMAND",
-        "train": Command(TrainArguments, train),
+        "train": Command(TrainArguments, train, "a run goes on from its last checkpoint with averse train --resume"),
         "evaluate": Command(EvaluateArguments, evaluate),
         "record": "averse.experiments.record:COMMAND",
         "interpolate": "averse.experiments.interpolation:COMMAND",
@@ -218,6 +218,7 @@ def _terminable() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns one of EXIT_CODES."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    stopped: BaseException | None = None  # what came from outside; its notes say how the work goes on
     try:
         with _terminable():
             code = _dispatch(arguments)
@@ -229,21 +230,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 1, str(error)
     except WritingError as error:
         code, words = 74, str(error)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        stopped = error
         if not Unread(sys.stdout).is_set():  # some other pipe
             raise
         discard(sys.stdout)
-        code, words = 141, "nobody reads the output any more; a training goes on with averse train --resume"
+        code, words = 141, "nobody reads the output any more"
     except OSError as error:
         if error.errno not in _FULL:
             raise
         code, words = 74, f"{error.filename or 'a file'} could not be written: {error.strerror}"
-    except KeyboardInterrupt:
-        code, words = 130, "interrupted; a run goes on with averse train --resume"
-    except _Terminated:
-        code, words = 143, "terminated; a run goes on from its last checkpoint with averse train --resume"
+    except KeyboardInterrupt as error:
+        stopped, code, words = error, 130, "interrupted"
+    except _Terminated as error:
+        stopped, code, words = error, 143, "terminated"
     try:
-        print(f"averse: {one_line(words)}", file=sys.stderr, flush=True)
+        print(
+            f"averse: {one_line('; '.join([words, *getattr(stopped, '__notes__', ())]))}", file=sys.stderr, flush=True
+        )
     except BrokenPipeError:
         discard(sys.stderr)
     return code
@@ -272,7 +276,13 @@ def _dispatch(arguments: list[str]) -> int:
     cls = _with_own_settings(rest) if command.arguments is TrainArguments else command.arguments
     if name != "list":
         _use_compilation_cache()
-    command.run(parse(cls, rest, f"averse {name}"))
+    chosen: Any = parse(cls, rest, f"averse {name}")
+    try:
+        command.run(chosen)
+    except (KeyboardInterrupt, _Terminated, BrokenPipeError) as stopped:
+        if command.goes_on:
+            stopped.add_note(command.goes_on)
+        raise
     return 0
 
 

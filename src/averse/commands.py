@@ -29,6 +29,8 @@ class Command(NamedTuple):
     """An `averse.settings.settings` dataclass: fields are flags, docstrings their help, the first the command's."""
     run: Callable[[Any], None]
     """Called with an instance. Raises AverseError for what no single argument can tell is wrong."""
+    goes_on: str = ""
+    """How work that was stopped goes on, for the line that is then printed; empty where it begins anew."""
 
 
 def parse(arguments: type[T], given: Sequence[str], program: str) -> T:

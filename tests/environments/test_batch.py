@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import thorough
 
 from averse import environments
 from averse.environments.batch import reset_batch, step_batch
@@ -14,14 +15,16 @@ CASES = [
     ("corridor", {}),
     ("cliff-walk", {}),
     ("car-following", {"horizon": 30}),
-    ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40}),
     ("risky-cartpole", {"horizon": 20}),
     ("risky-cartpole", {"continuous": True, "horizon": 50}),
     ("microgrids", {"horizon": 50}),
 ]
+LARGE = ("intersection", {"num_agents": 1, "human_rate": 0.0, "departure_spread": 0.0, "horizon": 40})
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1])]))
+@pytest.fixture(
+    scope="module", params=[*CASES, thorough(LARGE)], ids=lambda case: "-".join([case[0], *map(str, case[1])])
+)
 def played(request):
     """An environment and a function seed -> (first TimeStep, all others [T, B, ...]) of random actions."""
     name, parameters = request.param

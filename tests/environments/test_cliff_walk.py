@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stirred import stirred
 
 import averse
 from averse import AverseError
@@ -142,6 +143,7 @@ def test_episodes_end_with_the_horizon_or_when_both_are_held():
 # --- exact scores -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_scores_are_the_solvers_values():
     """The action-dependent form, and the risk-neutral game, by another implementation."""
     game = CliffWalk(horizon=6).model()
@@ -184,6 +186,7 @@ def test_regret_is_what_brute_force_finds():
         assert (exact.regrets >= 0).all()
 
 
+@pytest.mark.thorough
 def test_a_learned_policy_is_scored_as_it_plays(tmp_path):
     """The strategies that are scored are those that are played: exact values against the mean of episodes."""
     run = averse.train("cliff-walk", "mappo", steps=1e5, seeds=2, gamma=1.0)
@@ -198,7 +201,7 @@ def test_a_learned_policy_is_scored_as_it_plays(tmp_path):
 
 
 def test_the_greedy_policy_is_deterministic():
-    run = averse.train("cliff-walk", "mappo", steps=1, rollout_steps=16)
+    run = stirred("cliff-walk", "mappo")
     env = run.environment
     one_hot = exact_scores(run, greedy=True)[0]
     strategies = strategy_tables(env, run.learner.action_probabilities, run.state(0), env.model())
@@ -208,9 +211,9 @@ def test_the_greedy_policy_is_deterministic():
 
 def test_what_cannot_be_scored():
     with pytest.raises(AverseError, match="not known as a Markov game"):
-        exact_scores(averse.train("corridor", "mappo", steps=1, rollout_steps=16))
+        exact_scores(stirred("corridor", "mappo"))
     with pytest.raises(AverseError, match="memory"):
-        exact_scores(averse.train("cliff-walk", "mappo", steps=1, rollout_steps=16, recurrent=True))
+        exact_scores(stirred("cliff-walk", "mappo", recurrent=True))
     with pytest.raises(AverseError, match="must have shapes"):
         score(CliffWalk().model(), [np.full((20, 3, 4), 0.25)] * 2)
     with pytest.raises(AverseError, match="must sum to one"):

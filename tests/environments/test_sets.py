@@ -21,6 +21,7 @@ def members(vectors, layout: SetLayout) -> np.ndarray:
     return np.asarray(vectors)[..., layout.own :].reshape(*vectors.shape[:-1], layout.count, layout.size)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parameters", [{}, {"num_agents": 2, "human_rate": 0.0, "num_neighbours": 3}])
 def test_cars_of_the_junction_are_members(parameters):
     env = environments.make("intersection", **parameters)

@@ -141,6 +141,7 @@ def test_names_of_files_are_safe_short_and_different(run):
     config = run.config
     assert suffix(config, "corridor", {}) == ""
     assert suffix(config, "elsewhere", {}) == "-elsewhere"
+    assert suffix(config, "budget:corridor", {}) == "-budget%3Acorridor"  # no file of Windows has a colon
     assert suffix(config, "elsewhere", {"b": 0.4, "a": True}) == "-elsewhere-a=true,b=0.4"
     hard = suffix(config, "corridor", {"way": "../a b,c=d\n\u00e9", "list": (1, 2.5)})
     assert hard == "-list=1%2C2.5,way=..%2Fa%20b%2Cc%3Dd%0A%C3%A9"
@@ -282,6 +283,7 @@ def test_what_nothing_can_build_again_is_not_shifted():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_long_runs_are_shifted_too(tmp_path, capsys):
     small = {"microgrids": 1, "wind_levels": 2, "load_levels": 2, "battery_levels": 2}
     out = tmp_path / "grid"

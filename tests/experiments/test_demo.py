@@ -14,6 +14,7 @@ from averse.training import configure, run_training
 SMALL = {"num_envs": 4, "rollout_steps": 16, "hidden": (4,)}
 
 
+@pytest.mark.thorough
 def test_trained_at_once_as_one_after_another(tmp_path):
     configs = {method: configure("risky-cartpole", method, 512, **SMALL) for method in ("ppo", "mappo")}
     runs = demo.train_all(configs, tmp_path, at_once=2)

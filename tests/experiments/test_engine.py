@@ -177,6 +177,7 @@ class TestAgain:
         assert main([verb, "--env", "corridor", "--quick", "--out", str(study)]) == 2
         assert f"holds a study with verb 'tradeoff', not '{verb}'" in capsys.readouterr().err
 
+    @pytest.mark.thorough
     def test_a_study_that_was_killed_ends_with_the_same_tables(self, study, tmp_path):
         """The process is killed while the second run trains; what is left goes on in this process."""
         out = tmp_path / "killed"

@@ -157,6 +157,26 @@ def test_the_difference_from_the_chord_is_paired():
     assert (zero.value, zero.low, zero.high) == pytest.approx((0, 0, 0), abs=1e-9)
 
 
+def test_rates_of_few_seeds_stay_rates():
+    """Two seeds of which one always fails: Student's interval of the rate is [-5.9, 6.9], of a difference as wide."""
+    always = np.repeat([0.0, 1.0], 50)
+    one, other = (
+        Episodes(
+            always.astype(int), np.arange(100), np.zeros(100), np.ones(100, int), np.zeros(100, bool), {"failure": f}
+        )
+        for f in (always, 0 * always)
+    )
+    for words, rate, difference in (
+        ("1 if the pole fell", (0.0, 1.0), (-1.0, 1.0)),
+        ("fraction of the steps", (0.0, 1.0), (-1.0, 1.0)),
+        ("cars that arrived (0-2)", (-5.85, 6.85), (-5.85, 6.85)),
+    ):
+        found = mixed_estimates(one, other, 1.0, {"failure": words})["failure"]
+        assert (found.value, found.low, found.high) == pytest.approx((0.5, *rate), abs=0.01)
+        found = difference_from_chord(one, other, other, 0.5, {"failure": words})["failure"]
+        assert (found.value, found.low, found.high) == pytest.approx((0.5, *difference), abs=0.01)
+
+
 def test_rows_that_are_not_the_same_episodes():
     one, other, _ = tables(4)
     with pytest.raises(averse.AverseError, match="of the same episodes"):

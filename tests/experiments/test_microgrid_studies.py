@@ -77,6 +77,7 @@ def test_a_week_is_played_on_the_exact_model(found):
     assert np.var(managed["power"]) < np.var(idle["power"])
 
 
+@pytest.mark.thorough
 def test_long_weeks_have_the_exact_mean_and_variance():
     environment, game = microgrids_game()
     plan = mv_mapi(game, 1.0)
@@ -114,6 +115,7 @@ def test_an_interrupted_study_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_pieces_of_work_are_counted_right():
     for name in ("convergence", "starts", "frontier", "week", "optimum-2"):
         ticks = []

@@ -13,7 +13,7 @@ from averse.cli import main
 from averse.evaluation import Episodes, learned, play_host
 from averse.evaluation.recording import recorder
 from averse.experiments import record
-from averse.experiments.record import worst_episodes
+from averse.experiments.record import worst_shots
 from averse.learners.fixed import fixed
 from averse.report.film import film_of
 
@@ -98,13 +98,13 @@ def test_worst_episodes():
         failed=[0, 0, 0, 1, 0, 0],
         settings={"tau": np.repeat([1.0, 2.0], 3)},
     )
-    found = [(shot.trial, shot.seed, shot.expected) for shot in worst_episodes(table, trials, 3)]
+    found = [(shot.trial, shot.seed, shot.expected) for shot in worst_shots(table, trials, 3)]
     assert found == [(0, 2, -3.0), (1, 2, -3.0), (0, 3, 0.0)]  # the failed one is none
-    assert [shot.seed for shot in worst_episodes(table, trials, 2, only=1)] == [2, 3]
+    assert [shot.seed for shot in worst_shots(table, trials, 2, only=1)] == [2, 3]
     with pytest.raises(averse.AverseError, match="at most the 5 episodes"):
-        worst_episodes(table, trials, 6)
+        worst_shots(table, trials, 6)
     with pytest.raises(averse.AverseError, match="of a trial that the run has not"):
-        worst_episodes(table, trials[:1], 1)
+        worst_shots(table, trials[:1], 1)
 
 
 def test_several_seeds_shifted_and_slow(runs, tmp_path, capsys):

@@ -31,6 +31,7 @@ def test_pairs_without_a_region():
         fit(game.game, game.observed, "kl", "entropy")
 
 
+@pytest.mark.thorough
 def test_models_against_people():
     models = {model.name: model for model in compare_with_people()}
     assert models["RQE, published"].distance < 0.01

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import first_rows_quick
 
 from averse.errors import AverseError
 from averse.games import NormalForm, Settings, all_equilibria, best_response, published, regret, rqe
@@ -45,7 +46,7 @@ def test_exact_values(number, p, q):
     np.testing.assert_allclose(firsts(rqe(game.game, game.tau, game.epsilon)), [p, q], atol=1e-6)
 
 
-@pytest.mark.parametrize(("penalty", "regulariser"), PAIRS)
+@pytest.mark.parametrize(("penalty", "regulariser"), first_rows_quick(PAIRS))
 def test_nested_bracketing_agrees_on_200_games(penalty, regulariser):
     generator = np.random.default_rng(0)
     games = NormalForm.random(1, (2, 2), 200)
@@ -64,7 +65,7 @@ def test_nested_bracketing_agrees_on_200_games(penalty, regulariser):
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
-@pytest.mark.parametrize(("penalty", "regulariser", "form"), ALL)
+@pytest.mark.parametrize(("penalty", "regulariser", "form"), first_rows_quick(ALL, 2))
 def test_direct_solution_is_among_those_of_bracketing(penalty, regulariser, form):
     generator = np.random.default_rng(5)
     games = NormalForm.random(2, (2, 2), LANES)
@@ -77,7 +78,7 @@ def test_direct_solution_is_among_those_of_bracketing(penalty, regulariser, form
         assert min(abs(firsts(other) - firsts(solved)[k]).max() for other in everything) < 1e-9
 
 
-@pytest.mark.parametrize(("penalty", "regulariser", "form"), ALL)
+@pytest.mark.parametrize(("penalty", "regulariser", "form"), first_rows_quick(ALL, 2))
 def test_metamorphic_relations(penalty, regulariser, form):
     games = NormalForm.random(3, (2, 2), LANES)
     tau, epsilon = np.array([0.4, 0.7]), np.array([0.5, 0.6])
@@ -161,6 +162,7 @@ def test_grid_and_batch_broadcast():
     assert len(single.history["residual"]) == single.iterations
 
 
+@pytest.mark.thorough
 def test_more_lanes_than_a_chunk():
     games = NormalForm.random(10, (2, 2), 1300)
     solved = rqe(games, 0.2, 0.05, "kl", "entropy")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiers import first_quick
 
 from averse.games import (
     NormalForm,
@@ -32,7 +33,7 @@ def games():
 
 
 @pytest.mark.parametrize(("scale", "shift"), UNITS)
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("pair", first_quick(PAIRS))
 def test_rqe_in_other_units(games, pair, scale, shift):
     tau, epsilon = np.array([0.4, 0.7]), np.array([0.5, 0.6])
     base = rqe(games, tau, epsilon, *pair)

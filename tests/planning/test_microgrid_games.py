@@ -82,6 +82,7 @@ def test_alone_each_microgrid_reaches_the_published_figures():
         assert 3 * best.objective == pytest.approx(3 * plan.objective, abs=1e-8)
 
 
+@pytest.mark.thorough
 def test_three_microgrids_with_46656_joint_states():
     """Together they do better than each alone; J never falls; the end is stationary."""
     env = averse.make("microgrids", scenario=2, wind_levels=3, load_levels=3, battery_levels=4)

@@ -158,6 +158,7 @@ class TestFiles:
         with Image.open(tmp_path / "one.gif") as gif:
             assert np.abs(np.asarray(gif.convert("RGB"), int) - np.asarray(Painter([still]).frame(0), int)).mean() < 0.5
 
+    @pytest.mark.thorough
     def test_a_long_pair_is_small(self, tmp_path):
         animate([make_recording(300, None), make_recording(300, 150)], tmp_path / "long.gif")
         assert (tmp_path / "long.gif").stat().st_size < 3e6

@@ -15,6 +15,8 @@ if missing := [name for name in ("plotly", "jinja2") if importlib.util.find_spec
 if (PROGRAM := find_chromium()) is None:
     pytest.skip("no Chromium on the PATH", allow_module_level=True)
 
+pytestmark = pytest.mark.thorough
+
 PHONE, DESK = 390, 1200
 HOSTILE = ("</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "a & b <b>c</b> %{x}")
 PLOT = "[...document.querySelectorAll('.plot')].find(p => p.layout?.sliders?.length)"

@@ -45,6 +45,7 @@ def test_the_worst_episodes(run, tmp_path):
         assert image.n_frames > 5
 
 
+@pytest.mark.thorough
 def test_worlds_that_are_drawn_by_their_states(tmp_path):
     """Any world with a drawing, with a budget or without; where there is none the page says so."""
     world = {"length": 3, "bad_probability": 0.5}

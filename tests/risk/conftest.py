@@ -2,9 +2,10 @@
 
 import jax
 import pytest
+from tiers import first_quick
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=first_quick(["float32", "float64"]))
 def precision(request):
     """Runs a test in each precision; the value is the relative error that is acceptable there."""
     with jax.enable_x64(request.param == "float64"):

@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from tiers import first_rows_quick
 
 import averse
 
@@ -31,7 +32,7 @@ MORE = [
     ("car-following", "riskq", {**REPLAY, "hypernet": 4, "mixer_embedding": 4}),
     ("microgrids", "mv-matrpo", {**AVERAGE, "cg_iterations": 2, "backtracks": 2, "fisher_stride": 1}),
 ]
-MARKED = [*FAMILIES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+MARKED = [*first_rows_quick(FAMILIES), *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
 
 ON_THE_SECOND_OF_TWO_DEVICES = """
 import sys
@@ -80,6 +81,7 @@ def test_debugging_flags_of_jax_change_nothing(environment, method, settings):
     assert differing(plain.learner_states, flagged.learner_states) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_run_of_one_device_is_read_on_another(tmp_path):
     """And so is one that was trained under other flags; either is the same run."""

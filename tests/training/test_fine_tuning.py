@@ -40,6 +40,7 @@ def test_each_run_begins_with_its_policy_and_fresh_optimisers(trained):
     assert run.updates == (1, 1)
 
 
+@pytest.mark.thorough
 def test_a_critic_of_another_kind_begins_anew(trained):
     run = begin(trained, "rqe-mappo", tau=3.0)
     assert same(run.state(1).networks["actor"], load(trained).state(1).networks["actor"])
@@ -61,6 +62,7 @@ def test_what_does_not_fit_is_one_clear_line(trained):
         begin(trained / "nowhere")
 
 
+@pytest.mark.thorough
 def test_it_resumes_and_remembers_where_it_began(trained, tmp_path):
     config = configure("risky-cartpole", "mappo", STEPS, 2, fine_tune=trained, **SMALL)
     whole = run_training(config, tmp_path / "whole")

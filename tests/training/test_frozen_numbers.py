@@ -7,8 +7,10 @@ import json
 
 import pytest
 from frozen import CASES, FILE, RUNS, distance, measured, measured_run
+from tiers import thorough
 
-QUICK = {"rqe", "qr-dqn", "rmix", "mv-ippo"}  # a recurrent one is in run-compiled
+QUICK = {"rqe", "qr-dqn", "mv-ippo", "static-entropic"}  # a recurrent one is in run-compiled
+THOROUGH = {"rmix", "static-cvar", "mv-matrpo", "matrpo"}
 # Other processors add up in another order, and a few updates make more of it.
 TOLERANCE = 1e-4
 # RMIX's level is a straight-through argmax of a softmax: a last bit of every parameter makes up to 6e-4 of it
@@ -26,13 +28,19 @@ def test_every_case_is_frozen(frozen):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+    "name",
+    [
+        name if name in QUICK else thorough(name) if name in THOROUGH else pytest.param(name, marks=pytest.mark.slow)
+        for name in CASES
+    ],
 )
 def test_a_few_updates(name, frozen):
     assert distance(frozen[name]["trained"], measured(CASES[name])["trained"]) < AMPLIFIED.get(name, TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["run-compiled", "run-host", pytest.param("run-endless", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["run-compiled", thorough("run-host"), pytest.param("run-endless", marks=pytest.mark.slow)]
+)
 def test_a_whole_run_and_its_evaluation(name, frozen):
     new = measured_run(*RUNS[name])
     for part in ("trained", "evaluated"):

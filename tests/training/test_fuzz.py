@@ -55,6 +55,7 @@ def environment_of(method: str) -> str:
     return "microgrids" if "mv" in method or method == "matrpo" else "corridor"
 
 
+@pytest.mark.thorough
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(st.sampled_from(SETTINGS), VALUES)
 def test_settings(which, value):
@@ -75,6 +76,7 @@ def place(tmp_path_factory):
     return path
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SAID)
 def test_flags(place, monkeypatch, capsys, said):

@@ -17,6 +17,7 @@ def same(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in leaves)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(240)
 def test_interrupt_resume_and_evaluate(tmp_path, monkeypatch):
     """A run interrupted between checkpoints ends like one that was not; its evaluation reports every figure."""

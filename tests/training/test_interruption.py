@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
+from tiers import thorough
 
 import averse
 from averse.cli import main
@@ -109,7 +110,7 @@ class Finalised:
     ("number", "code", "words"),
     [
         (signal.SIGTERM, 143, "terminated; a run goes on from its last checkpoint with averse train --resume"),
-        (signal.SIGINT, 130, "interrupted; a run goes on with averse train --resume"),
+        (signal.SIGINT, 130, "interrupted; a run goes on from its last checkpoint with averse train --resume"),
     ],
 )
 def test_a_signal_is_answered_after_a_checkpoint(number, code, words, tmp_path, monkeypatch, capsys):
@@ -147,7 +148,7 @@ def test_a_signal_waits_and_a_second_one_does_not():
     assert reached == [True, True]
 
 
-@pytest.mark.parametrize(("number", "code"), [(None, 141), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(None, 141), thorough(signal.SIGTERM, 143)])
 def test_output_that_nobody_reads_ends_a_training(number, code, tmp_path):
     """As behind `2>&1 | head -1`; a quiet training has nothing to write, and goes on until a signal comes."""
     path = tmp_path / "run"

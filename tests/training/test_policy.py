@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from stirred import stirred
 
 import averse
 from averse.errors import AverseError
@@ -12,12 +13,12 @@ TEAM = np.zeros((2, 73), np.float32)
 
 @pytest.fixture(scope="module")
 def alone():
-    return averse.train("risky-cartpole", "rqe-mappo", steps=64, seeds=2, tau=[1.0, 3.0], **SMALL)
+    return stirred("risky-cartpole", "rqe-mappo", seeds=2, tau=[1.0, 3.0], **SMALL)
 
 
 @pytest.fixture(scope="module")
 def team():
-    return averse.train("cliff-walk", "rqe-mappo", steps=64, recurrent=True, **SMALL)
+    return stirred("cliff-walk", "rqe-mappo", recurrent=True, **SMALL)
 
 
 def test_trials_are_chosen_by_number_or_by_settings(alone):

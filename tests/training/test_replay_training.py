@@ -27,6 +27,7 @@ def differing(one, other) -> list[str]:
     return [jax.tree_util.keystr(path) for (path, a), b in pairs if not np.array_equal(data(a), data(b))]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("environment", "method"),

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from tiers import first_quick
 
 import averse
 from averse import learners
@@ -21,7 +22,7 @@ ACTOR_CRITIC = {"num_envs": 4, "rollout_steps": 16, "minibatches": 1, "epochs": 
 VALUE_BASED = {
     "num_envs": 4, "rollout_steps": 16, "buffer_size": 32, "batch_size": 4, "gradient_steps": 1, "hidden": (4,),
 }  # fmt: skip
-FIXED = ["c51", "rqe-mappo", "mean-variance-mappo"]  # methods whose networks or losses know the bounds
+FIXED = ["rqe-mappo", "c51", "mean-variance-mappo"]  # methods whose networks or losses know the bounds
 UPDATES = 4
 
 
@@ -94,7 +95,7 @@ def test_nothing_is_written_where_no_network_depends_on_it(method):
     assert configure(world, method, 1e4).learner.get("support") is None
 
 
-@pytest.mark.parametrize("method", FIXED)
+@pytest.mark.parametrize("method", first_quick(FIXED))
 def test_a_run_goes_on_with_its_own_support_whatever_the_bounds_are_by_then(tmp_path, monkeypatch, caplog, method):
     """Interrupted, with the environment corrected in between, it ends bit for bit as if neither had happened."""
     whole = train(method, tmp_path / "whole")
@@ -106,6 +107,7 @@ def test_a_run_goes_on_with_its_own_support_whatever_the_bounds_are_by_then(tmp_
     assert with_support(learners.preset(method), RiskyCartPole()).support == (-1.0, 7.0)  # as a new run would have it
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", FIXED)
 def test_an_older_run_that_left_it_open_says_so_once_and_goes_on_bit_for_bit(tmp_path, monkeypatch, caplog, method):
     whole = train(method, tmp_path / "whole")
@@ -125,6 +127,7 @@ def test_an_older_run_that_left_it_open_says_so_once_and_goes_on_bit_for_bit(tmp
     assert averse.load(tmp_path / "half").config.learner["support"] is None
 
 
+@pytest.mark.thorough
 def test_the_policy_of_an_older_run_is_evaluated_with_one_line(tmp_path, monkeypatch, caplog):
     train("rqe-mappo", tmp_path / "run")
     before = averse.evaluate(averse.load(tmp_path / "run"), episodes=4).episodes.agent_returns
@@ -137,7 +140,7 @@ def test_the_policy_of_an_older_run_is_evaluated_with_one_line(tmp_path, monkeyp
     assert sum("names no support" in message for message in caplog.messages) == 1
 
 
-@pytest.mark.parametrize("method", ["mappo", "qr-dqn"])
+@pytest.mark.parametrize("method", first_quick(["mappo", "qr-dqn"]))
 def test_an_older_run_whose_critic_has_none_is_loaded_without_a_word(tmp_path, monkeypatch, caplog, method):
     run = train(method, tmp_path / "run")
     correct_bounds(monkeypatch)
@@ -145,6 +148,7 @@ def test_an_older_run_whose_critic_has_none_is_loaded_without_a_word(tmp_path, m
     assert caplog.text == ""
 
 
+@pytest.mark.thorough
 def test_a_critic_of_other_atoms_begins_anew(tmp_path, monkeypatch, caplog):
     """A fine-tuned run whose environment has other bounds by now cannot take the critic over."""
     train("rqe-mappo", tmp_path / "run")

@@ -67,6 +67,7 @@ def test_each_run_of_a_sweep_is_the_run_on_its_own(finished):
             np.testing.assert_allclose(a, b, atol=2e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_kill_and_resume_is_bit_exact(tmp_path):
     """kill -9 in the middle; the resumed run ends with the parameters, metrics and keys of one never killed."""

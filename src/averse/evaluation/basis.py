@@ -143,7 +143,7 @@ def suffix(trained: TrainingConfig, environment: str, shift: Mapping[str, Any]) 
 
     Raises AverseError for a value of a parameter that no file could hold.
     """
-    where = "" if environment == trained.environment else f"-{environment}"
+    where = "" if environment == trained.environment else f"-{quote(environment, safe='')}"
     parts = []
     for name in sorted(shift):
         try:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from averse.evaluation.arguments import mapping
 from averse.evaluation.episodes import Episodes
 from averse.settings import Whole, check_value
 from averse.statistics import Estimate, cvar_curve_intervals, mean, proportion_interval, standard_deviation
-from averse.statistics.intervals import not_negative
+from averse.statistics.intervals import within
 from averse.statistics.resampling import FEW_SEEDS, RESAMPLES, check_resampling, intervals
 from averse.statistics.samples import Confidence
 
@@ -22,6 +22,7 @@ TAIL = 0.05
 RELIABLE_EPISODES = 1_000
 LARGE_SPREAD = 0.5  # of training seeds, relative to that of episodes, from which on intervals of tails are too narrow
 COLLISION = "collision"
+EVENT, FRACTION = "1 if ", "fraction of "  # how the words of metrics that are rates begin
 _COUNTS = ("episodes", "failed_episodes", "training_seeds")  # whole numbers of a summary
 
 
@@ -125,7 +126,8 @@ def summarise(
 
     Failed episodes are counted but enter no figure. `collision_rate` is the fraction of episodes with at least one
     collision; its interval is the hull of the two-level and Wilson's interval, as a bootstrap of no collision at all
-    would claim certainty.
+    would claim certainty. So is that of a metric whose words begin with "1 if". Intervals of these, and of a metric
+    whose words begin with "fraction of", are cut to [0, 1].
 
     Args:
       metrics: names of the environment's metrics -> their meaning and unit (`env.metrics`); by default every metric of
@@ -159,13 +161,17 @@ def summarise(
     curve = cvar_curve_intervals(groups, ALPHAS, confidence, seed, resamples)
     return Summary(
         mean=center,
-        std=not_negative(spread),
+        std=within(spread, low=0.0),
         cvar_05=curve[TAIL],
         collision_rate=_rate(columns[-1], averages[-1], confidence) if COLLISION in metrics else None,
         length=averages[0],
         cvar_curve=curve,
         metrics={
-            name: MetricSummary(averages[1 + k], int(np.isfinite(columns[1 + k]).sum()), metrics[name])
+            name: MetricSummary(
+                _in_range(metrics[name], columns[1 + k], averages[1 + k], confidence),
+                int(np.isfinite(columns[1 + k]).sum()),
+                metrics[name],
+            )
             for k, name in enumerate(plain)
         },
         episodes=len(done),
@@ -199,9 +205,31 @@ def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _rate(collisions: np.ndarray, two_level: Estimate, confidence: float) -> Estimate:
-    """Fraction of episodes [E] with a collision (0, 1, NaN), with the hull of its two-level and Wilson's interval."""
-    defined = collisions[np.isfinite(collisions)]
+def rate_of(words: str, values: np.ndarray) -> Literal["event", "fraction"] | None:
+    """Which rate an environment's words and values [E] make of a metric; None for what is none.
+
+    "1 if the pole fell" is an event: 0 or 1 in each episode, so that the mean is a proportion. "fraction of the steps"
+    is a number from 0 to 1 of each episode.
+    """
+    defined = values[np.isfinite(values)]
+    if words.startswith(EVENT) and ((defined == 0) | (defined == 1)).all():
+        return "event"
+    if words.startswith((EVENT, FRACTION)) and ((defined >= 0) & (defined <= 1)).all():
+        return "fraction"
+    return None
+
+
+def _in_range(words: str, values: np.ndarray, two_level: Estimate, confidence: float) -> Estimate:
+    """The mean of a metric [E] with its two-level interval; that of a rate stays in [0, 1]."""
+    kind = rate_of(words, values)
+    if kind == "event":
+        return _rate(values, two_level, confidence)
+    return within(two_level, 0.0, 1.0) if kind == "fraction" else two_level
+
+
+def _rate(events: np.ndarray, two_level: Estimate, confidence: float) -> Estimate:
+    """Fraction of episodes [E] with an event (0, 1, NaN), with the hull of its two-level and Wilson's interval."""
+    defined = events[np.isfinite(events)]
     if defined.size == 0:
         return Estimate(math.nan)
     wilson = proportion_interval(int(defined.sum()), defined.size, confidence)

@@ -7,7 +7,7 @@ from typing import Any
 from averse import learners
 from averse.commands import Command
 from averse.errors import AverseError
-from averse.experiments.arguments import StudyArguments
+from averse.experiments.arguments import GOES_ON, StudyArguments
 from averse.experiments.arms import Arm, read_tables
 from averse.experiments.outcome import Study, World, carried_out, checked, finish
 from averse.experiments.study import Claim, all_hold, judged
@@ -91,4 +91,4 @@ def claims_of(study: Study, worlds: Mapping[str, World]) -> list[Claim]:
     return claims
 
 
-COMMAND = Command(AblateArguments, run)
+COMMAND = Command(AblateArguments, run, GOES_ON)

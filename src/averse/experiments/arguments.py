@@ -22,6 +22,7 @@ class Amount(NamedTuple):
     episodes: int  # per policy
 
 
+GOES_ON = "the same command goes on; what is done is not done again"
 FULL, QUICK = Amount(5, 2e5, 1000), Amount(2, 2e4, 200)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from averse.commands import Command
-from averse.experiments.arguments import StudyArguments
+from averse.experiments.arguments import GOES_ON, StudyArguments
 from averse.experiments.arms import read_arms, read_tables
 from averse.experiments.comparison import rate_name
 from averse.experiments.outcome import Study, World, carried_out, checked, finish
@@ -67,4 +67,4 @@ def claims_of(study: Study, worlds: Mapping[str, World]) -> list[Claim]:
     return claims
 
 
-COMMAND = Command(CompareArguments, run)
+COMMAND = Command(CompareArguments, run, GOES_ON)

@@ -23,6 +23,7 @@ from averse.statistics import (
     stratified_bootstrap_interval,
     worst,
 )
+from averse.statistics.intervals import within
 
 Figures = dict[str, Estimate]
 
@@ -181,7 +182,7 @@ def _rate_difference(mine: Episodes, theirs: Episodes, failure: str, confidence:
         mean,
         confidence,
     )
-    return Estimate(found.value, max(found.low, -1.0), min(found.high, 1.0)) if found.has_interval else found
+    return within(found, -1.0, 1.0)
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:

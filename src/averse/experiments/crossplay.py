@@ -4,29 +4,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
 
-from averse.commands import Command, assignments, literal
+from averse.commands import Command
 from averse.environments import HOST_ENVS
 from averse.errors import AverseError
 from averse.evaluation import Episodes, concatenate, summarise
-from averse.evaluation.evaluator import moved_run
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED, Played
 from averse.evaluation.playing import Play, Stage
 from averse.experiments.pairing import (
     Contender,
+    MeetingArguments,
     contenders,
     from_folder,
     in_world_of,
     metrics_of,
     reliability,
-    require_episodes,
     told_apart,
     unfinished,
 )
@@ -45,7 +44,7 @@ SHOWN = {"return": "ego return", "worst_5": "ego worst-5% return", "collision_ra
 
 
 @settings
-class CrossplayArguments:
+class CrossplayArguments(MeetingArguments):
     """Let agents of several runs act together: ego return, tail and collisions for every policy among every other.
 
     One agent, the ego, acts by the policy of the row; all others, its partners, by that of the column. The ego's seat
@@ -57,20 +56,10 @@ class CrossplayArguments:
     setting is a row and a column."""
     episodes: Count | None = None
     """Episodes of each pair of policies, 1000 where not given; rounded up to a multiple of the seats."""
-    env: str | None = None
-    """Where to play, if not where the first run was trained."""
-    shift: tuple[str, ...] | None = None
-    """Play in a shifted world: human_rate=0.4 reckless_fraction=0.1."""
-    greedy: bool = False
-    """The most likely actions instead of draws."""
-    workers: Count | None = None
-    """Simulator processes; 8 where not given. Compiled environments have none."""
     out: Path = Path("runs/crossplay")
     """Directory to create, for the tables, the figure, all episodes, and study.json."""
     quick: bool = False
     """A quick look: 100 episodes of each pair."""
-    json: bool = False
-    """Print JSON for machines."""
 
 
 class Meeting(NamedTuple):
@@ -85,8 +74,7 @@ class Meeting(NamedTuple):
 
 def run(arguments: CrossplayArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
-    shift = assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal)
-    players = _players(arguments, shift)
+    players = _players(arguments)
     world = players[0].run.environment
     wanted = arguments.episodes or (QUICK if arguments.quick else 1000)
     episodes = -(-wanted // world.num_agents) * world.num_agents
@@ -109,15 +97,14 @@ def run(arguments: CrossplayArguments) -> None:
     console.print(f"written to {arguments.out}: table.md, crossplay.png, study.json", highlight=False)
 
 
-def _players(arguments: CrossplayArguments, shift: dict[str, Any]) -> list[Contender]:
+def _players(arguments: CrossplayArguments) -> list[Contender]:
     """Who plays, all in the world of the first run. Raises AverseError for those that cannot play together."""
     if not arguments.runs:
         raise AverseError("crossplay needs one run directory or more")
     places = [path.resolve() for path in arguments.runs]
     if twice := [str(path) for path, place in zip(arguments.runs, places) if places.count(place) > 1]:
         raise AverseError(f"{twice[-1]} is given twice; its seeds meet each other anyway")
-    world, _ = moved_run(load(arguments.runs[0]), arguments.env, shift)
-    require_episodes(world, "crossplay")
+    world = arguments.world_of(load(arguments.runs[0]), "crossplay")
     if world.environment.num_agents < 2:
         raise AverseError(f"{world.config.environment} has a single agent, and crossplay needs several that meet")
     players: list[Contender] = []
@@ -223,8 +210,10 @@ class Cells(NamedTuple):
 def cells_of(players: Sequence[Contender], tables: Sequence[tuple[Meeting, Episodes]]) -> Cells:
     """The figures of each pair. Intervals are over the ego's training seeds, then its episodes."""
 
+    words = {**players[0].run.environment.metrics, "partners_return": ""}
+
     def figures(chosen: list[Episodes]) -> dict[str, Estimate]:
-        return metrics_of(summarise(concatenate(chosen))) if chosen else {}
+        return metrics_of(summarise(concatenate(chosen), words)) if chosen else {}
 
     numbers = range(len(players))
     own = [(m, table) for m, table in tables if m.ego != m.partner or m.ego_trial == m.partner_trial]

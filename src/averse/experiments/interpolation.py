@@ -1,19 +1,18 @@
 """`averse interpolate`: policies between two trained ones, and whether that is worth what training anew is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
 
-from averse.commands import Command, assignments, literal
+from averse.commands import Command
 from averse.environments import HOST_ENVS
 from averse.errors import AverseError
 from averse.evaluation import Episodes, concatenate, summarise
-from averse.evaluation.evaluator import moved_run
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.playing import Play, Stage
@@ -21,13 +20,13 @@ from averse.evaluation.summary import COLLISION
 from averse.experiments.mixing import aligned, chord, difference_from_chord, mixed_estimates
 from averse.experiments.pairing import (
     Contender,
+    MeetingArguments,
     contenders,
     from_folder,
     in_world_of,
     metrics_of,
     one_contender,
     reliability,
-    require_episodes,
     told_apart,
     unfinished,
 )
@@ -47,7 +46,7 @@ NAMES = {"return": "return", "worst_5": "worst-5% return", "std": "standard devi
 
 
 @settings
-class InterpolateArguments:
+class InterpolateArguments(MeetingArguments):
     """Mix the policies of two runs, alpha A + (1 - alpha) B: return, tail and failures against alpha.
 
     At every step each agent acts by A with probability alpha, else by B. The ends are A (alpha 1) and B (alpha 0); the
@@ -71,20 +70,10 @@ class InterpolateArguments:
     """Run directories of policies that were trained anew, each a point to compare the mixtures with."""
     episodes: Count | None = None
     """Episodes of each policy and alpha, 1000 where not given."""
-    env: str | None = None
-    """Where to play, if not where A was trained."""
-    shift: tuple[str, ...] | None = None
-    """Play in a shifted world: human_rate=0.4 reckless_fraction=0.1."""
-    greedy: bool = False
-    """Mix the most likely actions instead of draws."""
-    workers: Count | None = None
-    """Simulator processes; 8 where not given. Compiled environments have none."""
     out: Path = Path("runs/interpolation")
     """Directory to create, for the tables, the figures, all episodes, and study.json."""
     quick: bool = False
     """A quick look: 200 episodes, and alphas 0, 0.5 and 1, unless others are given."""
-    json: bool = False
-    """Print JSON for machines."""
 
 
 class Pair(NamedTuple):
@@ -110,8 +99,7 @@ class Point(NamedTuple):
 
 def run(arguments: InterpolateArguments) -> None:
     """The command. Raises AverseError for bad input before anything is played."""
-    shift = assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal)
-    pair, references = _sides(arguments, shift)
+    pair, references = _sides(arguments)
     inner = ((0.5,) if arguments.quick else GRID) if arguments.alphas is None else arguments.alphas
     alphas = sorted({0.0, *inner, 1.0})
     played = [0.0, 1.0] if arguments.per_episode else alphas
@@ -123,17 +111,16 @@ def run(arguments: InterpolateArguments) -> None:
             task = bar.add_task("play", total=policies * pair.episodes)
             workers = arguments.workers or HOST_ENVS
             tables, others = play_all(pair, played, references, workers, lambda n: bar.advance(task, n))
-        points = points_of(tables, alphas, arguments.per_episode)
-        rows = {each.label: metrics_of(summarise(others[each.label])) for each in references}
+        words = pair.a.run.environment.metrics
+        points = points_of(tables, alphas, arguments.per_episode, words)
+        rows = {each.label: metrics_of(summarise(others[each.label], words)) for each in references}
         _write(out, arguments, pair, references, tables, others, points, rows)
     _show(arguments, pair, points, rows)
 
 
-def _sides(arguments: InterpolateArguments, shift: dict[str, Any]) -> tuple[Pair, list[Contender]]:
+def _sides(arguments: InterpolateArguments) -> tuple[Pair, list[Contender]]:
     """A and B, and the references, all in A's world. Raises AverseError for those that do not go together."""
-    original = load(arguments.a)
-    world, _ = moved_run(original, arguments.env, shift)
-    require_episodes(world, "interpolate")
+    world = arguments.world_of(load(arguments.a), "interpolate")
     other = in_world_of(load(arguments.b), world)
     a = one_contender(arguments.a, world, "--of-a", arguments.of_a)
     b = one_contender(arguments.b, other, "--of-b", arguments.of_b)
@@ -184,19 +171,21 @@ def _mixed(pair: Pair, play: Play, alpha: float, on_progress: Callable[[int], No
     return concatenate(tables)
 
 
-def points_of(tables: dict[float, Episodes], alphas: Sequence[float], per_episode: bool) -> list[Point]:
-    """The figures of each alpha, and how far they are above the chord."""
+def points_of(
+    tables: dict[float, Episodes], alphas: Sequence[float], per_episode: bool, words: Mapping[str, str]
+) -> list[Point]:
+    """The figures of each alpha, and how far they are above the chord; `words` are of the environment's metrics."""
     b, a = tables[0.0], tables[1.0]
     points = []
     for alpha in alphas:
         if per_episode:
             one, other = aligned(a, b)
-            metrics = mixed_estimates(one, other, alpha)
+            metrics = mixed_estimates(one, other, alpha, words)
             above: dict[str, Estimate] = {}
         else:
-            metrics = metrics_of(summarise(tables[alpha]))
+            metrics = metrics_of(summarise(tables[alpha], words))
             mixed, one, other = aligned(tables[alpha], a, b)
-            above = difference_from_chord(mixed, one, other, alpha) if 0 < alpha < 1 else {}
+            above = difference_from_chord(mixed, one, other, alpha, words) if 0 < alpha < 1 else {}
         points.append(Point(alpha, metrics, above))
     return points
 

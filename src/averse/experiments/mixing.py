@@ -3,16 +3,16 @@
 Tables of episodes are compared row by row: the same pair of training seeds, the same episode seed. Axes: n rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from averse.errors import AverseError
 from averse.evaluation import Episodes
-from averse.evaluation.summary import COLLISION, TAIL
+from averse.evaluation.summary import COLLISION, TAIL, rate_of
 from averse.statistics import Estimate, mean, proportion_interval, standard_deviation, worst
-from averse.statistics.intervals import not_negative
+from averse.statistics.intervals import within
 from averse.statistics.resampling import intervals
 
 STATISTICS: dict[str, Any] = {"return": mean, "worst_5": worst(TAIL), "std": standard_deviation}
@@ -36,7 +36,9 @@ def aligned(*tables: Episodes) -> tuple[Episodes, ...]:
     return tuple(table.select(kept) for table in ordered)
 
 
-def mixed_estimates(one: Episodes, other: Episodes, alpha: float) -> dict[str, Estimate]:
+def mixed_estimates(
+    one: Episodes, other: Episodes, alpha: float, words: Mapping[str, str] | None = None
+) -> dict[str, Estimate]:
     """The figures of the policy that plays whole episodes by the one with probability alpha, else by the other.
 
     Its returns are distributed as alpha F_1 + (1 - alpha) F_2. That is not sampled but computed, each episode having
@@ -46,6 +48,7 @@ def mixed_estimates(one: Episodes, other: Episodes, alpha: float) -> dict[str, E
     Args:
       one, other: `aligned` tables.
       alpha: in [0, 1].
+      words: of the environment on its metrics; they tell which are rates.
     """
     returns = np.concatenate([one.episode_return, other.episode_return])
     columns = {name: np.concatenate([_metric(one, name), _metric(other, name)]) for name in one.metrics}
@@ -57,10 +60,13 @@ def mixed_estimates(one: Episodes, other: Episodes, alpha: float) -> dict[str, E
         return np.column_stack([*tails, *(_average(column, weights) for column in columns.values())])
 
     found = _estimates(figures, one, [*STATISTICS, *map(_named, columns)])
-    found["std"] = not_negative(found["std"])
-    rate = f"{COLLISION}_rate"
-    if rate in found:
-        found[rate] = _at_least_wilson(found[rate], _metric(one, COLLISION), _metric(other, COLLISION), alpha)
+    found["std"] = within(found["std"], low=0.0)
+    for name, kind in _rates(columns, words).items():
+        shown = _named(name)
+        if kind == "event":
+            found[shown] = _at_least_wilson(found[shown], _metric(one, name), _metric(other, name), alpha)
+        else:
+            found[shown] = within(found[shown], 0.0, 1.0)
     return found
 
 
@@ -76,12 +82,15 @@ def _at_least_wilson(found: Estimate, one: np.ndarray, other: np.ndarray, alpha:
     return Estimate(found.value, max(0.0, min(low, found.low)), min(1.0, max(high, found.high)))
 
 
-def difference_from_chord(mixed: Episodes, one: Episodes, other: Episodes, alpha: float) -> dict[str, Estimate]:
+def difference_from_chord(
+    mixed: Episodes, one: Episodes, other: Episodes, alpha: float, words: Mapping[str, str] | None = None
+) -> dict[str, Estimate]:
     """How far each figure of a mixture is above the chord, alpha x_1 + (1 - alpha) x_2, with paired intervals.
 
     Args:
       mixed, one, other: `aligned` tables.
       alpha: of the mixture, in [0, 1].
+      words: of the environment on its metrics; they tell which are rates.
     """
     tables = (mixed, one, other)
     returns = [table.episode_return for table in tables]
@@ -97,7 +106,18 @@ def difference_from_chord(mixed: Episodes, one: Episodes, other: Episodes, alpha
         rest = [over([_average(part, weights) for part in parts]) for parts in columns.values()]
         return np.column_stack([*tails, *rest])
 
-    return _estimates(figures, mixed, [*STATISTICS, *map(_named, columns)])
+    found = _estimates(figures, mixed, [*STATISTICS, *map(_named, columns)])
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return found | {_named(name): within(found[_named(name)], -1.0, 1.0) for name in _rates(whole, words)}
+
+
+def _rates(columns: Mapping[str, np.ndarray], words: Mapping[str, str] | None) -> dict[str, str]:
+    """Which of the metrics [n] are rates, and of what kind."""
+    told = words or {}
+    kinds = {
+        name: "event" if name == COLLISION else rate_of(told.get(name, ""), values) for name, values in columns.items()
+    }
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 def chord(at_0: dict[str, Estimate], at_1: dict[str, Estimate], alpha: float) -> dict[str, dict[str, float]]:

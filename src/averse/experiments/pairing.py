@@ -2,18 +2,44 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from averse.commands import assignments
+from averse.commands import assignments, literal
 from averse.environments.protocol import is_average_reward
 from averse.errors import AverseError
 from averse.evaluation.episodes import label_of
+from averse.evaluation.evaluator import moved_run
 from averse.evaluation.summary import RELIABLE_EPISODES, Summary
-from averse.settings import assigned
+from averse.settings import Count, assigned, settings
 from averse.statistics import Estimate
 from averse.training.run import Run
+
+
+@settings
+class MeetingArguments:
+    """What every play of trained policies together can be told; all play in the world of the first run."""
+
+    _: KW_ONLY  # so that fields without a default may follow in a class that derives from it
+    env: str | None = None
+    """Where to play, if not where the first run was trained."""
+    shift: tuple[str, ...] | None = None
+    """Play in a shifted world: human_rate=0.4 reckless_fraction=0.1."""
+    greedy: bool = False
+    """The most likely actions instead of draws."""
+    workers: Count | None = None
+    """Simulator processes; 8 where not given. Compiled environments have none."""
+    json: bool = False
+    """Print JSON for machines."""
+
+    def world_of(self, first: Run, verb: str) -> Run:
+        """The first run where all are to play. Raises AverseError where it cannot act there or nothing ever ends."""
+        shift = assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", self.shift, literal)
+        world, _ = moved_run(first, self.env, shift)
+        if is_average_reward(world.environment):
+            raise AverseError(f"{world.config.environment} never ends: {verb} plays episodes, and it has none")
+        return world
 
 
 @dataclass(frozen=True)
@@ -44,8 +70,8 @@ class Contender:
 def contenders(path: Path, run: Run) -> list[Contender]:
     """A run's policies by what was swept over; one where nothing was."""
     by_label: dict[str, list[int]] = {}
-    for index, settings in enumerate(run.trials):
-        by_label.setdefault(label_of(settings), []).append(index)
+    for index, swept in enumerate(run.trials):
+        by_label.setdefault(label_of(swept), []).append(index)
     name = path.resolve().name
     return [Contender(f"{name} {label}".strip(), path, run, tuple(group)) for label, group in by_label.items()]
 
@@ -99,12 +125,6 @@ def in_world_of(run: Run, world: Run) -> Run:
                 f"a policy of {run.config.environment} cannot act in {there.environment}: {what} is {theirs}, not {own}"
             )
     return run.moved_to(there.environment, there.environment_parameters)
-
-
-def require_episodes(run: Run, verb: str) -> None:
-    """Raises AverseError for a world without episodes."""
-    if is_average_reward(run.environment):
-        raise AverseError(f"{run.config.environment} never ends: {verb} plays episodes, and it has none")
 
 
 def unfinished(runs: Mapping[str, Run]) -> str:

@@ -18,6 +18,7 @@ from averse.evaluation.episodes import label_of
 from averse.evaluation.evaluator import moved_run
 from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.recording import RecordedEpisode, Recorder, recorder
+from averse.evaluation.worst import worst_episodes
 from averse.experiments.pairing import in_world_of
 from averse.files import told_if_not_written, writable_folder
 from averse.progress import progress_bar
@@ -180,13 +181,13 @@ def _shots(arguments: RecordArguments, original: Run, ending: str) -> tuple[list
     if arguments.greedy and not greedy:
         raise AverseError(f"--greedy would play other episodes than those of {file}, which were drawn")
     only = None if arguments.trial is None else original.trial(index, **chosen)
-    return worst_episodes(Episodes.read_parquet(file), original.trials, arguments.worst, only), greedy
+    return worst_shots(Episodes.read_parquet(file), original.trials, arguments.worst, only), greedy
 
 
-def worst_episodes(
+def worst_shots(
     table: Episodes, trials: Sequence[dict[str, float]], count: int, only: int | None = None
 ) -> list[_Shot]:
-    """The episodes with the lowest returns, mean over agents, the worst first; of equal ones the earlier in the table.
+    """What to film of the episodes with the lowest returns: `worst_episodes` with their trials.
 
     Args:
       table: of episodes of these trials.
@@ -202,14 +203,15 @@ def worst_episodes(
         if key not in places:
             raise AverseError(f"the evaluated episodes are of a trial that the run has not ({dict(key)}); evaluate it")
         which.append(places[key])
-    here = ~table.failed & (True if only is None else np.array(which) == only)
-    rows = np.flatnonzero(here)
+    rows = np.flatnonzero(~table.failed & (True if only is None else np.array(which) == only))
     if count > len(rows):
         raise AverseError(f"--worst must be at most the {len(rows)} episodes that were evaluated, not {count}")
-    order = rows[np.argsort(table.episode_return[rows], kind="stable")][:count]
+    found = worst_episodes({"": table.select(rows)}, count)
     return [
-        _Shot(which[i], int(table.seed[i]), float(table.episode_return[i]), f", {_place_of(k)} of {len(rows):,}")
-        for k, i in enumerate(order.tolist())
+        _Shot(
+            which[rows[place.row]], int(place.table.seed[place.row]), place.value, f", {_place_of(k)} of {len(rows):,}"
+        )
+        for k, place in enumerate(found)
     ]
 
 

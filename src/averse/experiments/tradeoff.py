@@ -15,7 +15,7 @@ from averse.commands import Command
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.evaluation.summary import TAIL
-from averse.experiments.arguments import StudyArguments
+from averse.experiments.arguments import GOES_ON, StudyArguments
 from averse.experiments.arms import Arm, read_tables
 from averse.experiments.comparison import difference, slopes
 from averse.experiments.outcome import Study, World, carried_out, checked, finish
@@ -160,4 +160,4 @@ def _per_fold(effect: Estimate) -> str:
     return f"{effect} per e-fold of tau"
 
 
-COMMAND = Command(TradeoffArguments, run)
+COMMAND = Command(TradeoffArguments, run, GOES_ON)

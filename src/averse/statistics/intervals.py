@@ -1,5 +1,6 @@
 """Intervals over training seeds and episodes, of differences of paired samples, and of proportions."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -173,12 +174,14 @@ def _estimated(
         resamples,
         resample,
     )[0]
-    return not_negative(found) if isinstance(statistic, StandardDeviation) else found
+    return within(found, low=0.0) if isinstance(statistic, StandardDeviation) else found
 
 
-def not_negative(estimate: Estimate) -> Estimate:
-    """The estimate of what cannot be below 0 (a Student interval is symmetric)."""
-    return Estimate(estimate.value, max(estimate.low, 0.0), estimate.high) if estimate.has_interval else estimate
+def within(estimate: Estimate, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """The estimate with its interval cut to where the truth can be, [low, high] (a Student interval is symmetric)."""
+    if not estimate.has_interval:
+        return estimate
+    return Estimate(estimate.value, max(estimate.low, low), min(estimate.high, high))
 
 
 def _checked(statistic: AnyStatistic) -> AnyStatistic:

@@ -30,12 +30,14 @@ def trade_off() -> dict:
     return figures
 
 
+@pytest.mark.thorough
 def test_safety_costs_time(trade_off):
     rates, seconds, _ = zip(*trade_off.values(), strict=True)
     assert rates[0] > rates[1] > max(rates[2:])
     assert list(seconds) == sorted(seconds)
 
 
+@pytest.mark.thorough
 def test_the_best_on_average_crashes_and_the_careful_hardly_ever(trade_off):
     """The calibration: whoever maximises the mean return is tempted, and a car can do without crashing at a price."""
     returns = {gap: figures[2] for gap, figures in trade_off.items()}
@@ -45,6 +47,7 @@ def test_the_best_on_average_crashes_and_the_careful_hardly_ever(trade_off):
     assert trade_off[1.0][1] < trade_off[-1.5][1] + 6
 
 
+@pytest.mark.thorough
 def test_without_humans_agents_with_reservations_all_arrive():
     world = Intersection(human_rate=0.0, num_agents=8)
     reserved, rushed = (drive(world, policy(world), SEEDS[:50]).metrics for policy in (Reservation, Rush))
@@ -93,6 +96,7 @@ def undriven(monkeypatch):
     monkeypatch.setattr("averse.experiments.drivers.drive", drive)
 
 
+@pytest.mark.thorough
 def test_the_command_writes_its_table_beside_learned_policies_and_overwrites_nothing(tmp_path, capsys):
     run = learned(tmp_path / "careful")
     episodes(np.full(100, 1.25)).write_parquet(run / "episodes-intersection.parquet")

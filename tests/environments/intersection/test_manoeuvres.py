@@ -109,7 +109,7 @@ def test_on_the_junction_to_yield_is_to_creep_unless_somebody_is_coming_who_cann
 def test_contacts_are_those_that_driving_on_finds():
     """Against the outlines themselves, every 2 cm along the path, for cars that stand anywhere on the junction."""
     generator, road, found = np.random.default_rng(0), geometry("float64"), []
-    for _ in range(800):
+    for _ in range(300):
         m, k = generator.integers(12, size=2)
         if m // 3 == k // 3 or exit_arm(m) == exit_arm(k):
             continue  # the car ahead is another matter
@@ -129,7 +129,7 @@ def test_contacts_are_those_that_driving_on_finds():
             continue
         exact = path[touch.argmax()] - start
         found.append(exact - ahead)
-    assert len(found) > 60
+    assert len(found) > 25
     assert min(found) > 0  # never told too late
     assert np.mean(found) < 3 * CELL
 

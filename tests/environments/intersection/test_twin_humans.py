@@ -198,6 +198,7 @@ def test_crashes_are_split_by_with_whom(crossing, agents, humans, partners):
         assert state.scene.present[2:].any()
 
 
+@pytest.mark.thorough
 def test_numpy_drivers_meet_the_same_episodes_as_compiled_ones():
     """The vector for numpy policies: deterministic by seed, one episode per seed, then idle."""
     env = Intersection(num_agents=2, max_humans=2, horizon=60)

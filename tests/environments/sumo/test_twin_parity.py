@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("libsumo")
 
 from sumo_facts import alone, follower, recorded_episodes
+from tiers import first_quick
 
 from averse.environments.intersection.crashes import crash, crash_exactly, crash_table, lanes_of_movement, table_rows
 from averse.environments.intersection.following import agent_motion, following_speed, next_speed
@@ -55,7 +56,7 @@ def replay(episode):
             )
 
 
-@pytest.mark.parametrize("num_agents", [4, 8])
+@pytest.mark.parametrize("num_agents", first_quick([4, 8]))
 def test_poses_equal_those_of_sumo(num_agents):
     worst, compared = 0.0, 0
     for episode in recorded(num_agents)[:50]:
@@ -101,7 +102,7 @@ def crashes(num_agents, exact, times):
     return found
 
 
-@pytest.mark.parametrize("exact", [True, False], ids=["octagons", "table"])
+@pytest.mark.parametrize("exact", first_quick([False, True]), ids=["table", "octagons"])
 @pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_same_cars_crash_at_the_same_step(exact, times):
     found = crashes(4, exact, times) + crashes(8, exact, times)
@@ -112,6 +113,7 @@ def test_the_same_cars_crash_at_the_same_step(exact, times):
     assert np.mean(in_time) >= 0.9
 
 
+@pytest.mark.thorough
 def test_whole_episodes_of_the_environment_end_as_in_sumo():
     env = Intersection(human_rate=0.0, control="acceleration")
     step = jax.jit(env.step)
@@ -149,6 +151,7 @@ def test_whole_episodes_of_the_environment_end_as_in_sumo():
     assert agree >= 0.9 * len(episodes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("num_agents", [4, 8])
 def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
     """Random manoeuvres without humans, from the same start: the same places at every decision, the same ends."""
@@ -202,7 +205,7 @@ def test_manoeuvres_are_carried_out_as_in_sumo(num_agents):
     assert max(errors) < 2e-2  # m
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", first_quick(range(5)))
 def test_followers_drive_as_in_sumo(seed):
     rows = alone(follower, seed)  # leader's and follower's position and speed after each step
     position, speed = rows[0, 1], rows[0, 3]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_team import RandomTeam, best_objective
+from tiers import first_quick
 
 import averse
 from averse import AverseError, environments, learners
@@ -144,9 +145,8 @@ class World:
         self.action_space = action_space
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("space", [Discrete(4), Box(2)], ids=str)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("space", first_quick([Discrete(4), Box(2)]), ids=str)
+@pytest.mark.parametrize("method", first_quick(METHODS, 2))
 def test_every_learner_updates_all_its_networks_for_every_kind_of_action(method, space):
     world = World(space)
     learner = learners.learner(method, world, **SMALL)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import first_quick
 
 from averse.environments.batch import where_done
 from averse.learners.parts.networks import MLP, agent_networks, feed_forward, recurrent
@@ -28,8 +29,8 @@ def gradient_of_squares(function, params):
     return jax.grad(lambda p: (function(p) ** 2).sum())(params)
 
 
-@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("activation", first_quick([jnp.tanh, jax.nn.relu]))
+@pytest.mark.parametrize("shared", first_quick([True, False]))
 def test_inputs_in_parts_stand_for_the_whole_input(shared, activation):
     network = agent_networks(MLP((8, 6), 5, 0.1, activation), AGENTS, SHARED + OWN, shared=shared)
     params = network.init(jax.random.key(0))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import first_quick
 
 from averse.environments import SetLayout
 from averse.learners.parts.networks import MLP, agent_networks, feed_forward, recurrent
@@ -83,6 +84,7 @@ def test_a_member_that_is_there_twice_counts_once():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), once, twice)
 
 
+@pytest.mark.thorough
 def test_sets_may_have_many_members():
     layout = SetLayout(0, 200, 2)  # more than a byte counts
     encoder, seen = SetEncoder(layout, 3), vectors(layout, 4)
@@ -99,7 +101,7 @@ def critic(shared: bool):
     return agent_networks(layers, AGENTS, STATE.total, LAYOUT.total, 2, shared=shared)
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", first_quick([True, False]))
 def test_the_order_of_members_changes_nothing_for_a_critic(shared):
     network = critic(shared)
     params = moved(network.init(jax.random.key(0)))
@@ -115,7 +117,7 @@ def test_the_order_of_members_changes_nothing_for_a_critic(shared):
         assert (np.abs(network.apply(params, *parts) - outputs)[1:].max((1, 2)) > 1e-4).all()
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", first_quick([True, False]))
 @pytest.mark.parametrize("build", [feed_forward, recurrent])
 def test_the_order_of_members_changes_nothing_for_an_actor(build, shared):
     network = build(MLP((8, 6), 5, 1.0, layouts=(LAYOUT,), set_units=7), AGENTS, LAYOUT.total, shared=shared)
@@ -139,7 +141,7 @@ def test_agents_of_one_network_differ_by_their_identity_alone():
     assert not np.allclose(outputs[0], outputs[1])
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", first_quick([True, False]))
 def test_gradients_are_finite_where_nobody_is_there(shared):
     network = critic(shared)
     params = network.init(jax.random.key(0))

@@ -10,16 +10,14 @@ import pytest
 
 import averse
 
-pytestmark = pytest.mark.optimised
-
 TAUS = [1.0, 3.0, 5.0, 8.0]
 SEEDS = 4
 
 
-def risky_probability(**settings) -> np.ndarray:
+def risky_probability(steps=2e5, seeds=SEEDS, taus=TAUS, **settings) -> np.ndarray:
     """Probability of the risky action, mean over the corridor's steps, [tau, seed]."""
     run = averse.train(
-        "corridor", "rqe-mappo", steps=2e5, seeds=SEEDS, tau=TAUS,
+        "corridor", "rqe-mappo", steps=steps, seeds=seeds, tau=taus,
         num_envs=64, rollout_steps=40, segment_length=10, **settings,
     )  # fmt: skip
     observations = jnp.eye(10)[:, None]
@@ -31,9 +29,17 @@ def risky_probability(**settings) -> np.ndarray:
         )
         return (actions == 1).mean()
 
-    return np.asarray(jax.jit(jax.vmap(probability))(run.learner_states)).reshape(len(TAUS), SEEDS)
+    return np.asarray(jax.jit(jax.vmap(probability))(run.learner_states)).reshape(len(taus), seeds)
 
 
+def test_the_default_advantage_is_safe_at_a_low_tolerance_and_risky_at_a_high_one():
+    safe, risky = risky_probability(steps=3e4, seeds=1, taus=[1.0, 8.0])
+    assert safe < 0.3
+    assert risky > 0.7
+
+
+@pytest.mark.optimised
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_the_default_advantage_is_as_averse_as_tau_says():
     safe_1, safe_3, risky_5, risky_8 = risky_probability()
@@ -43,6 +49,7 @@ def test_the_default_advantage_is_as_averse_as_tau_says():
     assert (risky_8 > 0.8).all()
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_risk_in_the_baseline_alone_changes_nothing():

@@ -25,6 +25,7 @@ def learned() -> np.ndarray:
     return collision_rates()
 
 
+@pytest.mark.thorough
 def test_manoeuvres_and_sets_soon_crash_less_than_rushing():
     (rate,) = collision_rates(seeds=1)
     assert rate < RUSHING

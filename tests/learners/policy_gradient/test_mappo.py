@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_trajectory import World, WorldOfSets, trajectory
+from tiers import first_quick, thorough
 
 import averse
 from averse import AverseError, environments, learners
@@ -34,11 +35,29 @@ COMBINATIONS = [
 ]
 
 
-QUICK_IN_A_BOX = ("ppo", "rqe-mappo")  # continuous actions change the actor alone
+QUICK_IN_A_BOX = ("ppo",)  # continuous actions change the actor alone
+THOROUGH = [  # no new part of the learner, but parts that others have, too
+    ("rqe-mappo", {"advantage": "risk-value"}),
+    ("rqe-mappo", {"advantage": "influence"}),
+    ("rqe-mappo", {"critic": "quantile", "advantage": "action-value"}),
+    ("rqe-mappo", {"tau": float("inf")}),
+    ("ppo", {"recurrent": True}),
+    ("rqe-mappo", {"recurrent": True, "advantage": "action-value"}),
+    ("c51-cvar-mappo", {"shared": False, "measure": "evar:0.2"}),
+]
+
+
+def tier(method, settings, space):
+    """A case with the marker of its tier."""
+    if isinstance(space, Discrete):
+        return thorough(method, settings, space) if (method, settings) in THOROUGH else (method, settings, space)
+    if settings or method not in METHODS or method == "mappo":
+        return pytest.param(method, settings, space, marks=pytest.mark.slow)
+    return (method, settings, space) if method in QUICK_IN_A_BOX else thorough(method, settings, space)
+
+
 CASES = [
-    (method, settings, space)
-    if isinstance(space, Discrete) or (method in QUICK_IN_A_BOX and not settings)
-    else pytest.param(method, settings, space, marks=pytest.mark.slow)
+    tier(method, settings, space)
     for method, settings in COMBINATIONS
     for space in (Discrete(4), Box(2))
     if settings.get("advantage") != "action-value" or isinstance(space, Discrete)
@@ -60,7 +79,7 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"recurrent": True, "shared": False}, {"centralised": False, "advantage": "action-value"}],
+    first_quick([{}, {"recurrent": True, "shared": False}, {"centralised": False, "advantage": "action-value"}]),
     ids=str,
 )
 def test_networks_that_read_sets_update_all_their_parameters(settings):
@@ -73,7 +92,7 @@ def test_networks_that_read_sets_update_all_their_parameters(settings):
         assert not np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("settings", [{}, {"centralised": False}, {"recurrent": True}], ids=str)
+@pytest.mark.parametrize("settings", first_quick([{}, {"centralised": False}, {"recurrent": True}]), ids=str)
 def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
     world = WorldOfSets()
     learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
@@ -89,7 +108,7 @@ def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
         assert not np.allclose(read(seen, cars), read(seen[..., ::-1], cars[..., ::-1]), atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"recurrent": True}], ids=str)
+@pytest.mark.parametrize("settings", first_quick([{}, {"recurrent": True}]), ids=str)
 def test_a_learner_that_reads_sets_learns_the_same_in_blocks(settings, monkeypatch):
     world, learnt = WorldOfSets(), []
     for rows in (1024, 12):

@@ -94,6 +94,7 @@ def right(method, updates=60, env=None, **settings):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.optimised
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def gambles(run) -> np.ndarray:
     return np.asarray(probabilities(run.learner_states))[:, :, 0, luck.GAMBLE]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_the_exact_optimum_is_learned_where_nested_risk_cannot_find_it():
     """CVaR has local optima (to gamble always is one for a policy that does so already): averse from the start on."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_trajectory import World, trajectory
+from tiers import first_quick, thorough
 
 from averse import AverseError, learners
 from averse.environments.protocol import Box
@@ -111,7 +112,7 @@ def values_by_hand(params, data, environment):
 
 @pytest.mark.parametrize(
     ("mixer", "lam"),
-    [("sum", 0.6), pytest.param("sum", 0.0, marks=SLOW), pytest.param("none", 0.0, marks=SLOW), ("none", 0.6)],
+    [("sum", 0.6), pytest.param("sum", 0.0, marks=SLOW), pytest.param("none", 0.0, marks=SLOW), thorough("none", 0.6)],
 )
 def test_double_q_and_lambda_targets_against_a_plain_loop(mixer, lam):
     """The loss of one gradient step on one sequence with ends, cuts and dead agents in it, worked out step by step."""
@@ -171,7 +172,7 @@ def test_double_q_and_lambda_targets_against_a_plain_loop(mixer, lam):
     assert float(metrics["loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-@pytest.mark.parametrize("method", ["vdn", "rmix"])
+@pytest.mark.parametrize("method", first_quick(["vdn", "rmix"]))
 def test_acting_step_by_step_is_unrolling(method):
     """The memory that `act` carries gives the values, and levels of risk, that a replayed sequence gives."""
     world = World()

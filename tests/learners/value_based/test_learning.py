@@ -9,6 +9,7 @@ import optax
 import pytest
 from scipy.stats import norm, wasserstein_distance
 from small_games import CoinChain, Recall, TwoStep, greedy_returns, train
+from tiers import thorough
 
 from averse import learners
 from averse.environments.corridor import Corridor
@@ -27,7 +28,7 @@ FAST = {
 @pytest.mark.parametrize(
     ("method", "settings", "returns"),
     [
-        ("vdn", {"recurrent": False}, 7.0),
+        thorough("vdn", {"recurrent": False}, 7.0),
         ("qmix", {"recurrent": False}, 8.0),
         pytest.param("rmix", {"fixed_alpha": 1.0, "num_atoms": 32}, 8.0, marks=SLOW),
     ],
@@ -66,7 +67,7 @@ RISKY = {"rollout_steps": 10, "support": (-20.0, 15.0)}
         pytest.param("c51", {"measure": "cvar:0.2"}, 0.0, marks=SLOW),
         pytest.param("qr-dqn", {"measure": "cvar:0.2"}, 0.0, marks=SLOW),
         pytest.param("riskq", {"measure": "mean"}, 1.0, marks=SLOW),
-        ("riskq", {}, 0.0),
+        thorough("riskq", {}, 0.0),
         pytest.param("rmix", {"fixed_alpha": 0.2, "num_atoms": 20, "quantile_weight": 20.0}, 0.0, marks=SLOW),
     ],
     ids=str,
@@ -94,6 +95,7 @@ def test_the_corridor_separates_neutral_from_cautious(method, settings, share):
         assert np.mean(chosen) == share, (method, seed, chosen)
 
 
+@pytest.mark.thorough
 @pytest.mark.optimised
 def test_the_risk_level_predictor_learns_the_level_it_needs():
     """By the gradient of a squared error alone: level .9 where a return has widened, .2 where it has narrowed.
@@ -134,6 +136,7 @@ def test_the_risk_level_predictor_learns_the_level_it_needs():
     assert (low < 0.45).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.optimised
 @pytest.mark.parametrize("size", [1e-2, 1.0, 1e3])
 def test_no_risk_level_is_ever_out_of_reach(size):
@@ -165,6 +168,7 @@ def test_rmix_raises_its_level_where_caution_cannot_be_right():
     assert np.mean(late) > 0.65
 
 
+@pytest.mark.thorough
 @pytest.mark.optimised
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", [pytest.param("c51", marks=SLOW), "qr-dqn"])

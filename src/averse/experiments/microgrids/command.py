@@ -13,6 +13,7 @@ from averse.commands import Command, trial_said
 from averse.environments.microgrids.environment import Microgrids, NumLevels
 from averse.environments.microgrids.example import write_example
 from averse.errors import AverseError, unknown_name
+from averse.experiments.arguments import GOES_ON
 from averse.experiments.microgrids import training_curves as learning
 from averse.experiments.microgrids.own_studies import OWN_STUDIES, OwnScale, check_solvable, scale_of_run
 from averse.experiments.microgrids.studies import BETAS, FULL, QUICK, STUDIES, Data, Study
@@ -211,4 +212,4 @@ def _train(scenario: int, out: Path, quick: bool, console: Console) -> None:
     )
 
 
-COMMAND = Command(MicrogridsArguments, run)
+COMMAND = Command(MicrogridsArguments, run, GOES_ON)

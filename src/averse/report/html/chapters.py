@@ -7,11 +7,12 @@ from typing import Any
 
 from averse.evaluation import Episodes, Evaluation, LongRunEvaluation, Summary, summary_table
 from averse.evaluation.tables import caption
+from averse.evaluation.worst import worst_episodes
 from averse.report.html import learning, returns
 from averse.report.html.blocks import Block, Card, Chapter, Code, Facts, Files, Folded, Grid, Section, Words
 from averse.report.html.charts import Chart, calibration, tradeoff
 from averse.report.html.embedding import Download, csv_download, json_download
-from averse.report.html.films import WORST, worst_episodes, worst_table
+from averse.report.html.films import WORST, worst_table
 from averse.report.html.runs import Curves, TrainedRun, episodes_by_setting
 from averse.report.html.warnings import gathered, run_warnings
 from averse.report.html.words import cell, duration, figures_of, names_of
@@ -154,7 +155,7 @@ def worst_blocks(tables: Mapping[str, Episodes]) -> list[Block]:
     if not tables:
         return []
     words = f"The {WORST} least returns among all of these policies; equal seeds are the same episode for each of them."
-    return [Words(words), Grid(worst_table(worst_episodes(tables))), Files(episode_files(tables))]
+    return [Words(words), Grid(worst_table(worst_episodes(tables, WORST))), Files(episode_files(tables))]
 
 
 def episode_files(tables: Mapping[str, Episodes]) -> list[Download]:

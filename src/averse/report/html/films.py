@@ -1,8 +1,7 @@
 """The worst episodes of a report: which they were, and films of them where their world can be filmed."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from averse import environments
 from averse.environments.protocol import is_average_reward
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
 from averse.errors import AverseError
-from averse.evaluation import Episodes, Evaluation
+from averse.evaluation import Evaluation
 from averse.evaluation.recording import Recorder, recorder
+from averse.evaluation.worst import Place
 from averse.report.animation import film_of_rows, write_film
 from averse.report.film import drawing_of
 from averse.report.html.blocks import Film
@@ -25,30 +25,6 @@ from averse.training.run import Run, load
 
 WORST = 10  # episodes that are told
 SPEED = 2.0  # how many times as fast as the world films run
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an episode stands: whose it is, and in which row of its table."""
-
-    policy: str
-    table: Episodes
-    row: int
-
-    @property
-    def value(self) -> float:
-        """Its return."""
-        return float(self.table.episode_return[self.row])
-
-
-def worst_episodes(tables: Mapping[str, Episodes], count: int = WORST) -> list[Place]:
-    """The episodes with the least return among all policies, the worst first; equal ones in the order of the tables."""
-    places = [
-        Place(name, table, int(row))
-        for name, table in tables.items()
-        for row in np.argsort(table.episode_return, kind="stable")[:count]
-    ]
-    return sorted(places, key=lambda place: place.value)[:count]
 
 
 def worst_table(places: Sequence[Place]) -> Table:

@@ -13,13 +13,14 @@ from rich.progress import Progress
 
 from averse.errors import AverseError
 from averse.evaluation import Episodes, Evaluation
+from averse.evaluation.worst import Place, worst_episodes
 from averse.extras import extra_module, require_extra
 from averse.files import as_path, told_if_not_written, writable_folder, written_whole
 from averse.progress import progress_bar
 from averse.report.html.blocks import Chapter, Films, Section, without_files
 from averse.report.html.chapters import own_parameters, runs_chapter
 from averse.report.html.embedding import plotly_script, script_json
-from averse.report.html.films import Place, Theatre, worst_episodes
+from averse.report.html.films import Theatre
 from averse.report.html.runs import TrainedRun, episodes_by_setting, read_run
 from averse.report.html.studies import FILE, Study, read_study
 from averse.report.html.study_chapter import study_chapter
