@@ -29,8 +29,8 @@ class TrainArguments:
     """Train a method in an environment. With --env and --method given, --help also lists their own settings."""
 
     env: str = "risky-cartpole"
-    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE. Its parameters are
-    flags too, such as --level severe."""
+    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID, pettingzoo:MODULE, gymnax:ID or jaxmarl:ID.
+    Its parameters are flags too, such as --level severe."""
     method: str = "rqe-mappo"
     """Method: a name (`averse list`) or module:Attribute. Its settings are flags too, such as --tau 3."""
     steps: Positive = 2e5
@@ -320,7 +320,7 @@ def _with_own_settings(arguments: list[str]) -> type:
     if defaults is not None:
         suggested = environments.suggested_settings(environments.make(chosen.env), chosen.method)
     else:
-        suggested = environments.HOST_SETTINGS if environments.is_foreign(chosen.env) else {}
+        suggested = environments.HOST_SETTINGS if hasattr(parameters, "vector") else {}
     groups: dict[str, Any] = {"settings": learners.preset(chosen.method, **suggested), "parameters": defaults}
     if hasattr(groups["settings"], "measure"):
         groups["numbers"] = MeasureNumbers()
