@@ -90,7 +90,7 @@ class ActionReader:
         if not isinstance(self.space, Discrete):
             return jnp.ones((len(self._owns), 1), bool)
         n = self.space.num_actions
-        own = jnp.arange(n) < jnp.array(self._sizes)[:, None]
+        own = jnp.arange(n)[None] < jnp.array(self._sizes)[:, None]
         if masks is None:
             return own
         rows = [jnp.asarray(mask).reshape(-1).astype(bool)[:n] for mask in masks]

@@ -124,6 +124,8 @@ class Interface:
         for name in names:
             if name not in info:
                 raise unknown_name(f"number in the info of {self._label}", name, info)
+            if not jax.tree.leaves(info[name]):
+                raise AverseError(f"info of {self._label} has no number {name!r}")
 
     def _idle(self) -> jax.Array:
         space = self.actions.space
