@@ -163,8 +163,8 @@ def test_a_critic_with_a_support_must_be_told_how_large_rewards_are():
 def test_trained_evaluated_resumed_and_exported(tmp_path, capsys):
     out = str(tmp_path / "run")
     short = ["--num-envs", "4", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1"]
-    assert not main(["train", "--env", "jaxmarl:Walkers", "--env-arg", "goal=2", "--method", "mappo", "--steps", "128", "--out", out,
-                     *short])  # fmt: skip
+    world = ["--env", "jaxmarl:Walkers", "--env-arg", "goal=2", "--method", "mappo"]
+    assert not main(["train", *world, "--steps", "128", "--out", out, *short])
     assert not main(["evaluate", out, "--episodes", "8"])
     assert averse.load(out).environment.env_arg == ("goal=2",)
     assert not main(["train", "--resume", out])
