@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from averse.environments import Box, check_environment, make
+from averse.environments import Box, check_environment, make, to_pettingzoo
 
 pytest.importorskip("gymnax", exc_type=ImportError)
 
@@ -111,6 +111,19 @@ def test_particles_move_as_those_of_mpe2():
             touched |= len(set(np.round(list(paid.values()), 3))) > 1
         assert int(state.time) == 25
     assert touched
+
+
+@pytest.mark.parametrize("name", ["gymnax:CartPole-v1", "gymnax:Pendulum-v1", "jaxmarl:MPE_simple_tag_v3"])
+def test_they_are_drawn(name):
+    if name.startswith("jaxmarl"):
+        pytest.importorskip("jaxmarl", exc_type=ImportError)
+    env = to_pettingzoo(name, render_mode="rgb_array")
+    env.reset(seed=0)
+    before = env.render()
+    for _ in range(3):
+        env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+    assert before.shape == env.render().shape
+    assert (before != env.render()).any()
 
 
 def test_nothing_is_printed_when_jaxmarl_is_imported():

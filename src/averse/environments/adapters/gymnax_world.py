@@ -20,6 +20,7 @@ from averse.settings import settings
 
 AGENT = "agent"
 _TIME = "max_steps_in_episode"
+_DRAWN = ("Acrobot-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1")
 
 
 @settings
@@ -34,6 +35,11 @@ class GymnaxWorld(CompiledWorld):
     """Lowest and highest reward of a step, for critics with a support."""
     report: tuple[str, ...] = ()
     """Numbers in `info` that are metrics, by their value at an episode's last step."""
+
+    @property
+    def drawing(self) -> str | None:
+        """Gymnasium draws what it has too; nothing is drawn of others."""
+        return "averse.report.worlds.classic_control:DRAWING" if self.id.rpartition(":")[2] in _DRAWN else None
 
     @classmethod
     def _limit(cls, arguments: Mapping[str, Any]) -> int | None:

@@ -43,6 +43,17 @@ class JaxMARLWorld(CompiledWorld):
     state: State = "observations"
     """What a centralised critic sees: all agents' observations, or the world's own `get_world_state`."""
 
+    @property
+    def drawing(self) -> str | None:
+        """The particle worlds are drawn; nothing is drawn of others."""
+        return "averse.report.worlds.particles:DRAWING" if hasattr(self.world, "rad") else None
+
+    @property
+    def world(self) -> Any:
+        """JaxMARL's own object."""
+        port: Any = self._interface.world
+        return port.env
+
     @classmethod
     def _limit(cls, arguments: Mapping[str, Any]) -> int | None:
         world = _builder(cls.id)(**arguments)
@@ -65,25 +76,25 @@ class _Several:
 
     def __init__(self, label: str, env: Any, endless: Any):
         self.agents = require_names(label, env.agents)
-        self._label, self._env, self._endless = label, env, endless
+        self._label, self.env, self._endless = label, env, endless
         self._masks: Callable[[Any], Mapping[str, Any]] | None = _masks(env)
 
     def observation_space(self, agent: str) -> Any:
         """What an agent sees."""
-        return self._env.observation_space(agent)
+        return self.env.observation_space(agent)
 
     def action_space(self, agent: str) -> Any:
         """What an agent chooses from."""
-        return self._env.action_space(agent)
+        return self.env.action_space(agent)
 
     def reset(self, key: jax.Array) -> tuple[Any, Mapping[str, Any]]:
         """A fresh episode."""
-        observations, state = self._env.reset(key)
+        observations, state = self.env.reset(key)
         return state, observations
 
     def step(self, key: jax.Array, state: Any, actions: Mapping[str, jax.Array]) -> Played:
         """One step; JaxMARL's `step` would reset by itself."""
-        observations, after, rewards, dones, info = self._env.step_env(key, state, dict(actions))
+        observations, after, rewards, dones, info = self.env.step_env(key, state, dict(actions))
         if self._endless is not None:
             dones = self._endless.step_env(key, state, dict(actions))[3]
         ended = {agent: dones[agent] | dones["__all__"] for agent in self.agents}
@@ -95,9 +106,9 @@ class _Several:
 
     def own_state(self, state: Any) -> Any:
         """What `get_world_state` says. Raises AverseError where the world has none."""
-        if not hasattr(self._env, "get_world_state"):
+        if not hasattr(self.env, "get_world_state"):
             raise AverseError(f"{self._label} has no state of its own (get_world_state); use --state observations")
-        return self._env.get_world_state(state)
+        return self.env.get_world_state(state)
 
 
 def jaxmarl_class(id: str) -> type[JaxMARLWorld]:
