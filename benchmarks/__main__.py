@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks.games import games
+from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.sumo_training import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -19,6 +20,8 @@ BENCHMARKS = {
     "games": games,
     "value-based": value_based,
     "team-games": team_games,
+    "stable-baselines": stable_baselines,
+    "jaxmarl": jaxmarl,
 }
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ USES = {
     "libsumo": (import_libsumo, require_simulator),
     "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
     "wandb": (lambda: require_trackers(("wandb",)),),
+    "mlflow": (lambda: require_trackers(("mlflow",)),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
     "plotly": (plotly_script,),
     "jinja2": (lambda: render([], ""),),

@@ -55,9 +55,10 @@ class TrainArguments:
     """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
     """Compiled environments: all trials advance together, by one program, or one after another."""
-    track: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
-    """Where else metrics go than to metrics.jsonl: csv (metrics.csv), tensorboard and wandb (need the extras of these
-    names). All of it is files in the run directory; nothing is sent unless WANDB_MODE=online says so."""
+    track: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where else metrics go than to metrics.jsonl: csv (metrics.csv), tensorboard, wandb, mlflow (need the extras of
+    these names). All of it is files in the run directory; nothing is sent unless WANDB_MODE=online or
+    MLFLOW_TRACKING_URI says so."""
     quiet: bool = False
     """No progress bar and no summary."""
 

@@ -10,12 +10,14 @@ from types import ModuleType
 from averse.errors import AverseError
 
 PACKAGES = {
+    "alembic": "alembic>=1.13",
     "gymnasium": "gymnasium>=1.0",
     "gymnax": "gymnax>=1.0",
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
     "jaxmarl": "jaxmarl>=0.2",
     "jinja2": "jinja2>=3.1",
     "libsumo": "libsumo==1.28.0",
+    "mlflow": "mlflow-skinny>=3.17",
     "mpe2": "mpe2>=1.0",
     "onnx": "onnx>=1.17",
     "onnxruntime": "onnxruntime>=1.20",
@@ -25,6 +27,7 @@ PACKAGES = {
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
     "six": "six>=1.16",
+    "sqlalchemy": "sqlalchemy>=2",
     "tensorboardX": "tensorboardX>=2.6",
     "wandb": "wandb>=0.19.10",
 }

@@ -40,6 +40,7 @@ class Params:
 
     max_steps_in_episode: int = 6
     stride: float = 1.0
+    g: float = 10.0
 
     def replace(self, **changes):
         return dataclasses.replace(self, **changes)
@@ -183,12 +184,13 @@ SINGLE = {"Walker-v0": Walker, "Late-v0": Late}
 MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Mixed, Unbounded, Counted)}
 
 
-def stand_in(monkeypatch):
-    """Let `gymnax` and `jaxmarl` be modules of these worlds."""
+def stand_in(monkeypatch, single=(), many=()):
+    """Let `gymnax` and `jaxmarl` be modules of these worlds, which the ids in `single` and `many` name, too."""
+    one, several = SINGLE | dict.fromkeys(single, Walker), MANY | dict.fromkeys(many, Walkers)
     gymnax, jaxmarl = types.ModuleType("gymnax"), types.ModuleType("jaxmarl")
-    gymnax.registered_envs = list(SINGLE)
-    gymnax.make = lambda id, **arguments: (SINGLE[id](**arguments), Params())
-    jaxmarl.registered_envs = list(MANY)
-    jaxmarl.make = lambda id, **arguments: MANY[id](**arguments)
+    gymnax.registered_envs = list(one)
+    gymnax.make = lambda id, **arguments: (one[id](**arguments), Params())
+    jaxmarl.registered_envs = list(several)
+    jaxmarl.make = lambda id, **arguments: several[id](**arguments)
     for module in (gymnax, jaxmarl):
         monkeypatch.setitem(sys.modules, module.__name__, module)
