@@ -100,9 +100,10 @@ def _theirs(python: str, kind: str) -> Iterator[Callable[[], Any]]:
 
 
 def jaxmarl() -> None:
-    """mappo on simple_spread beside JaxMARL's own script: steps/s, and the team's return at the end of training.
+    """mappo on simple_spread beside JaxMARL's own script: speed, and the team's return at the end of training.
 
-    Both with JaxMARL's sizes: 128 x 128 steps per update, 4 passes of 4 minibatches, episodes of 26 steps.
+    Both with JaxMARL's sizes: 128 x 128 steps per update, 4 passes of 4 minibatches, episodes of 26 steps. Their script
+    is one program, so that they are not in turns: processor time counts, which other work on the machine moves least.
     """
     script = Path(os.environ.get("JAXMARL_CHECKOUT", "JaxMARL"), BASELINE)
     if not script.is_file() or importlib.util.find_spec("distrax") is None:
@@ -123,11 +124,11 @@ def jaxmarl() -> None:
 
 
 def _report(name: str, speed: float, earned: float) -> None:
-    print(f"  {name:38} {speed:>9,.0f} steps/s   return {earned:.1f}", flush=True)
+    print(f"  {name:38} {speed:>9,.0f} steps per processor second   return {earned:.1f}", flush=True)
 
 
 def _our_training(total: float, settings: dict[str, Any]) -> tuple[float, float]:
-    """Steps per second without compilation, and the return: sum over agents, mean of the last updates' episodes."""
+    """Steps per processor second after compilation, and the return: sum over agents, mean over the last updates."""
     environment = averse.make(SPREAD, horizon=26)
     config = configure(environment, "mappo", steps=total, **settings)
     learner = config.build_learner(environment)
@@ -136,9 +137,9 @@ def _our_training(total: float, settings: dict[str, Any]) -> tuple[float, float]
     batch = learner.num_envs * learner.rollout_steps
     times, earned = [], []
     for _ in range(int(total) // batch):
-        began = time.perf_counter()
+        began = time.process_time()
         _, (episodes,) = group.advance(1)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
         earned.append(float(np.nanmean(episodes.returns)) * environment.num_agents)
     return batch / statistics.median(times[1:]), statistics.mean(earned[-LAST:])
 
@@ -154,7 +155,7 @@ def _their_training(script: Path, total: float) -> tuple[float, float]:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     notes: list[tuple[float, float]] = []
-    module.wandb.log = lambda row: notes.append((time.perf_counter(), float(row["returns"])))
+    module.wandb.log = lambda row: notes.append((time.process_time(), float(row["returns"])))
     jax.block_until_ready(jax.jit(module.make_train(config))(jax.random.PRNGKey(config["SEED"])))
     jax.effects_barrier()
     times = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(notes)]

@@ -170,8 +170,10 @@ class MLflow(_PerTrial):
         at = (self._store / "artifacts").as_uri()
         experiment = found.experiment_id if found else client.create_experiment(name, artifact_location=at)
         run = client.create_run(experiment, run_name=f"{name}-trial-{trial}").info.run_id
-        for key, value in {**_configuration(self._folder), **settings}.items():
-            client.log_param(run, key, value if isinstance(value, str) else json.dumps(value))
+        param = extra_module(*EXTRAS["mlflow"]).entities.Param
+        told = {**_configuration(self._folder), **settings}.items()
+        rows = [param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in told]
+        client.log_batch(run, params=rows)
         return run
 
     def write(self, trial: int, settings: Mapping[str, float], steps: int, figures: Mapping[str, float]) -> None:

@@ -6,6 +6,7 @@ extra `dev`; `test_compiled_in` tests the same doors without them.
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import gymnasium
 import jax
@@ -15,7 +16,16 @@ import pytest
 
 from averse.environments import Box, check_environment, make, to_pettingzoo
 
-pytest.importorskip("gymnax", exc_type=ImportError)
+
+def require(name: str) -> None:
+    """Skip where the library of a world is not installed, or too old."""
+    library, least = name.partition(":")[0], {"gymnax": "1.0", "jaxmarl": "0.2"}
+    try:
+        there = version(library)
+    except PackageNotFoundError:
+        pytest.skip(f"needs the extra {library}")
+    if tuple(map(int, there.split(".")[:2])) < tuple(map(int, least[library].split("."))):
+        pytest.skip(f"needs {library} {least[library]}, not {there}")
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +47,7 @@ def put(state, **numbers):
 @pytest.mark.parametrize("id", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Acrobot-v1"])
 def test_steps_are_those_of_gymnasium(id):
     """From the same states by the same actions: the physics to 1e-5, rewards, and what ends."""
+    require("gymnax")
     fields = {
         "CartPole-v1": ("x", "x_dot", "theta", "theta_dot"),
         "Pendulum-v1": ("theta", "theta_dot"),
@@ -68,6 +79,7 @@ def test_steps_are_those_of_gymnasium(id):
 
 
 def test_the_time_limit_is_a_cut():
+    require("gymnax")
     ours = make("gymnax:CartPole-v1", env_arg=("gravity=0", "force_mag=0"), horizon=12)
     state = put(start(ours), x=0.0, x_dot=0.0, theta=0.0, theta_dot=0.0)
     for k in range(12):
@@ -78,14 +90,13 @@ def test_the_time_limit_is_a_cut():
 
 @pytest.mark.parametrize("name", ["gymnax:Pendulum-v1", "gymnax:FrozenLake-misc", "jaxmarl:MPE_simple_tag_v3"])
 def test_they_are_in_order(name):
-    if name.startswith("jaxmarl"):
-        pytest.importorskip("jaxmarl", exc_type=ImportError)
+    require(name)
     check_environment(make(name, reward_bounds=(-1e3, 1e3)), episodes=4)
 
 
 def test_particles_move_as_those_of_mpe2():
     """simple_spread by the same actions, whole episodes: what is seen and paid at each step, and 25 steps, not 26."""
-    pytest.importorskip("jaxmarl", exc_type=ImportError)
+    require("jaxmarl")
     from mpe2 import simple_spread_v3
 
     ours = make("jaxmarl:MPE_simple_spread_v3")
@@ -115,8 +126,7 @@ def test_particles_move_as_those_of_mpe2():
 
 @pytest.mark.parametrize("name", ["gymnax:CartPole-v1", "gymnax:Pendulum-v1", "jaxmarl:MPE_simple_tag_v3"])
 def test_they_are_drawn(name):
-    if name.startswith("jaxmarl"):
-        pytest.importorskip("jaxmarl", exc_type=ImportError)
+    require(name)
     env = to_pettingzoo(name, render_mode="rgb_array")
     env.reset(seed=0)
     before = env.render()
@@ -127,7 +137,7 @@ def test_they_are_drawn(name):
 
 
 def test_nothing_is_printed_when_jaxmarl_is_imported():
-    pytest.importorskip("jaxmarl", exc_type=ImportError)
+    require("jaxmarl")
     code = "from averse.environments import make; import sys; make('jaxmarl:switch_riddle'); sys.stdout.write('done')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "done"

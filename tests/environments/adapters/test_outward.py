@@ -262,6 +262,10 @@ def test_it_comes_back_through_the_door():
         ),
         (lambda: to_pettingzoo("sumo-intersection", render_mode="rgb_array"), "sumo-intersection has no pictures of a"),
         (
+            lambda: to_gymnasium("budget:gymnasium:CartPole-v1", render_mode="rgb_array"),
+            "CartPole-v1 has no pictures of",
+        ),
+        (
             lambda: to_pettingzoo("corridor", render_mode="rgb_array").render(),
             "corridor: no episode has begun; call reset first",
         ),

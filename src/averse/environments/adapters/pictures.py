@@ -94,7 +94,7 @@ def _is_drawn(environment: Description) -> bool:
     """Whether a moment of it can be drawn: of a compiled world by its drawing; others show themselves."""
     if isinstance(environment, Environment):
         return getattr(environment, "drawing", None) is not None
-    return hasattr(environment, "rendered")
+    return hasattr(environment, "rendered") and not is_budgeted(environment)  # what is rendered has no budget
 
 
 def _drawing_of(environment: Description) -> Any:
