@@ -162,6 +162,20 @@ class Wrapped:
         return getattr(self._env, name)
 
 
+class Blind(Walkers):
+    """Tells one agent nothing."""
+
+    def get_obs(self, state):
+        return {"long": super().get_obs(state)["long"]}
+
+
+class Broken(Walkers):
+    """Has a fault that shows when it is compiled."""
+
+    def get_world_state(self, state):
+        raise KeyError("nowhere")
+
+
 class Mixed(Walkers):
     def action_space(self, agent):
         return Numbers(2) if agent == "long" else Box(0.0, 1.0, (2,))
@@ -181,7 +195,7 @@ class Counted(Walkers):
 
 
 SINGLE = {"Walker-v0": Walker, "Late-v0": Late}
-MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Mixed, Unbounded, Counted)}
+MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Mixed, Unbounded, Counted)}
 
 
 def stand_in(monkeypatch, single=(), many=()):

@@ -140,6 +140,8 @@ def test_bounds_of_their_own_are_stretched():
         ("jaxmarl:Plain", {"horizon": 3, "state": "own"}, "jaxmarl:Plain has no state of its own"),
         ("jaxmarl:Mixed", {}, "jaxmarl:Mixed: the action of short must be of a Discrete space"),
         ("jaxmarl:Unbounded", {}, "the action of long must be of a space Discrete or Box .floats with finite bounds"),
+        ("jaxmarl:Blind", {}, "jaxmarl:Blind must answer with the observations of long, short by these names"),
+        ("jaxmarl:Broken", {"state": "own"}, "jaxmarl:Broken cannot be compiled: KeyError: 'nowhere'"),
         ("jaxmarl:Counted", {}, r"must name its agents by texts and answer by these names, not \[0, 1\]"),
         ("jaxmarl:compiled_stand_ins:Nobody", {}, "the module compiled_stand_ins has no function Nobody"),
     ],

@@ -9,7 +9,7 @@ Axes: A agents, O observation, G global state, n actions.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -81,21 +81,27 @@ class Interface:
         self.world, self.own_state, self._label = world, own_state, label
         self.actions = ActionReader(label, {agent: world.action_space(agent) for agent in world.agents})
         self._spaces = {agent: world.observation_space(agent) for agent in world.agents}
-        try:
-            state, observations = jax.eval_shape(world.reset, jax.random.key(0))
-            sizes = [jax.eval_shape(functools.partial(vector_of, s), observations[a]).size for a, s in self._pairs]
-        except AverseError:
-            raise
-        except Exception as error:
-            text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            raise AverseError(f"{label}: reset must give each agent an observation of its space; {text}") from error
+        state, observations = self._shapes(world.reset, jax.random.key(0))
+        if not isinstance(observations, Mapping) or set(world.agents) - set(observations):
+            raise AverseError(f"{label} must answer with the observations of {', '.join(world.agents)} by these names")
+        sizes = [self._shapes(functools.partial(vector_of, s), observations[a]).size for a, s in self._pairs]
         self.observation_size = max(sizes)
         if not self.observation_size:
             raise AverseError(f"{label}: the observations are empty")
         self.global_state_size = len(sizes) * self.observation_size
         if own_state:
-            self.global_state_size = jax.eval_shape(world.own_state, state).size
+            self.global_state_size = self._shapes(world.own_state, state).size
         self._state = state
+
+    def _shapes(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """What a function of the world's answers, nothing being computed. Raises AverseError where it fails."""
+        try:
+            return jax.eval_shape(function, *inputs)
+        except AverseError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            raise AverseError(f"{self._label} cannot be compiled: {text}") from error
 
     @property
     def _pairs(self) -> list[tuple[str, Any]]:
@@ -120,7 +126,7 @@ class Interface:
         if not names:
             return
         actions = {agent: self.actions.read(i, self._idle()) for i, agent in enumerate(self.world.agents)}
-        info = jax.eval_shape(self.world.step, jax.random.key(0), self._state, actions).info
+        info = self._shapes(self.world.step, jax.random.key(0), self._state, actions).info
         for name in names:
             if name not in info:
                 raise unknown_name(f"number in the info of {self._label}", name, info)
