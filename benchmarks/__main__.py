@@ -4,6 +4,7 @@ import sys
 
 from benchmarks.coverage import coverage
 from benchmarks.games import games
+from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -21,6 +22,8 @@ BENCHMARKS = {
     "value-based": value_based,
     "team-games": team_games,
     "coverage": coverage,
+    "stable-baselines": stable_baselines,
+    "jaxmarl": jaxmarl,
 }
 
 if __name__ == "__main__":

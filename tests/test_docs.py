@@ -8,10 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled_stand_ins import stand_in
 
 import averse
 from averse import cli
@@ -295,6 +297,8 @@ def mine(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("page", "block"), SHELL, ids=[page.name for page, _ in SHELL])
 def test_commands_are_accepted(page, block, mine, tmp_path, monkeypatch):
+    if find_spec("jaxmarl") is None or find_spec("gymnax") is None:
+        stand_in(monkeypatch, ("CartPole-v1", "Pendulum-v1"), ("MPE_simple_spread_v3",))
     if "runs/village/example" in block:  # measurements are read as soon as they are named
         monkeypatch.chdir(tmp_path)
         write_example(tmp_path / "runs" / "village" / "example", hours=336)

@@ -20,9 +20,12 @@ USES = {
     "gymnasium": (lambda: make("gymnasium:CartPole-v1"), lambda: to_gymnasium("corridor")),
     "pettingzoo": (lambda: make("pettingzoo:sisl.pursuit_v5"), lambda: to_pettingzoo("cliff-walk")),
     "mpe2": (lambda: make("pettingzoo:mpe2.simple_v3"),),
+    "gymnax": (lambda: make("gymnax:CartPole-v1"),),
+    "jaxmarl": (lambda: make("jaxmarl:MPE_simple_spread_v3"),),
     "libsumo": (import_libsumo, require_simulator),
     "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
     "wandb": (lambda: require_trackers(("wandb",)),),
+    "mlflow": (lambda: require_trackers(("mlflow",)),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
     "plotly": (plotly_script,),
     "jinja2": (lambda: render([], ""),),
@@ -77,6 +80,17 @@ def test_half_installed(module, use, half, installed):
     words = rf"^[^\n]* import {module} failed: {reason}; pip install --force-reinstall '{extras.PACKAGES[module]}'$"
     with pytest.raises(AverseError, match=words):
         use()
+
+
+def test_a_package_that_it_needs_and_does_not_bring(installed, monkeypatch):
+    """gymnax imports six, and its wheel does not say so: to install gymnax again would mend nothing."""
+    installed("gymnax", "import six")
+    monkeypatch.setitem(sys.modules, "six", None)
+    with pytest.raises(AverseError) as caught:
+        make("gymnax:CartPole-v1")
+    line = str(caught.value)
+    assert line.startswith("gymnax, and so gymnax:CartPole-v1, needs six, and import six failed: ")
+    assert line.endswith(f"; pip install '{extras.PACKAGES['six']}'")
 
 
 @pytest.mark.parametrize("module", USES)

@@ -29,8 +29,8 @@ class TrainArguments:
     """Train a method in an environment. With --env and --method given, --help also lists their own settings."""
 
     env: str = "risky-cartpole"
-    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE. Its parameters are
-    flags too, such as --level severe."""
+    """Environment: a name (`averse list`), module:Attribute, gymnasium:ID, pettingzoo:MODULE, gymnax:ID or jaxmarl:ID.
+    Its parameters are flags too, such as --level severe."""
     method: str = "rqe-mappo"
     """Method: a name (`averse list`) or module:Attribute. Its settings are flags too, such as --tau 3."""
     steps: Positive = 2e5
@@ -55,9 +55,10 @@ class TrainArguments:
     """Write one also whenever so many minutes have gone by, as seen at each hundredth of the training."""
     seeds_as: Literal["vmap", "loop"] = "vmap"
     """Compiled environments: all trials advance together, by one program, or one after another."""
-    track: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
-    """Where else metrics go than to metrics.jsonl: csv (metrics.csv), tensorboard and wandb (need the extras of these
-    names). All of it is files in the run directory; nothing is sent unless WANDB_MODE=online says so."""
+    track: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where else metrics go than to metrics.jsonl: csv (metrics.csv), tensorboard, wandb, mlflow (need the extras of
+    these names). All of it is files in the run directory; nothing is sent unless WANDB_MODE=online or
+    MLFLOW_TRACKING_URI says so."""
     quiet: bool = False
     """No progress bar and no summary."""
 
@@ -330,7 +331,7 @@ def _with_own_settings(arguments: list[str]) -> type:
     if defaults is not None:
         suggested = environments.suggested_settings(environments.make(chosen.env), chosen.method)
     else:
-        suggested = environments.HOST_SETTINGS if environments.is_foreign(chosen.env) else {}
+        suggested = environments.HOST_SETTINGS if hasattr(parameters, "vector") else {}
     groups: dict[str, Any] = {"settings": learners.preset(chosen.method, **suggested), "parameters": defaults}
     if hasattr(groups["settings"], "measure"):
         groups["numbers"] = MeasureNumbers()

@@ -10,10 +10,14 @@ from types import ModuleType
 from averse.errors import AverseError
 
 PACKAGES = {
+    "alembic": "alembic>=1.13",
     "gymnasium": "gymnasium>=1.0",
+    "gymnax": "gymnax>=1.0",
     "imageio_ffmpeg": "imageio-ffmpeg>=0.5",
+    "jaxmarl": "jaxmarl>=0.2",
     "jinja2": "jinja2>=3.1",
     "libsumo": "libsumo==1.28.0",
+    "mlflow": "mlflow-skinny>=3.17",
     "mpe2": "mpe2>=1.0",
     "onnx": "onnx>=1.17",
     "onnxruntime": "onnxruntime>=1.20",
@@ -22,6 +26,8 @@ PACKAGES = {
     "plotly": "plotly>=6",
     "pygambit": "pygambit>=17.0.0b1",
     "pyspiel": "open_spiel",
+    "six": "six>=1.16",
+    "sqlalchemy": "sqlalchemy>=2",
     "tensorboardX": "tensorboardX>=2.6",
     "wandb": "wandb>=0.19.10",
 }
@@ -40,6 +46,8 @@ def extra_module(module: str, purpose: str) -> ModuleType:
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
+        if error.name in PACKAGES and error.name != module:  # gymnax imports six and does not say that it needs it
+            raise _missing(error.name, f"{module}, and so {purpose},", str(error), there=False) from error
         raise _missing(module, purpose, str(error), there=error.name != module) from error
     except Exception as error:  # whatever a package that is half there does
         raise _missing(module, purpose, str(error) or type(error).__name__, there=True) from error

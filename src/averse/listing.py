@@ -19,6 +19,8 @@ EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE = (
 ELSEWHERE = {
     "gymnasium:ID": "A world of Gymnasium, in worker processes: gymnasium:CartPole-v1.",
     "pettingzoo:MODULE": "A world of PettingZoo, in worker processes: pettingzoo:mpe2.simple_spread_v3.",
+    "gymnax:ID": "A world of gymnax, compiled: gymnax:CartPole-v1.",
+    "jaxmarl:ID": "A world of JaxMARL, compiled: jaxmarl:MPE_simple_spread_v3.",
     "budget:NAME": "Any world with episodes, the return so far and the time left being seen: budget:corridor.",
 }
 

@@ -2,6 +2,7 @@
 
 import itertools
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from averse.evaluation.recording import RecordedEpisode
 from averse.report import canvas
 from averse.report.animation import film_of_rows, write_film
 from averse.report.film import Drawing, OneAfterAnother, drawing_of, film_of
-from averse.report.worlds import car_following, cartpole, cliff_walk, corridor, microgrids
+from averse.report.worlds import car_following, cartpole, classic_control, cliff_walk, corridor, microgrids, particles
 from averse.report.worlds.junction import recording_of
 
 
@@ -44,6 +45,48 @@ def count(image: Image.Image, color, tolerance=6) -> int:
 
 def near(image: Image.Image, color, tolerance=6) -> np.ndarray:
     return (np.abs(np.asarray(image, int) - color) <= tolerance).all(-1)
+
+
+def test_particles_are_where_they_are():
+    """Discs of their own size: the areas are those of their radii, the places those of the state."""
+    world = SimpleNamespace(rad=np.array([0.15, 0.3, 0.05]))
+    environment = SimpleNamespace(agents=("agent_0", "adversary_0"), world=world)
+    places = np.array([[[-1.0, 1.0], [0.5, 0.0], [0.0, -1.0]]] * 2)
+    places[1, 1] = (1.0, 0.0)
+    shot = episode(environment, SimpleNamespace(inner=SimpleNamespace(p_pos=places)), np.zeros((1, 2)))
+    scale = particles.SIDE / (2 * particles.REACH)
+    image = particles.frame(shot, 0)
+    for k, color in enumerate((canvas.BLUE, canvas.RED, canvas.FAINT)):
+        rows, columns = np.nonzero(near(image, color))
+        assert columns.mean() == pytest.approx((places[0, k, 0] + particles.REACH) * scale, abs=2)
+        assert rows.mean() == pytest.approx((particles.REACH - places[0, k, 1]) * scale, abs=2)
+        assert len(rows) == pytest.approx(np.pi * (world.rad[k] * scale) ** 2, rel=0.2)
+    assert (
+        np.nonzero(near(particles.frame(shot, 1), canvas.RED))[1].max() > np.nonzero(near(image, canvas.RED))[1].max()
+    )
+
+
+class Inner(NamedTuple):
+    inner: object
+
+
+class Cart(NamedTuple):
+    x: np.ndarray
+    x_dot: np.ndarray
+    theta: np.ndarray
+    theta_dot: np.ndarray
+
+
+def test_gymnasium_draws_the_state_of_a_compiled_cart():
+    states = Inner(Cart(np.array([0.0, 1.2]), *np.zeros((3, 2))))
+    shot = episode(SimpleNamespace(id="CartPole-v1", name="gymnax:CartPole-v1"), states, np.ones(1))
+    middles = []
+    for index in range(2):
+        picture = classic_control.frame(shot, index)
+        rows, columns = np.nonzero((picture < 40).all(-1))  # the cart and its track are black
+        carts = columns[rows != np.bincount(rows).argmax()]
+        middles.append(np.median(carts))
+    assert middles[1] - middles[0] == pytest.approx(1.2 * 600 / 4.8, abs=3)  # px of a track of 4.8 m
 
 
 class TestCartPole:

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import sqlite3
 import struct
+import sys
 
 import pytest
 
@@ -98,6 +100,28 @@ def test_weights_and_biases_has_every_figure_and_stays_here(tmp_path, monkeypatc
     assert found == {f"{name}-trial-0": [(64, None, 0.0), (128, 1.5, 3.0)], f"{name}-trial-1": [(64, -1.25, 2.0)]}
 
 
+def test_mlflow_has_every_figure_in_its_database(tmp_path, monkeypatch):
+    """Read back by SQL, in MLflow's own tables."""
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked(tmp_path, "mlflow")
+    with sqlite3.connect(tmp_path / "mlflow" / "mlflow.db") as database:
+        metrics = database.execute("select name, key, step, value from metrics join runs using (run_uuid)").fetchall()
+        params = database.execute("select name, key, value from params join runs using (run_uuid)").fetchall()
+        kept = database.execute(
+            "select e.name, r.status from runs r join experiments e using (experiment_id)"
+        ).fetchall()
+    name = tmp_path.name
+    expected = {
+        (f"{name}-trial-{trial}", key, steps, value if math.isfinite(value) else sys.float_info.max)
+        for trial, _, _, steps, figures in ROWS
+        for key, value in figures.items()
+    }
+    assert set(metrics) == expected
+    assert {(f"{name}-trial-1", "tau", "3.0"), (f"{name}-trial-1", "method", "mappo")} <= set(params)
+    assert kept == [(name, "FINISHED")] * 2
+
+
 @pytest.mark.parametrize(
     ("track", "words"),
     [
@@ -115,7 +139,6 @@ def test_trackers_that_are_none(track, words, tmp_path):
 
 def test_an_unknown_tracker_on_the_command_line(tmp_path, capsys):
     assert (
-        main(["train", "--env", "corridor", "--method", "mappo", "--track", "mlflow", "--out", str(tmp_path / "x")])
-        == 2
+        main(["train", "--env", "corridor", "--method", "mappo", "--track", "aim", "--out", str(tmp_path / "x")]) == 2
     )
     assert "csv" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 A name is a built-in one, one that `register` gave, one that an installed package offers under the entry-point group
 `averse.environments`, or `module:Attribute` of anything that can be imported and that builds an environment.
-`gymnasium:ID` and `pettingzoo:MODULE` are worlds of other libraries (`environments.adapters.doors`), `budget:NAME` any
-world with the return so far in what is seen (`environments.budget`).
+`gymnasium:ID`, `pettingzoo:MODULE`, `gymnax:ID` and `jaxmarl:ID` are worlds of other libraries
+(`environments.adapters`), `budget:NAME` any world with the return so far in what is seen (`environments.budget`).
 """
 
 import dataclasses
@@ -34,6 +34,8 @@ _REGISTRY = Registry(
 _DOORS = {
     "gymnasium": "averse.environments.adapters.doors:gymnasium_class",
     "pettingzoo": "averse.environments.adapters.doors:pettingzoo_class",
+    "gymnax": "averse.environments.adapters.gymnax_world:gymnax_class",
+    "jaxmarl": "averse.environments.adapters.jaxmarl_world:jaxmarl_class",
     "budget": "averse.environments.budget:budget_class",
 }
 _DESCRIBED = ("name", "num_agents", "action_space", "observation_size", "global_state_size", "horizon", "metrics")
@@ -70,7 +72,7 @@ def names() -> list[str]:
 def factory(name: str) -> Callable[..., Description]:
     """The class or function that builds a named environment.
 
-    `gymnasium:ID` and `pettingzoo:MODULE` name worlds of these libraries.
+    `gymnasium:ID`, `pettingzoo:MODULE`, `gymnax:ID` and `jaxmarl:ID` name worlds of these libraries.
 
     Raises AverseError for an unknown name, with the nearest one, and for what cannot be imported or called.
     """
@@ -84,7 +86,7 @@ def factory(name: str) -> Callable[..., Description]:
 
 
 def is_foreign(name: Any) -> bool:
-    """Whether a name is of another library's world: `gymnasium:ID`, `pettingzoo:MODULE`."""
+    """Whether a name is of another library's world: `gymnasium:ID`, `pettingzoo:MODULE`, `gymnax:ID`, `jaxmarl:ID`."""
     return isinstance(name, str) and ":" in name and name.partition(":")[0] in _DOORS
 
 

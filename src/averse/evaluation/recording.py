@@ -5,7 +5,7 @@ library's world makes of itself, or the cars of a simulated junction.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from averse.environments.budget import is_budgeted
 from averse.environments.intersection.recording import Recording
 from averse.environments.intersection.task import STEPS_PER_DECISION
 from averse.environments.protocol import Description, Environment
+from averse.environments.recorded import RecordedEpisode, states_of
 from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.sumo.recording import Film
 from averse.errors import AverseError
@@ -26,50 +27,6 @@ from averse.evaluation.host_play import Actor, Moment, learned, play_host
 from averse.evaluation.play import act_once, set_out
 from averse.learners.contract import Learner
 from averse.settings import Count, check_value
-
-
-@dataclass(frozen=True, repr=False)
-class RecordedEpisode:
-    """One episode of T steps, or its beginning, with all that happened in it. A agents."""
-
-    environment: Description
-    """Where it was played."""
-    seed: int
-    """Of the episode."""
-    title: str
-    """What is shown, in one line."""
-    states: Any
-    """What is to be drawn. Of a compiled environment its states, numpy, leaves [T + 1, ...]: the one before the first
-    step, then the one after each. Pictures uint8 [T + 1, H, W, 3] of another library's world. The `Recording` of a
-    simulated junction."""
-    actions: np.ndarray
-    """[T, A] or [T, A, size]."""
-    rewards: np.ndarray
-    """float32 [T, A]."""
-    info: Mapping[str, np.ndarray]
-    """Metric -> float [T], its value so far after each step."""
-    over: bool
-    """Whether the episode ended with the last step; False where only its beginning was recorded."""
-
-    def __repr__(self) -> str:
-        return f"RecordedEpisode({self.title!r}, seed {self.seed}, {len(self)} steps)"
-
-    def __len__(self) -> int:
-        """T."""
-        return len(self.rewards)
-
-    def state(self, index: int) -> Any:
-        """The state of a compiled environment, or the picture, after `index` steps: leaves [...]."""
-        return jax.tree.map(lambda x: x[index], self.states)
-
-    def earned(self, index: int) -> float:
-        """The return up to then, mean over agents."""
-        return float(self.rewards[:index].mean(-1).sum())
-
-    def told(self, index: int) -> dict[str, float]:
-        """The metrics after `index` steps; empty before the first."""
-        return {name: float(values[index - 1]) for name, values in self.info.items()} if index > 0 else {}
-
 
 Recorder = Callable[..., RecordedEpisode]
 """`recorder(state, seed, title="", steps=None) -> RecordedEpisode`: the learner's state of one trial, the seed of the
@@ -138,7 +95,7 @@ def _compiled(
         environment=world,
         seed=seed,
         title=title,
-        states=jax.tree.map(lambda *x: np.stack(x), *states),
+        states=states_of(states),
         actions=np.stack(actions),
         rewards=np.stack(rewards),
         info={name: np.array([info[name] for info in infos]) for name in environment.metrics},

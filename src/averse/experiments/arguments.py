@@ -31,7 +31,8 @@ class StudyArguments:
     """What every study of trained methods can be told."""
 
     env: str = "risky-cartpole"
-    """Where policies play: a name (`averse list`), module:Attribute, gymnasium:ID or pettingzoo:MODULE."""
+    """Where policies play: a name (`averse list`), module:Attribute, gymnasium:ID, pettingzoo:MODULE, gymnax:ID or
+    jaxmarl:ID."""
     train_env: str | None = None
     """Where they are trained, if elsewhere: intersection, the compiled twin of sumo-intersection."""
     parameters: tuple[str, ...] | None = None

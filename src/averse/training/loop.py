@@ -89,7 +89,7 @@ def run_training(
       overwrite: whether a run that is there already may be thrown away, once the new one has its first checkpoint.
       progress: whether to show a bar, or the display to add one to.
       stop: if another thread sets it, training ends early, by KeyboardInterrupt as from the keyboard.
-      track: where else metrics go: csv, tensorboard, wandb.
+      track: where else metrics go: csv, tensorboard, wandb, mlflow.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by since the last one.
       monitor: what else to write down of each trial whenever metrics are written, such as an exact score.
 

@@ -46,7 +46,7 @@ def train(
       fine_tune: run directory whose networks to begin with.
       overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
-      track: where else metrics go, files in the run directory: csv, tensorboard, wandb.
+      track: where else metrics go, files in the run directory: csv, tensorboard, wandb, mlflow.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       settings: the method's settings. `measure` takes a text ("cvar:0.1") or a risk measure; `tau`, `alpha`, `weight`
@@ -91,7 +91,7 @@ def resume(
       path: the run directory.
       steps: environment steps per trial in all; more than the run had extend it.
       progress: show a bar.
-      track: where else metrics go, files in the run directory: csv, tensorboard, wandb.
+      track: where else metrics go, files in the run directory: csv, tensorboard, wandb, mlflow.
       checkpoint_minutes: leave a checkpoint also whenever so many minutes have gone by, as seen at each hundredth of
         the training.
       monitor: what else to write down of each trial whenever metrics are written.

@@ -46,7 +46,7 @@ def own_action(space, action):
 @pytest.mark.parametrize("id", WORLDS)
 def test_episodes_are_those_of_gymnasium_to_the_last_bit(id):
     environment = make(f"gymnasium:{id.partition(' ')[0]}", **WORLDS[id])
-    arguments = environments.adapters.doors._arguments(environment.env_arg)
+    arguments = environments.adapters.foreign.arguments_of(environment.env_arg)
     own = gymnasium.make(id.partition(" ")[0], max_episode_steps=environment.horizon, **arguments)
     flat = gymnasium.wrappers.FlattenObservation(own)
     rng = np.random.default_rng(0)

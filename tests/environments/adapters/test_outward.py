@@ -14,6 +14,8 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 import averse.gymnasium
 from averse import AverseError
 from averse.environments import CompiledEnvironment, Discrete, make, to_gymnasium, to_pettingzoo
+from averse.environments.recorded import RecordedEpisode, states_of
+from averse.report.film import drawing_of
 
 SIMULATED = pytest.mark.skipif(find_spec("libsumo") is None, reason="needs the extra sumo")
 LARGE = (pytest.mark.slow,)  # a minute of compilation
@@ -43,7 +45,6 @@ def no_advice():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*Box observation space m(in|ax)imum value is.*")
-        warnings.filterwarnings("ignore", message=".*Not able to test alternative render modes.*")
         yield
 
 
@@ -142,6 +143,77 @@ def test_agents_leave_when_they_are_terminated():
     ]
 
 
+@pytest.mark.parametrize(
+    ("id", "parameters"), [("averse/Corridor-v0", {"length": 3}), ("averse/RiskyCartPole-v0", {"horizon": 20})]
+)
+def test_gymnasium_finds_nothing_amiss_in_pictures(id, parameters):
+    env = gymnasium.make(id, render_mode="rgb_array", **parameters)
+    assert env.metadata["render_modes"] == ["rgb_array"]
+    check_env(env.unwrapped)
+    env = gymnasium.wrappers.RenderCollection(env)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        over = terminated or truncated
+    frames = env.render()
+    assert len(frames) > 2
+    assert len({frame.shape for frame in frames}) == 1
+    assert len({frame.tobytes() for frame in frames}) == len(frames)
+
+
+@pytest.mark.parametrize("name", ["corridor", "budget:cliff-walk", pytest.param("intersection", marks=LARGE)])
+def test_pictures_are_those_of_a_film(name):
+    """After each step, the last one too, what `averse record` draws of the same states."""
+    parameters = {"corridor": {"length": 2}, "intersection": {"num_agents": 2, "horizon": 2}}.get(name, {})
+    world = make(name, **parameters)
+    own = world.inner if name.startswith("budget") else world
+    env = to_pettingzoo(world, render_mode="rgb_array")
+    env.reset(seed=4)
+    key, first = jax.random.split(jax.random.key(4))
+    states, rewards, infos, chosen = [jax.jit(world.reset)(first)[0]], [], [], []
+    rng = np.random.default_rng(0)
+    step, pictures = jax.jit(world.step), [env.render()]
+    while env.agents:
+        actions = rng.integers(0, world.action_space.num_actions, world.num_agents).astype(np.int32)
+        chosen.append(actions)
+        env.step(dict(zip(env.agents, actions.tolist())))
+        pictures.append(env.render())
+        key, drawn = jax.random.split(key)
+        result = step(drawn, states[-1], jnp.asarray(actions))
+        states.append(result.state)
+        rewards.append(result.rewards)
+        infos.append(result.info)
+    inner = [jax.device_get(state.inner if own is not world else state) for state in states]
+    for index in range(len(inner)):
+        there = RecordedEpisode(
+            environment=own,
+            seed=4,
+            title=f"{name}, episode 4",
+            states=states_of(inner[: index + 1]),
+            actions=np.array(chosen[:index]).reshape(index, world.num_agents),
+            rewards=np.array(rewards[:index], np.float32).reshape(index, world.num_agents),
+            info={metric: np.array([float(info[metric]) for info in infos[:index]]) for metric in world.metrics},
+            over=index + 1 == len(inner),
+        )
+        drawn = np.asarray(drawing_of(own).frame(there, index))
+        np.testing.assert_array_equal(pictures[index], drawn)
+    assert len({picture.tobytes() for picture in pictures}) > 1
+
+
+def test_a_world_that_shows_itself_is_shown():
+    """Gymnasium's own CartPole, in and out again: the picture of the same episode."""
+    env, own = (
+        to_gymnasium("gymnasium:CartPole-v1", render_mode="rgb_array"),
+        gymnasium.make("CartPole-v1", render_mode="rgb_array"),
+    )
+    for world in (env, own):
+        world.reset(seed=3)
+        world.step(1)
+    np.testing.assert_array_equal(env.render(), own.render())
+    env.close()
+
+
 def test_unseeded_episodes_follow_from_the_last_seed():
     env = to_gymnasium("risky-cartpole")
     starts = []
@@ -182,8 +254,21 @@ def test_it_comes_back_through_the_door():
             r"parameters \(length\) are for an environment that is given",
         ),
         (lambda: to_gymnasium(3), "int is no environment"),
-        (lambda: to_gymnasium("corridor", render_mode="human"), "render_mode must be None, not 'human'"),
-        (lambda: to_pettingzoo("corridor", render_mode="human"), "render_mode must be None, not 'human'"),
+        (lambda: to_gymnasium("corridor", render_mode="human"), "render_mode must be None or rgb_array, not 'human'"),
+        (lambda: to_pettingzoo("corridor", render_mode="human"), "render_mode must be None or rgb_array, not 'human'"),
+        (
+            lambda: to_pettingzoo(Leaving(), render_mode="rgb_array"),
+            "render_mode must be None, not 'rgb_array': leaving has no pictures of a running episode",
+        ),
+        (lambda: to_pettingzoo("sumo-intersection", render_mode="rgb_array"), "sumo-intersection has no pictures of a"),
+        (
+            lambda: to_gymnasium("budget:gymnasium:CartPole-v1", render_mode="rgb_array"),
+            "CartPole-v1 has no pictures of",
+        ),
+        (
+            lambda: to_pettingzoo("corridor", render_mode="rgb_array").render(),
+            "corridor: no episode has begun; call reset first",
+        ),
         (lambda: to_gymnasium("corridor").step(0), "corridor: no episode is running; call reset first"),
         (lambda: to_gymnasium("corridor").reset(seed=-1), "Seed must be greater or equal to zero"),
         (lambda: to_pettingzoo("corridor").reset(seed=-1), "seed must be a whole number >= 0, not -1"),

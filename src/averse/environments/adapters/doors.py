@@ -5,14 +5,13 @@ once in this process, for its spaces and its time limit, and then in each worker
 """
 
 import functools
-import json
 import os
 import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from averse.commands import assignments, literal
+from averse.environments.adapters.foreign import Foreign, arguments_of, class_of, unbuilt
 from averse.environments.adapters.parallel import Interface, ParallelWorker, Terms
 from averse.environments.adapters.rendered import MODE, RenderedVector
 from averse.environments.adapters.sources import (
@@ -22,7 +21,6 @@ from averse.environments.adapters.sources import (
     pettingzoo_builder,
     time_limit,
 )
-from averse.environments.base import Described
 from averse.environments.protocol import ActionSpace, Box, Discrete
 from averse.environments.ranges import Reward, Steps
 from averse.environments.workers.pool import WorkerPool
@@ -30,39 +28,9 @@ from averse.environments.workers.vector import PlainEncoder, WorkerVector
 from averse.errors import AverseError
 from averse.settings import settings
 
-# what workers answer besides metrics, our own metrics, and columns of the table of episodes
-TAKEN = (
-    *("rewards", "costs", "terminated", "truncated", "total_cost", "worker_failed"),
-    *("training_seed", "seed", "episode_return", "length", "failed"),
-)
-ARGUMENTS = "NAME=VALUE ... such as gravity=5"
 
-
-class ForeignWorld(Described):
+class ForeignWorld(Foreign):
     """What worlds of Gymnasium and PettingZoo have in common: a `HostEnvironment` of worker processes."""
-
-    id: ClassVar[str]
-    name: ClassVar[str]
-    env_arg: tuple[str, ...]
-    horizon: Any
-    reward_bounds: tuple[float, float] | None
-    report: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.reward_bounds is not None and not self.reward_bounds[0] < self.reward_bounds[1]:
-            raise AverseError(
-                f"reward_bounds must be the lowest reward and then a higher one, not {self.reward_bounds}"
-            )
-        taken = [name for name in self.report if name in TAKEN or name.startswith("return_")]
-        if len(set(self.report)) < len(self.report) or taken:
-            raise AverseError(f"report must name different numbers of info, none of {', '.join(TAKEN)}, return_...")
-        _, limit = self._looked_at
-        if self.horizon is None:
-            if limit is None:
-                raise AverseError(
-                    f"{self.name} does not say after how many steps an episode ends; give --horizon STEPS"
-                )
-            object.__setattr__(self, "horizon", limit)
 
     # ---- what a kind of worlds adds
 
@@ -82,6 +50,10 @@ class ForeignWorld(Described):
         """Spaces and time limit, from a world that is built for it once."""
         kind: Any = type(self)
         return _looked_at(kind, self.env_arg, self._terms._replace(horizon=0))
+
+    @property
+    def _own_limit(self) -> int | None:
+        return self._looked_at[1]
 
     @property
     def _interface(self) -> Interface:
@@ -124,21 +96,12 @@ class ForeignWorld(Described):
             "worker_failed": "1 if the episode was cut because its worker process died",
         }
 
-    def return_bounds(self, gamma: float) -> tuple[float, float]:
-        """What `reward_bounds` allow. Raises AverseError where they were not given: nobody else says them."""
-        if self.reward_bounds is None:
-            raise AverseError(
-                f"{self.name} does not say how large rewards are, and this critic must know: give --reward-bounds LOW "
-                "HIGH (of a step), or the critic's own --support LOW HIGH"
-            )
-        return super().return_bounds(gamma)
-
     def vector(self, num_envs: int) -> WorkerVector:
         """Start `num_envs` of them, each in its own worker process.
 
         Raises AverseError where it is made from what cannot be sent to a process.
         """
-        start = partial(self._start(_arguments(self.env_arg)), horizon=self.horizon)
+        start = partial(self._start(arguments_of(self.env_arg)), horizon=self.horizon)
         try:
             pickle.dumps(start)
         except Exception as error:
@@ -161,7 +124,7 @@ class ForeignWorld(Described):
         Raises AverseError for a world that cannot be drawn.
         """
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no display to draw in memory
-        start = self._start({**_arguments(self.env_arg), "render_mode": MODE})
+        start = self._start({**arguments_of(self.env_arg), "render_mode": MODE})
         return RenderedVector(partial(start, horizon=self.horizon), self._terms, self.action_space)
 
     @property
@@ -223,44 +186,26 @@ class PettingZooWorld(ForeignWorld):
 def gymnasium_class(id: str) -> type[GymnasiumWorld]:
     """The class of a Gymnasium id. Raises AverseError for an unknown id, and where Gymnasium is missing."""
     gymnasium_specification(id)
-    return _class_of(GymnasiumWorld, "gymnasium", id)
+    return class_of(GymnasiumWorld, "gymnasium", id)
 
 
 def pettingzoo_class(id: str) -> type[PettingZooWorld]:
     """The class of a world of PettingZoo. Raises AverseError for an unknown path, and where PettingZoo is missing."""
     pettingzoo_builder(id)
-    return _class_of(PettingZooWorld, "pettingzoo", id)
-
-
-@functools.cache
-def _class_of(base: type, door: str, id: str) -> Any:
-    """The same class whenever it is asked for. Its own name cannot be imported; the environment's name gives it."""
-    name = f"{door}:{id}"
-    return type(f"<{name}>", (base,), {"id": id, "name": name, "__doc__": base.__doc__, "__module__": __name__})
+    return class_of(PettingZooWorld, "pettingzoo", id)
 
 
 @functools.lru_cache(maxsize=256)
 def _looked_at(cls: type[ForeignWorld], env_arg: tuple[str, ...], terms: Terms) -> tuple[Interface, int | None]:
     """Spaces and time limit of a world: built, looked at, and closed."""
-    start = cls._start(_arguments(env_arg))
+    start = cls._start(arguments_of(env_arg))
     try:
         env = start()
     except AverseError:
         raise
     except Exception as error:
-        text = str(error).strip().partition("\n")[0]
-        raise AverseError(f"{cls.name} cannot be built: {type(error).__name__}: {text}") from error
+        raise unbuilt(cls.name, error) from error
     try:
         return Interface(env, terms), time_limit(env)
     finally:
         env.close()
-
-
-def _arguments(env_arg: tuple[str, ...]) -> dict[str, Any]:
-    """What `env_arg` says. Raises AverseError for what is not NAME=VALUE."""
-    return assignments("--env-arg", ARGUMENTS, env_arg or None, _value)
-
-
-def _value(text: str) -> Any:
-    """What the value of an argument means: JSON where it begins like a text, list or dictionary; else a literal."""
-    return json.loads(text) if text.startswith(('"', "[", "{")) else literal(text)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from averse.environments.adapters.hosted import HostedVector
+from averse.environments.adapters.pictures import Pictures
 from averse.environments.protocol import Description, Discrete, Environment, HostEnvironment, HostVector, TimeStep
 from averse.environments.registry import make, verified
 from averse.errors import AverseError
@@ -27,12 +28,18 @@ class Episode:
     """One environment and its running episode, stepped from outside.
 
     Episodes are those of `HostVector.reset`: functions of their seed and the actions.
+
+    Args:
+      render_mode: "rgb_array" where `picture` will be asked for, else None.
+
+    Raises AverseError for another one, and for "rgb_array" where nothing draws the environment.
     """
 
-    def __init__(self, environment: Description):
+    def __init__(self, environment: Description, render_mode: str | None = None):
         self.environment = environment
         self._vector: HostVector | None = None
         self._over = True
+        self._pictures = None if render_mode is None else Pictures(environment, render_mode)
 
     def begin(self, seed: int) -> TimeStep:
         """A fresh episode. Raises AverseError for a seed that is no whole number from 0 to 2^32 - 1."""
@@ -40,11 +47,16 @@ class Episode:
             world = self.environment
             if isinstance(world, Environment):
                 self._vector = HostedVector(world, 1)
+            elif self._pictures is not None:
+                self._vector = world.rendered()  # type: ignore[attr-defined]
             else:
                 assert isinstance(world, HostEnvironment)
                 self._vector = world.vector(1)
         self._over = False
-        return self._vector.reset(np.array([[seed]], np.uint32))
+        step = self._vector.reset(np.array([[seed]], np.uint32))
+        if self._pictures is not None:
+            self._pictures.begin(self._vector, seed)
+        return step
 
     def step(self, actions: Any) -> TimeStep:
         """One step; actions [A] or [A, size].
@@ -55,7 +67,20 @@ class Episode:
             raise AverseError(f"{self.environment.name}: no episode is running; call reset first")
         step = self._vector.step(np.asarray(actions)[None])
         self._over = bool(np.asarray(step.done)[0])
+        if self._pictures is not None:
+            self._pictures.note(self._vector, np.asarray(actions), step)
         return step
+
+    def picture(self) -> np.ndarray | None:
+        """What is to be seen now, uint8 [H, W, 3]; None without a render mode.
+
+        Raises AverseError before the first episode.
+        """
+        if self._pictures is None:
+            return None
+        if self._vector is None:
+            raise AverseError(f"{self.environment.name}: no episode has begun; call reset first")
+        return self._pictures.picture(self._vector)
 
     def close(self) -> None:
         """End a simulator; may be called again, and another episode may begin."""

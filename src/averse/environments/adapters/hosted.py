@@ -28,6 +28,8 @@ class HostedVector:
     def __init__(self, environment: Environment, num_envs: int):
         self.environment, self.num_envs = environment, num_envs
         self._seeds: np.ndarray | None = None
+        self.led_to: Any = None
+        """The states that the last actions led to, or in which episodes began; leaves [B, ...]."""
 
     def reset(self, seeds: np.ndarray) -> TimeStep:
         """See `HostVector.reset`; seeds uint32 [B, K]."""
@@ -43,6 +45,7 @@ class HostedVector:
     def _start(self) -> TimeStep:
         self._round = np.zeros(self.num_envs, int)
         self._rows = _begin(self.environment, self._next_seeds())
+        self.led_to = self._rows.state
         observations, state, available = jax.device_get(_look(self.environment, self._rows))
         return TimeStep.first(observations, state, available, self.environment.metrics)
 
@@ -57,6 +60,7 @@ class HostedVector:
         world = self.environment
         actions = checked_actions(world.action_space, actions, (self.num_envs, world.num_agents))
         self._rows, result = _advance(world, self._rows, jnp.asarray(actions))
+        self.led_to = self._rows.state
         idle = np.zeros(self.num_envs, bool) if self._seeds is None else self._round >= self._seeds.shape[1]
         following = jax.device_get(_look(self.environment, self._rows))
         observations, state, available = following

@@ -6,7 +6,7 @@ from averse.environments.protocol import Description
 from averse.extras import extra_module
 
 
-def to_gymnasium(environment: Description | str, **parameters: Any) -> Any:
+def to_gymnasium(environment: Description | str, *, render_mode: str | None = None, **parameters: Any) -> Any:
     """A world of one agent as a `gymnasium.Env`, compiled ones and simulators alike.
 
     An episode is a function of the seed that `reset` is given and of the actions; of a simulator it is the one that
@@ -15,17 +15,20 @@ def to_gymnasium(environment: Description | str, **parameters: Any) -> Any:
 
     Args:
       environment: one, or the name of one.
+      render_mode: "rgb_array" for `render()` to give a picture uint8 [H, W, 3] of what is there, where the world has a
+        `drawing`; None for none.
       parameters: of a named one: `to_gymnasium("risky-cartpole", level="low")`.
 
-    Raises AverseError for what is no environment, for several agents, and where Gymnasium is missing.
+    Raises AverseError for what is no environment, for several agents, for a render mode that it has not, and where
+    Gymnasium is missing.
     """
     extra_module("gymnasium", "to_gymnasium")
     from averse.environments.adapters.gymnasium_env import AverseEnv
 
-    return AverseEnv(environment, **parameters)
+    return AverseEnv(environment, render_mode, **parameters)
 
 
-def to_pettingzoo(environment: Description | str, **parameters: Any) -> Any:
+def to_pettingzoo(environment: Description | str, *, render_mode: str | None = None, **parameters: Any) -> Any:
     """A world as a `pettingzoo.ParallelEnv`: agents agent_0, agent_1, ... act at once.
 
     Episodes follow from seeds as `to_gymnasium` says. An agent leaves when it is terminated; where the time limit cuts
@@ -35,11 +38,12 @@ def to_pettingzoo(environment: Description | str, **parameters: Any) -> Any:
 
     Args:
       environment: one, or the name of one.
+      render_mode: as for `to_gymnasium`.
       parameters: of a named one: `to_pettingzoo("cliff-walk", success=0.5)`.
 
-    Raises AverseError for what is no environment, and where PettingZoo is missing.
+    Raises AverseError for what is no environment, for a render mode that it has not, and where PettingZoo is missing.
     """
     extra_module("pettingzoo", "to_pettingzoo")
     from averse.environments.adapters.pettingzoo_env import AverseParallelEnv
 
-    return AverseParallelEnv(environment, **parameters)
+    return AverseParallelEnv(environment, render_mode, **parameters)

@@ -6,6 +6,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from averse.environments.adapters.episode import Episode, built, episode_seed, info_of, spaces_of
+from averse.environments.adapters.pictures import rendering_of
 from averse.environments.protocol import Description, TimeStep
 from averse.errors import AverseError
 
@@ -16,9 +17,7 @@ class AverseParallelEnv(ParallelEnv):
     def __init__(self, environment: Description | str, render_mode: str | None = None, **parameters: Any):
         self.environment = built(environment, parameters)
         name, count = self.environment.name, self.environment.num_agents
-        if render_mode is not None:
-            raise AverseError(f"render_mode must be None, not {render_mode!r:.80}: {name} has no pictures here")
-        self.metadata = {"name": name, "render_modes": [], "is_parallelizable": True}
+        self.metadata = {"name": name, "is_parallelizable": True, **rendering_of(self.environment)}
         self.render_mode = render_mode
         self.possible_agents = list(getattr(self.environment, "agents", [f"agent_{i}" for i in range(count)]))
         self.agents: list[str] = []
@@ -27,7 +26,7 @@ class AverseParallelEnv(ParallelEnv):
         self.action_spaces = {agent: own for agent, (_, own, _) in zip(self.possible_agents, spaces)}
         self.state_space = spaces[0][2]
         self.horizon = self.environment.horizon
-        self._episode = Episode(self.environment)
+        self._episode = Episode(self.environment, render_mode)
         self._generator = np.random.default_rng()
 
     def observation_space(self, agent: str) -> Any:
@@ -69,8 +68,9 @@ class AverseParallelEnv(ParallelEnv):
         """What a centralised critic sees, float32 [G]."""
         return self._state.copy()
 
-    def render(self) -> None:
-        """Nothing: there are no pictures here."""
+    def render(self) -> Any:
+        """What is to be seen now, uint8 [H, W, 3]; None without a render mode. Raises AverseError before `reset`."""
+        return self._episode.picture()
 
     def close(self) -> None:
         """End the simulator, if it is one."""

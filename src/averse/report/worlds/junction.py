@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from averse.environments.intersection.geometry import LANE_WIDTH, geometry, lanes, poses_at
 from averse.environments.intersection.recording import Car, Recording
@@ -28,7 +29,14 @@ SURELY = 2.0  # m before its way's end that a human is taken to have crashed, wh
 
 
 class JunctionDrawing:
-    """Films of episodes at the junction, in real time."""
+    """Films of episodes at the junction, in real time, and pictures of moments."""
+
+    seconds = DECISION_SECONDS
+    """Between the pictures of two moments."""
+
+    def frame(self, episode: RecordedEpisode, index: int) -> Image.Image:
+        """What is there after `index` decisions."""
+        return Painter([recording_of(episode)]).frame(index * STEPS_PER_DECISION)
 
     def film(self, episodes: Sequence[RecordedEpisode]) -> tuple[Painter, float]:
         """A film of episodes side by side, and how long a frame is shown, s."""
