@@ -4,6 +4,7 @@ import sys
 
 from benchmarks.coverage import coverage
 from benchmarks.games import games
+from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "value-based": value_based,
     "team-games": team_games,
     "coverage": coverage,
+    "gap-acceptance": gap_acceptance,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
 }

@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 COMPILING = 0.7  # minutes, both methods at once
 PER_STEP = {"twin": 1.3e-6, "sumo": 2 / (2478 * 60)}  # minutes, both methods
 PER_EPISODE = 1.2 / 500  # minutes, all policies and drivers
-BASELINES = ("rush", "reservation:-1")
+BASELINES = ("rush", "gap-acceptance:-1")
 COLUMNS = ("arrival", "crossing_time")
 
 
