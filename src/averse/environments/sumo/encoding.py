@@ -142,7 +142,7 @@ class TrafficEncoding:
 
         # Most steps end no episode: what is not needed is not worked out, and what is has been compiled once.
         views = jax.lax.fori_loop(0, 1 + ended.any().astype(jnp.int32), look, views)
-        return tuple(jax.tree.map(lambda part: part[index], views) for index in (0, 1))  # type: ignore[return-value]
+        return View(*(part[0] for part in views)), View(*(part[1] for part in views))
 
     def _look(self, state: dict[str, jax.Array]) -> View:
         task, road, scene = self.task, geometry(), scene_of(state)
