@@ -85,11 +85,11 @@ class TrafficEncoding:
         n, cars = self.task.num_agents, self.task.num_cars
         scene = Scene(
             movement=jnp.zeros((cars, num_envs), jnp.int32),
-            position=jnp.zeros((cars, num_envs)),
-            speed=jnp.zeros((cars, num_envs)),
+            position=jnp.zeros((cars, num_envs), jnp.float32),
+            speed=jnp.zeros((cars, num_envs), jnp.float32),
             present=jnp.zeros((cars, num_envs), bool),
             status=jnp.zeros((n, num_envs), jnp.int32),
-            elapsed=jnp.zeros(num_envs),
+            elapsed=jnp.zeros(num_envs, jnp.float32),
         )
         return Past(scene, new_tally(jnp, self.task, (num_envs,)))
 
