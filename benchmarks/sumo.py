@@ -22,12 +22,11 @@ from averse.evaluation import learned, play_host
 from averse.training import configure
 from averse.training.host import HostGroup
 
-ROUNDS = 5
+ROUNDS = 3
 PROCESSES = (1, 2, 8, 16)
 STEPS = 4_000  # of all environments together, in each round
 UPDATES = 8
-EPISODES = 64
-TARGETS = "asked for on two idle cores: 15,000 steps/s in 16 processes, 6,000 in one or two, training at 8,000"
+EPISODES = 256
 
 
 def processor_seconds() -> float:
@@ -117,7 +116,7 @@ def _stepping(vector: HostVector) -> Callable[[], int]:
 
 def sumo() -> None:
     """Random manoeuvres in 1 to 16 processes, training of rqe-mappo, evaluation of a policy; four agents, humans."""
-    print(f"sumo-intersection, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {TARGETS}")
+    print(f"sumo-intersection, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     environment, alone = SumoIntersection(), Alone()
     for kind in ("cheap", "exact"):
         rates = [alone.rate(kind) for _ in range(ROUNDS)]

@@ -33,8 +33,8 @@ class Actor(NamedTuple):
     initial_memory: Callable[[int], Any] = lambda num_envs: ()
     """`initial_memory(num_envs)`: the memory at the start of an episode, leaves [B, ...]; () where there is none."""
     turn: Callable[..., "Turn"] | None = None
-    """`turn(encoding, past, rows, seeds, times, memory) -> Turn`: what `act` does, in one compiled call with what states
-    the workers' rows (`workers.encoded`); None where `act` alone must do."""
+    """`turn(encoding, past, rows, seeds, times, memory) -> Turn`: what `act` does, in one compiled call with what
+    states the workers' rows (`workers.encoded`); None where `act` alone must do."""
 
 
 class Turn(NamedTuple):
@@ -145,8 +145,11 @@ def play_host(
     function("observer", "of a Moment", observer)
     ledger = _Ledger(episode_seeds("seeds", seeds), vector.num_envs, horizon, gamma)
     blank = actor.initial_memory(vector.num_envs)
-    encoded = isinstance(vector, EncodedVector) and actor.turn is not None
-    game = _Encoded(vector, actor, blank) if encoded else _Stepwise(vector, actor, blank)
+    game: _Encoded | _Stepwise
+    if isinstance(vector, EncodedVector) and actor.turn is not None:
+        game = _Encoded(vector, actor.turn, blank)
+    else:
+        game = _Stepwise(vector, actor, blank)
     step, memory = game.begin(ledger)
     ledger.open(step, blank)
     observer(Moment(ledger.seeds, ledger.time, None, step))
@@ -183,9 +186,8 @@ class _Stepwise:
 class _Encoded:
     """An encoded vector, together with a learned policy."""
 
-    def __init__(self, vector: EncodedVector, actor: Actor, blank: Any):
-        assert actor.turn is not None
-        self._vector, self._act, self._blank = vector, partial(actor.turn, vector.encoding), blank
+    def __init__(self, vector: EncodedVector, turn: Callable[..., Turn], blank: Any):
+        self._vector, self._act, self._blank = vector, partial(turn, vector.encoding), blank
 
     def begin(self, ledger: "_Ledger") -> tuple[TimeStep, Any]:
         """See `_Stepwise`."""
@@ -203,8 +205,9 @@ class _Encoded:
         self._turn = self._act(old.past, rows, seeds, times, old.remembered)
         step = self._turn.step
         # What is needed at every step; the rest is fetched where it is looked at.
-        small = {name: np.asarray(getattr(step, name)) for name in ("rewards", "terminated", "truncated")}
-        return old.actions, step._replace(**small), self._turn.memory
+        rewards, terminated, truncated = map(np.asarray, (step.rewards, step.terminated, step.truncated))
+        step = step._replace(rewards=rewards, terminated=terminated, truncated=truncated)
+        return old.actions, step, self._turn.memory
 
 
 def _where_done(done: np.ndarray, fresh: Any, old: Any) -> np.ndarray:

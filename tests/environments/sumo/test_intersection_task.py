@@ -36,7 +36,6 @@ from averse.environments.intersection.task import (
     Scene,
     Status,
 )
-from averse.environments.sumo.environment import gaps_of_close_pairs
 from averse.environments.sumo.simulation import AGENT_KIND, HUMAN_KIND, RECKLESS_KIND, crash_partners
 
 ROAD = geometry()
@@ -412,16 +411,6 @@ def test_numpy_and_jax_state_the_same_task(task):
     for (path, mine), yours in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
         assert mine.dtype == yours.dtype, path
         assert np.allclose(mine, np.asarray(yours), atol=2e-4, equal_nan=True), path
-
-
-def test_the_shortcut_for_close_pairs_finds_the_same_gaps():
-    task = IntersectionTask()
-    before = random_scenes(task, 300)
-    after = moved(before)
-    pose = poses_at(np, ROAD, after.movement, after.position)
-    assert np.array_equal(
-        smallest_gaps(np, task, ROAD, before, after), gaps_of_close_pairs(task, ROAD, before, after, pose)
-    )
 
 
 @pytest.mark.parametrize("movement", range(3))

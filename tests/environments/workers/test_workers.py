@@ -185,13 +185,19 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
     with toys(2, slow=0.05) as vector:
         vector.reset_endless(0)
 
-        def interrupt(*_):
-            raise KeyboardInterrupt
+        take, taken = vector.pool._take, []
+
+        def interrupt(index):  # as soon as one of the two has answered
+            if take(index):
+                taken.append(index)
+                raise KeyboardInterrupt
+            return False
 
         with monkeypatch.context() as patch:
-            patch.setattr(vector.pool, "_collect", interrupt)
+            patch.setattr(vector.pool, "_take", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 vector.step(acts(2))
+        assert len(taken) == 1
         first = vector.reset(np.array([[3], [6]], np.uint32))
         assert first.observations[:, 0, 0].tolist() == [3, 6]
         assert vector.step(acts(2)).next_observations[:, 0, 1].tolist() == [1, 1]

@@ -85,11 +85,11 @@ class TrafficEncoding:
         n, cars = self.task.num_agents, self.task.num_cars
         scene = Scene(
             movement=jnp.zeros((cars, num_envs), jnp.int32),
-            position=jnp.zeros((cars, num_envs)),
-            speed=jnp.zeros((cars, num_envs)),
+            position=jnp.zeros((cars, num_envs), jnp.float32),
+            speed=jnp.zeros((cars, num_envs), jnp.float32),
             present=jnp.zeros((cars, num_envs), bool),
             status=jnp.zeros((n, num_envs), jnp.int32),
-            elapsed=jnp.zeros(num_envs),
+            elapsed=jnp.zeros(num_envs, jnp.float32),
         )
         return Past(scene, new_tally(jnp, self.task, (num_envs,)))
 
@@ -142,7 +142,7 @@ class TrafficEncoding:
 
         # Most steps end no episode: what is not needed is not worked out, and what is has been compiled once.
         views = jax.lax.fori_loop(0, 1 + ended.any().astype(jnp.int32), look, views)
-        return tuple(jax.tree.map(lambda part: part[index], views) for index in (0, 1))  # type: ignore[return-value]
+        return View(*(part[0] for part in views)), View(*(part[1] for part in views))
 
     def _look(self, state: dict[str, jax.Array]) -> View:
         task, road, scene = self.task, geometry(), scene_of(state)

@@ -85,7 +85,7 @@ class _Calls(NamedTuple):
 
     step: Callable[[float], None]
     collisions: Callable[[], Any]
-    set_speed: Callable[[str, float], None]
+    set_speed: Callable[[str | None, float], None]
     distance: Callable[[str], float]
     speed: Callable[[str], float]
 

@@ -115,7 +115,7 @@ class EncodedVector:
 
     def _enter(self, past: Any, rows: np.ndarray) -> TimeStep:
         self._past, step, figures = _advance(self.encoding, past, rows)
-        info = dict(zip(step.info, np.asarray(figures), strict=True))
+        info = dict(zip(sorted(step.info), np.asarray(figures), strict=True))
         return jax.tree.map(np.asarray, step._replace(info=()))._replace(info=info)
 
     def _begin(self, rows: np.ndarray) -> TimeStep:
@@ -154,7 +154,8 @@ class EncodedVector:
 def _advance(encoding: Encoding, past: Any, rows: jax.Array) -> tuple[Any, TimeStep, jax.Array]:
     """The past, the answer but for its `info`, and that in one piece: each array that is fetched costs microseconds."""
     past, step = encoding.advance(past, rows)
-    return past, step._replace(info=dict.fromkeys(step.info, ())), jnp.stack(list(step.info.values()))
+    names = sorted(step.info)  # as JAX orders the keys of what it returns
+    return past, step._replace(info=dict.fromkeys(names, ())), jnp.stack([step.info[name] for name in names])
 
 
 @partial(jax.jit, static_argnums=0)

@@ -268,6 +268,7 @@ class WorkerPool:
         self._episodes = list(episodes)
         self._replacements = [0] * self.num_envs
         self._failures = [0] * self.num_envs
+        self._expect(range(self.num_envs))
         for index in range(self.num_envs):
             self._order_reset(index, self._episodes[index])
         for index, reason in self._collect(range(self.num_envs)).items():
@@ -314,12 +315,12 @@ class WorkerPool:
         left, lost = sorted(indices), {}
         flags, deadline = self._views["flags"], time.monotonic() + self.timeout
         asked = left
-        while left := [index for index in left if not self._workers[index].answered]:
+        while left := [index for index in left if not self._take(index)]:
             # A hint, not a proof: each worker's own semaphore tells whether it has answered.
             if self.all_ready.acquire(timeout=_POLL_SECONDS):
                 continue
             dead = [index for index in left if not self._workers[index].process.is_alive()]
-            left = [index for index in left if not self._workers[index].answered]  # perhaps just before its end
+            left = [index for index in left if not self._take(index)]  # perhaps just before its end
             for index in set(dead) & set(left):
                 lost[index] = f"ended with exit code {self._workers[index].process.exitcode}"
             if time.monotonic() > deadline:
@@ -330,6 +331,13 @@ class WorkerPool:
             if index not in lost and flags["broken"][index]:
                 lost[index] = self._workers[index].exception()
         return lost
+
+    def _take(self, index: int) -> bool:
+        """Whether a worker's answer is there; then it owes none any more, also if this process is interrupted next."""
+        answered = self._workers[index].answered
+        if answered:
+            self._waiting.discard(index)
+        return answered
 
     def _await_start(self, index: int) -> None:
         for reason in self._collect([index]).values():  # a worker that dies at once would do so again

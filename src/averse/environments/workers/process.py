@@ -70,7 +70,7 @@ class Command(IntEnum):
 
 
 # per-environment flags, at the head of each environment's row of the shared memory
-_FLAGS = {
+_FLAGS: Fields = {
     "command": ((), "int32"),
     "idle": ((), "int32"),  # all given episodes are played
     "ended": ((), "int32"),  # an episode ended in this step, so that the state to act on is "now" and not "after"
@@ -96,7 +96,7 @@ def places(layout: Layout) -> tuple[dict[str, dict[str, Place]], int]:
     `now` is the state that an episode begins with, where one ended or all were reset; `after` is what the last action
     led to, which is the state to act on everywhere else.
     """
-    sections = {
+    sections: dict[str, Fields] = {
         "flags": _FLAGS,
         "actions": {"actions": layout.actions},
         "now": layout.state,
