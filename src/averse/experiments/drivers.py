@@ -129,6 +129,7 @@ def run(arguments: DriversArguments) -> None:
         connect=[*([name for name in tables if name.startswith(rule)] for rule in RULES), *sweeps],
         x="crossing_time",
         y="collision_rate",
+        xlabel="crossing time, s",
     )
     write_text(out / "table.md", summary_table(summaries, COLUMNS).markdown())
     write_text(out / "table.json", figures + "\n")

@@ -196,7 +196,7 @@ def plot_tradeoff(
     """One figure against another, a cross of 95% intervals per policy: what safety costs.
 
     Args:
-      connect: groups of policies to join by a line, each in its order (a sweep of tau).
+      connect: groups of policies of one colour and joined by a line, each in its order (a sweep of tau).
       x, y: `mean`, `std`, `cvar_05`, `collision_rate`, `length` or a metric's name.
       xlabel, ylabel: other words for these.
 
@@ -210,15 +210,18 @@ def plot_tradeoff(
         if name not in points:
             raise unknown_name("summary to connect", name, points)
     figure, ((axes,),) = panels(size=(WIDTH, 4.4), title=title)
-    for group in connect:
-        if group:
-            line = np.array([[estimate.value for estimate in points[name]] for name in group])
-            axes.plot(*line.T, color=FAINT, linewidth=1, zorder=1)
-    markers = cycle(MARKERS)
-    for name, style in line_styles(points).items():
-        across, up = points[name]
-        axes.errorbar(across.value, up.value, xerr=arms(across), yerr=arms(up), color=style["color"],
-                      marker=next(markers), linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
+    grouped = set(itertools.chain(*connect))
+    families = [list(group) for group in connect if group] + [[name] for name in points if name not in grouped]
+    styles = line_styles([family[0] for family in families])
+    drawn = {name: (styles[family[0]]["color"], MARKERS[i % len(MARKERS)]) for family in families
+             for i, name in enumerate(family)}  # fmt: skip
+    for family in families:
+        line = np.array([[estimate.value for estimate in points[name]] for name in family])
+        axes.plot(*line.T, color=styles[family[0]]["color"], alpha=0.5, linewidth=1.2, zorder=1)
+    for name, (across, up) in points.items():
+        color, marker = drawn[name]
+        axes.errorbar(across.value, up.value, xerr=arms(across), yerr=arms(up), color=color,
+                      marker=marker, linestyle="none", markersize=8, elinewidth=1.3, markeredgecolor="white",
                       markeredgewidth=0.8, label=name, zorder=3)  # fmt: skip
     words = [given or AXES.get(name, name.replace("_", " ")) for given, name in ((xlabel, x), (ylabel, y))]
     axes.set(xlabel=words[0], ylabel=words[1])
