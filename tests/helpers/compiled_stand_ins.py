@@ -176,6 +176,14 @@ class Broken(Walkers):
         raise KeyError("nowhere")
 
 
+class Unpaid(Walkers):
+    """Has a fault that shows when a step of it is compiled."""
+
+    def step_env(self, key, state, actions):
+        seen, after, paid, dones, info = super().step_env(key, state, actions)
+        return seen, after, {"long": paid["long"]}, dones, info
+
+
 class Mixed(Walkers):
     def action_space(self, agent):
         return Numbers(2) if agent == "long" else Box(0.0, 1.0, (2,))
@@ -195,7 +203,7 @@ class Counted(Walkers):
 
 
 SINGLE = {"Walker-v0": Walker, "Late-v0": Late}
-MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Mixed, Unbounded, Counted)}
+MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Unpaid, Mixed, Unbounded, Counted)}
 
 
 def stand_in(monkeypatch, single=(), many=()):

@@ -91,7 +91,8 @@ class Interface:
         self.global_state_size = len(sizes) * self.observation_size
         if own_state:
             self.global_state_size = self._shapes(world.own_state, state).size
-        self._state = state
+        actions = {agent: self.actions.read(i, self._idle()) for i, agent in enumerate(world.agents)}
+        self._info = self._shapes(self._answers, jax.random.key(0), state, actions)
 
     def _shapes(self, function: Callable[..., Any], *inputs: Any) -> Any:
         """What a function of the world's answers, nothing being computed. Raises AverseError where it fails."""
@@ -123,15 +124,18 @@ class Interface:
 
     def require_reported(self, names: tuple[str, ...]) -> None:
         """Raises AverseError for a name that `info` has not, with the nearest that it has."""
-        if not names:
-            return
-        actions = {agent: self.actions.read(i, self._idle()) for i, agent in enumerate(self.world.agents)}
-        info = self._shapes(self.world.step, jax.random.key(0), self._state, actions).info
         for name in names:
-            if name not in info:
-                raise unknown_name(f"number in the info of {self._label}", name, info)
-            if not jax.tree.leaves(info[name]):
+            if name not in self._info:
+                raise unknown_name(f"number in the info of {self._label}", name, self._info)
+            if not jax.tree.leaves(self._info[name]):
                 raise AverseError(f"info of {self._label} has no number {name!r}")
+
+    def _answers(self, key: jax.Array, state: Any, actions: Mapping[str, jax.Array]) -> Mapping[str, Any]:
+        """The info of a step, all of whose answers are as they are needed."""
+        played = self.world.step(key, state, actions)
+        self.seen(played.observations), self.available(played.state)
+        self.each(played.rewards, jnp.float32), self.each(played.ended, bool)
+        return played.info
 
     def _idle(self) -> jax.Array:
         space = self.actions.space
