@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import sys
 import types
 from typing import NamedTuple
@@ -192,6 +193,12 @@ class Mixed(Walkers):
 class Unbounded(Walkers):
     def action_space(self, agent):
         return Box(-3.4e38, 3.4e38, (2,))
+
+
+@functools.cache
+def same_walkers():
+    """One world for all who ask."""
+    return Walkers()
 
 
 class Counted(Walkers):
