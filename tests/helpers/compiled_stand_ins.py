@@ -185,6 +185,14 @@ class Unpaid(Walkers):
         return seen, after, {"long": paid["long"]}, dones, info
 
 
+class Changing(Walkers):
+    """Counts in whole numbers, and after a step in others."""
+
+    def step_env(self, key, state, actions):
+        seen, after, *rest = super().step_env(key, state, actions)
+        return seen, after._replace(place=after.place.astype(float)), *rest
+
+
 class Mixed(Walkers):
     def action_space(self, agent):
         return Numbers(2) if agent == "long" else Box(0.0, 1.0, (2,))
@@ -210,7 +218,9 @@ class Counted(Walkers):
 
 
 SINGLE = {"Walker-v0": Walker, "Late-v0": Late}
-MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Unpaid, Mixed, Unbounded, Counted)}
+MANY = {
+    cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Unpaid, Changing, Mixed, Unbounded, Counted)
+}
 
 
 def stand_in(monkeypatch, single=(), many=()):

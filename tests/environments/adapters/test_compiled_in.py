@@ -144,6 +144,7 @@ def test_bounds_of_their_own_are_stretched():
         ("jaxmarl:Blind", {}, "jaxmarl:Blind must answer with the observations of long, short by these names"),
         ("jaxmarl:Broken", {"state": "own"}, "jaxmarl:Broken cannot be compiled: KeyError: 'nowhere'"),
         ("jaxmarl:Unpaid", {}, "jaxmarl:Unpaid cannot be compiled: KeyError: 'short'"),
+        ("jaxmarl:Changing", {}, "jaxmarl:Changing must have states of the same shapes and types after a step"),
         ("jaxmarl:Counted", {}, r"must name its agents by texts and answer by these names, not \[0, 1\]"),
         ("jaxmarl:compiled_stand_ins:same_walkers", {}, "must be built anew whenever it is asked for"),
         ("jaxmarl:compiled_stand_ins:Nobody", {}, "the module compiled_stand_ins has no function Nobody"),
