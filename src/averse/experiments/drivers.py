@@ -91,10 +91,12 @@ def run(arguments: DriversArguments) -> None:
         require_simulator()
     chosen = {name: driver(name, environment) for name in arguments.drivers}
     learned: dict[str, Episodes] = {}
+    sweeps: list[list[str]] = []
     warnings: dict[str, str] = {}
     for path in arguments.beside:
         found = evaluated(path, environment)
         learned |= found
+        sweeps.append(list(found))
         warnings |= dict.fromkeys(found, words) if (words := unfinished(path, environment)) else {}
     check_episodes(environment, None, arguments.episodes, len(chosen), FIRST_SEED)
     out = None if arguments.out is None else new_folder(arguments.out)
@@ -124,7 +126,7 @@ def run(arguments: DriversArguments) -> None:
         summaries,
         out / "tradeoff.png",
         title=f"What safety costs: {arguments.num_agents} cars, {arguments.env}",
-        connect=[*([name for name in tables if name.startswith(rule)] for rule in RULES), list(learned)],
+        connect=[*([name for name in tables if name.startswith(rule)] for rule in RULES), *sweeps],
         x="crossing_time",
         y="collision_rate",
     )

@@ -9,12 +9,15 @@ from averse.environments.intersection import geometry as roads
 from averse.environments.intersection.along_cars import ranks
 from averse.environments.intersection.geometry import Pose, gaps, geometry, points_at, poses_at
 from averse.environments.intersection.observations import (
+    NEIGHBOUR_SIZE,
+    OWN_SIZE,
     available_actions,
     global_state,
     global_state_size,
     observation_size,
     observe,
 )
+from averse.environments.intersection.pairs import soonest
 from averse.environments.intersection.rewards import (
     Crashes,
     Tally,
@@ -159,9 +162,16 @@ def test_two_cars_that_will_meet_see_each_other():
     here = scene((NORTH_STRAIGHT, ENTRY - 30, 10.0), (EAST_STRAIGHT, ENTRY - 20, 5.0), task=task)
     seen = see(task, here)
     assert seen.shape == (2, observation_size(task))
-    own, other = seen[0, :12], seen[0, 12:31]
+    own, other = seen[0, :OWN_SIZE], seen[0, OWN_SIZE : OWN_SIZE + NEIGHBOUR_SIZE]
     assert own[:8].tolist() == [0, 1, 0, 0, 0, 0, 1, 0]
-    assert own[8:] == pytest.approx([30 / 150, (ROAD.length[1] - ENTRY + 30) / 150, 10 / 13.89, 0])
+    assert own[8:12] == pytest.approx([30 / 150, (ROAD.length[1] - ENTRY + 30) / 150, 10 / 13.89, 0])
+    # it is nearer and slower: both may accelerate until they come, and it may keep its 5 m/s until it leaves
+    start, end, their_start, their_end = ROAD.zones[NORTH_STRAIGHT * 12 + EAST_STRAIGHT][1:] - ENTRY
+    i_come, i_leave, it_comes = (
+        soonest(np, way, speed) for way, speed in ((30 + start, 10), (30 + end, 10), (20 + their_start, 5))
+    )
+    gap = max(i_come - (20 + their_end) / 5, it_comes - i_leave)
+    assert own[12:] == pytest.approx([gap / 5, 1, 0], abs=1e-4)
     # the first car is at (-1.6, 39.2) heading south, the other at (29.2, 1.6) heading west: ahead to the left
     assert other[0] == 1
     assert other[1:3] == pytest.approx([37.6 / 60, 30.8 / 60], abs=1e-4)
@@ -178,7 +188,7 @@ def test_two_cars_that_will_meet_see_each_other():
     assert other[15] == pytest.approx(((20 + their_start) / 5 - (30 + end) / 10) / 5, abs=1e-5)
     assert other[16:18].tolist() == [0, 1]  # 20 m suffice to stop from 5 m/s; it is nearer to its line
     assert other[18] == 0  # where it is now, on its own arm, it is in nobody's way
-    assert not seen[0, 31:].any()
+    assert not seen[0, OWN_SIZE + NEIGHBOUR_SIZE :].any()
 
 
 def test_what_a_car_on_the_junction_means_for_others():
@@ -187,7 +197,7 @@ def test_what_a_car_on_the_junction_means_for_others():
 
     def numbers(position: float, speed: float) -> np.ndarray:
         here = scene((NORTH_STRAIGHT, ENTRY - 20, 10.0), (EAST_STRAIGHT, position, speed), task=task)
-        return see(task, here)[0, 12:31]
+        return see(task, here)[0, OWN_SIZE : OWN_SIZE + NEIGHBOUR_SIZE]
 
     on_path, before_line = numbers(ENTRY + 12.0, 0.0), numbers(ENTRY - 1.0, 0.0)
     assert on_path[16:18].tolist() == [1, 1]
@@ -206,17 +216,18 @@ def test_what_a_car_on_the_junction_means_for_others():
 def test_far_hidden_and_finished_cars_are_not_seen():
     task = IntersectionTask(num_agents=2, human_rate=0.0, num_neighbours=1)
     far = scene((NORTH_STRAIGHT, 20.0, 10.0), (SOUTH_STRAIGHT, 20.0, 5.0), task=task)
-    assert not see(task, far)[:, 12:].any()
+    assert not see(task, far)[:, OWN_SIZE:].any()
+    assert see(task, far)[:, 12:OWN_SIZE].tolist() == [[1, 1, 0]] * 2  # any gap will do
     near = scene((NORTH_STRAIGHT, 120.0, 10.0), (EAST_STRAIGHT, 120.0, 5.0), task=task)
-    assert see(task, near)[:, 12].tolist() == [1, 1]
+    assert see(task, near)[:, OWN_SIZE].tolist() == [1, 1]
     for status in (Status.WAITING, Status.ARRIVED, Status.CRASHED):
         seen = see(task, near._replace(present=np.array([True, False]), status=np.array([Status.DRIVING, status])))
-        assert not seen[0, 12:].any()
+        assert not seen[0, OWN_SIZE:].any()
         assert not seen[1, 1:].any()
         assert seen[1, 0] == (status == Status.WAITING)
     noise = np.zeros((3, 2, 2), np.float32)
     dropping = IntersectionTask(num_agents=2, human_rate=0.0, num_neighbours=1, dropout=0.5)
-    assert not see(dropping, near, noise)[:, 12:].any()
+    assert not see(dropping, near, noise)[:, OWN_SIZE:].any()
     noise[2] = 0.9
     assert np.array_equal(see(dropping, near, noise), see(task, near))
 
@@ -231,7 +242,7 @@ def test_the_most_pressing_conflicts_come_first():
         (NORTH_STRAIGHT, ENTRY - 11, 10.0),  # the car ahead, 9 m
         task=task,
     )
-    rows = see(task, here)[0, 12:].reshape(4, 19)
+    rows = see(task, here)[0, OWN_SIZE:].reshape(4, NEIGHBOUR_SIZE)
     forward = rows[:, 1] * 60
     assert forward[0] == pytest.approx(9.0, abs=1e-3)  # ahead
     assert rows[:, 6].tolist() == [1, 1, 1, 0]
