@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import sys
 import types
 from typing import NamedTuple
@@ -176,6 +177,22 @@ class Broken(Walkers):
         raise KeyError("nowhere")
 
 
+class Unpaid(Walkers):
+    """Has a fault that shows when a step of it is compiled."""
+
+    def step_env(self, key, state, actions):
+        seen, after, paid, dones, info = super().step_env(key, state, actions)
+        return seen, after, {"long": paid["long"]}, dones, info
+
+
+class Changing(Walkers):
+    """Counts in whole numbers, and after a step in others."""
+
+    def step_env(self, key, state, actions):
+        seen, after, *rest = super().step_env(key, state, actions)
+        return seen, after._replace(place=after.place.astype(float)), *rest
+
+
 class Mixed(Walkers):
     def action_space(self, agent):
         return Numbers(2) if agent == "long" else Box(0.0, 1.0, (2,))
@@ -184,6 +201,12 @@ class Mixed(Walkers):
 class Unbounded(Walkers):
     def action_space(self, agent):
         return Box(-3.4e38, 3.4e38, (2,))
+
+
+@functools.cache
+def same_walkers():
+    """One world for all who ask."""
+    return Walkers()
 
 
 class Counted(Walkers):
@@ -195,7 +218,9 @@ class Counted(Walkers):
 
 
 SINGLE = {"Walker-v0": Walker, "Late-v0": Late}
-MANY = {cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Mixed, Unbounded, Counted)}
+MANY = {
+    cls.__name__: cls for cls in (Walkers, Plain, Wrapped, Blind, Broken, Unpaid, Changing, Mixed, Unbounded, Counted)
+}
 
 
 def stand_in(monkeypatch, single=(), many=()):

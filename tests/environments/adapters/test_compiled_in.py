@@ -134,6 +134,7 @@ def test_bounds_of_their_own_are_stretched():
         ("gymnax:Walker-v0", {"env_arg": ("gol=3",)}, "gymnax:Walker-v0 cannot be built: TypeError: .*'gol'"),
         ("gymnax:Walker-v0", {"report": ("plac",)}, r"number in the info of gymnax:Walker-v0 'plac'; did you mean pl"),
         ("gymnax:Walker-v0", {"report": ("odd",)}, "info of gymnax:Walker-v0 has no number 'odd'"),
+        ("gymnax:Walker-v0", {"env_arg": ("stride=far",)}, "gymnax:Walker-v0 cannot be compiled: TypeError"),
         ("gymnax:Late-v0", {}, r"does not tell what is over from what is late; pip install 'gymnax>=1.0'"),
         ("gymnax:nowhere:Walker-v0", {}, "the module nowhere cannot be imported"),
         ("jaxmarl:Plain", {}, "jaxmarl:Plain does not say after how many steps an episode ends; give --horizon"),
@@ -142,7 +143,10 @@ def test_bounds_of_their_own_are_stretched():
         ("jaxmarl:Unbounded", {}, "the action of long must be of a space Discrete or Box .floats with finite bounds"),
         ("jaxmarl:Blind", {}, "jaxmarl:Blind must answer with the observations of long, short by these names"),
         ("jaxmarl:Broken", {"state": "own"}, "jaxmarl:Broken cannot be compiled: KeyError: 'nowhere'"),
+        ("jaxmarl:Unpaid", {}, "jaxmarl:Unpaid cannot be compiled: KeyError: 'short'"),
+        ("jaxmarl:Changing", {}, "jaxmarl:Changing must have states of the same shapes and types after a step"),
         ("jaxmarl:Counted", {}, r"must name its agents by texts and answer by these names, not \[0, 1\]"),
+        ("jaxmarl:compiled_stand_ins:same_walkers", {}, "must be built anew whenever it is asked for"),
         ("jaxmarl:compiled_stand_ins:Nobody", {}, "the module compiled_stand_ins has no function Nobody"),
     ],
 )

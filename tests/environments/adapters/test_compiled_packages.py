@@ -130,8 +130,11 @@ def test_they_are_drawn(name):
     env = to_pettingzoo(name, render_mode="rgb_array")
     env.reset(seed=0)
     before = env.render()
-    for _ in range(3):
-        env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+    for index, agent in enumerate(env.agents):
+        env.action_space(agent).seed(index)
+    actions = {agent: env.action_space(agent).sample() for agent in env.agents}
+    for _ in range(5):  # the same ones, as opposite ones may leave everything where it was
+        env.step(actions)
     assert before.shape == env.render().shape
     assert (before != env.render()).any()
 

@@ -7,6 +7,7 @@ import pytest
 from averse.environments.batch import reset_batch, step_batch
 from averse.environments.intersection.drivers import GapAcceptance, Reservation
 from averse.environments.intersection.gaps import NO_CAR, gaps_if_going
+from averse.environments.intersection.manoeuvres import GO
 from averse.environments.intersection.observations import own_numbers
 from averse.environments.intersection.pairs import Pairs, Side
 from averse.environments.intersection.task import ACCELERATIONS, MAX_SPEED, Status
@@ -110,6 +111,14 @@ def test_agents_who_see_far_drive_as_the_rule_that_sees_everybody():
         batch, time_step = step(batch, everybody)
     assert yielded > 0.1 * decisions
     assert same > 0.998 * decisions  # the global state's rounding tips some that are on the edge
+
+
+def test_a_driver_who_asks_for_any_gap_goes_where_nobody_is():
+    world = Intersection(num_agents=1, human_rate=0.0)
+    _, time_step = reset_batch(world, jax.random.key(0), 8)
+    driving = np.asarray(time_step.available)[..., 0]
+    assert driving.any()
+    assert (Reservation(world, 1e4)(time_step)[driving] == GO).all()
 
 
 def test_only_agents_that_drive_see_gaps():

@@ -181,6 +181,32 @@ def test_closing_ends_the_workers():
     assert gone(process_ids)
 
 
+class Interrupted:
+    """In the place of a semaphore: Ctrl-C comes just after it was released."""
+
+    def __init__(self, semaphore):
+        self.semaphore = semaphore
+
+    def release(self):
+        self.semaphore.release()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("order", ["step", "reset_endless"])
+def test_whom_an_interrupt_left_untold_is_not_waited_for(order, monkeypatch, caplog):
+    with toys(3) as vector, caplog.at_level(logging.WARNING):
+        vector.reset_endless(0)
+        with monkeypatch.context() as patch:
+            first = vector.pool._workers[0]
+            patch.setattr(first, "go", Interrupted(first.go))
+            with pytest.raises(KeyboardInterrupt):
+                getattr(vector, order)(acts(3) if order == "step" else 0)
+        monkeypatch.setattr(vector.pool, "timeout", 5.0)
+        assert vector.reset(np.array([[3], [6], [4]], np.uint32)).observations[:, 0, 0].tolist() == [3, 6, 4]
+        assert vector.step(acts(3)).next_observations[:, 0, 1].tolist() == [1, 1, 1]
+        assert not caplog.records  # nobody was taken for hung
+
+
 def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
     with toys(2, slow=0.05) as vector:
         vector.reset_endless(0)
@@ -198,6 +224,8 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 vector.step(acts(2))
         assert len(taken) == 1
+        with pytest.raises(AverseError, match="interrupted; reset"):
+            vector.step(acts(2))
         first = vector.reset(np.array([[3], [6]], np.uint32))
         assert first.observations[:, 0, 0].tolist() == [3, 6]
         assert vector.step(acts(2)).next_observations[:, 0, 1].tolist() == [1, 1]

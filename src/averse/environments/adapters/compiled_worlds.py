@@ -81,7 +81,7 @@ class Interface:
         self.world, self.own_state, self._label = world, own_state, label
         self.actions = ActionReader(label, {agent: world.action_space(agent) for agent in world.agents})
         self._spaces = {agent: world.observation_space(agent) for agent in world.agents}
-        state, observations = self._shapes(world.reset, jax.random.key(0))
+        state, observations = self._shapes(self._begun, jax.random.key(0))
         if not isinstance(observations, Mapping) or set(world.agents) - set(observations):
             raise AverseError(f"{label} must answer with the observations of {', '.join(world.agents)} by these names")
         sizes = [self._shapes(functools.partial(vector_of, s), observations[a]).size for a, s in self._pairs]
@@ -91,7 +91,10 @@ class Interface:
         self.global_state_size = len(sizes) * self.observation_size
         if own_state:
             self.global_state_size = self._shapes(world.own_state, state).size
-        self._state = state
+        actions = {agent: self.actions.read(i, self._idle()) for i, agent in enumerate(world.agents)}
+        after, self._info = self._shapes(self._answers, jax.random.key(0), state, actions)
+        if not _alike(state, after):  # no loop can carry it
+            raise AverseError(f"{label} must have states of the same shapes and types after a step as after a reset")
 
     def _shapes(self, function: Callable[..., Any], *inputs: Any) -> Any:
         """What a function of the world's answers, nothing being computed. Raises AverseError where it fails."""
@@ -123,15 +126,23 @@ class Interface:
 
     def require_reported(self, names: tuple[str, ...]) -> None:
         """Raises AverseError for a name that `info` has not, with the nearest that it has."""
-        if not names:
-            return
-        actions = {agent: self.actions.read(i, self._idle()) for i, agent in enumerate(self.world.agents)}
-        info = self._shapes(self.world.step, jax.random.key(0), self._state, actions).info
         for name in names:
-            if name not in info:
-                raise unknown_name(f"number in the info of {self._label}", name, info)
-            if not jax.tree.leaves(info[name]):
+            if name not in self._info:
+                raise unknown_name(f"number in the info of {self._label}", name, self._info)
+            if not jax.tree.leaves(self._info[name]):
                 raise AverseError(f"info of {self._label} has no number {name!r}")
+
+    def _begun(self, key: jax.Array) -> tuple[Any, Mapping[str, Any]]:
+        """The state and the observations of a fresh episode."""
+        state, observations = self.world.reset(key)
+        return _strong(state), observations
+
+    def _answers(self, key: jax.Array, state: Any, actions: Mapping[str, jax.Array]) -> tuple[Any, Mapping[str, Any]]:
+        """The state after a step and its info; what else is needed of the step is there, too."""
+        played = self.world.step(key, state, actions)
+        self.seen(played.observations), self.available(played.state)
+        self.each(played.rewards, jnp.float32), self.each(played.ended, bool)
+        return _strong(played.state), played.info
 
     def _idle(self) -> jax.Array:
         space = self.actions.space
@@ -296,6 +307,14 @@ def _strong(state: Any) -> Any:
         return leaf if is_key else jnp.asarray(leaf, jnp.result_type(leaf))
 
     return jax.tree.map(strong, state)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether all arrays of two states, or their shapes and types, agree in these."""
+    (leaves, structure), (others, same) = jax.tree.flatten(one), jax.tree.flatten(other)
+    if structure != same:  # type: ignore[operator]
+        return False
+    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, others, strict=True))
 
 
 def _mean(numbers: Any) -> jax.Array:

@@ -57,26 +57,29 @@ class JaxMARLWorld(CompiledWorld):
     @classmethod
     def _limit(cls, arguments: Mapping[str, Any]) -> int | None:
         world = _builder(cls.id)(**arguments)
-        holders = [vars(part)[_LIMIT] for part in _parts(world) if _LIMIT in vars(part)]
-        return whole(holders[0]) if holders else None
+        limits = [vars(part)[_LIMIT] for part in _holders(world)]
+        return whole(limits[0]) if limits else None
 
     @classmethod
     def _build(cls, arguments: Mapping[str, Any], horizon: int) -> "_Several":
         build = partial(_builder(cls.id), **arguments)
-        world, endless = _limited(build(), horizon), _limited(build(), _OUT_OF_REACH)
-        return _Several(cls.name, world, endless if _has_limit(world) else None)
+        world, endless = build(), build()
+        if _holders(world) and set(map(id, _holders(world))) & set(map(id, _holders(endless))):
+            raise AverseError(f"{cls.name} must be built anew whenever it is asked for; it is the same object twice")
+        return _Several(cls.name, _limited(world, horizon), _limited(endless, _OUT_OF_REACH))
 
 
 class _Several:
     """A JaxMARL environment as a `World`.
 
     Args:
-      endless: the same without a time limit in reach; None where it has none that is known.
+      endless: the same without a time limit in reach, if it has one that is known.
     """
 
     def __init__(self, label: str, env: Any, endless: Any):
         self.agents = require_names(label, env.agents)
-        self._label, self.env, self._endless = label, env, endless
+        self._label, self.env = label, env
+        self._endless = endless if _holders(env) else None
         self._masks: Callable[[Any], Mapping[str, Any]] | None = _masks(env)
 
     def observation_space(self, agent: str) -> Any:
@@ -159,15 +162,15 @@ def _parts(world: Any) -> Iterator[Any]:
         world = vars(world).get("_env")
 
 
-def _has_limit(world: Any) -> bool:
-    return any(_LIMIT in vars(part) for part in _parts(world))
+def _holders(world: Any) -> list[Any]:
+    """Those of its parts that have a time limit."""
+    return [part for part in _parts(world) if _LIMIT in vars(part)]
 
 
 def _limited(world: Any, limit: int) -> Any:
     """The same world with another time limit, if it has one: nothing of it has been compiled yet."""
-    for part in _parts(world):
-        if _LIMIT in vars(part):
-            vars(part)[_LIMIT] = limit
+    for part in _holders(world):
+        vars(part)[_LIMIT] = limit
     return world
 
 

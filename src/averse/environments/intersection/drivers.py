@@ -110,7 +110,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class GapAcceptance:
-    """`Reservation` with what an agent observes, of the cars within its sensors' range: the same information.
+    """`Reservation` with what an agent observes, of the neighbours that it sees: the same information.
 
     Before the line an agent yields unless the gaps that it would find if it went now are larger than `gap`; on the
     junction it goes, and yields only while somebody else is in a zone ahead, or will be in it first.

@@ -6,13 +6,14 @@ critical gap of the Highway Capacity Manual is the least one that drivers accept
 Axes: N agents, K other cars, a batch last (`...`).
 """
 
+from math import inf
 from typing import Any, NamedTuple
 
 from averse.environments.intersection.along_cars import any_of, least
 from averse.environments.intersection.manoeuvres import STOP_BEFORE
 from averse.environments.intersection.pairs import SLOWEST, Pairs, Side, seconds_at_present, soonest
 
-NO_CAR = 1e3  # s, the gap to nobody
+NO_CAR = inf  # s, the gap to nobody: larger than any that is asked for
 
 
 class Gaps(NamedTuple):

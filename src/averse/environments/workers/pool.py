@@ -194,7 +194,8 @@ class WorkerPool:
     def step(self, actions: np.ndarray) -> Batch:
         """One step of every environment that has an episode to play.
 
-        Raises AverseError for actions of another shape or type than the layout's: [B, ...].
+        Raises AverseError for actions of another shape or type than the layout's: [B, ...]; and after a step or reset
+        that was interrupted, until the next reset.
         """
         idle, failed = self._play(actions)
         flags, after, outcome = self._views["flags"], self._copy("after"), self._copy("outcome")
@@ -268,7 +269,7 @@ class WorkerPool:
         self._episodes = list(episodes)
         self._replacements = [0] * self.num_envs
         self._failures = [0] * self.num_envs
-        self._expect(range(self.num_envs))
+        self._expect(self.num_envs)
         for index in range(self.num_envs):
             self._order_reset(index, self._episodes[index])
         for index, reason in self._collect(range(self.num_envs)).items():
@@ -283,12 +284,15 @@ class WorkerPool:
             raise AverseError(
                 f"actions must be {shared.dtype} {list(shared.shape)}, not {actions.dtype} {list(actions.shape)}"
             )
+        if self._waiting:  # their late answers would be taken for those to this step
+            raise AverseError("the last step was interrupted; reset these environments before the next one")
         shared[...] = actions
         flags["command"][...] = Command.STEP
         idle = flags["idle"] != 0
         playing = np.flatnonzero(~idle).tolist()
-        self._expect(playing)
+        self._expect(len(playing))
         for index in playing:
+            self._waiting.add(index)  # one by one: whom an interrupt leaves untold owes no answer
             self._workers[index].go.release()
         failed = np.zeros(self.num_envs, bool)
         for index, reason in self._collect(playing).items():
@@ -298,13 +302,12 @@ class WorkerPool:
             self._failures[index] = 0
         return idle, failed
 
-    def _expect(self, indices: Sequence[int]) -> None:
-        """Before these workers are told to go: the last of them is to wake the parent."""
-        self._waiting.update(indices)
+    def _expect(self, count: int) -> None:
+        """Before so many workers are told to go: the last of them is to wake the parent."""
         for semaphore in (self.others, self.all_ready):  # what is left of workers that died, or of an interrupted step
             while semaphore.acquire(block=False):
                 pass
-        for _ in indices[1:]:
+        for _ in range(count - 1):
             self.others.release()
 
     def _collect(self, indices: Iterable[int]) -> dict[int, str]:
@@ -347,7 +350,7 @@ class WorkerPool:
         flags = self._views["flags"]
         flags["command"][index] = Command.RESET
         flags["episodes"][index] = 0
-        self._waiting.add(index)
+        self._waiting.add(index)  # first, as episodes that were sent but not begun with would be taken for the next
         with suppress(OSError):  # a dead worker is found out by whoever waits for it
             self._workers[index].pipe.send(episodes)
         self._workers[index].go.release()
