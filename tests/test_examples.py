@@ -82,6 +82,7 @@ def test_trained_stopped_resumed_and_evaluated_from_the_command_line(what, tmp_p
     assert any(":" in str(value) and "own_" in str(value) for value in (*config.values(), config["learner"]["measure"]))
 
 
+@pytest.mark.thorough
 def test_an_experiment_is_a_command_and_goes_on_where_it_was_left(tmp_path, capsys):
     command = [
         "own_experiment:COMMAND",

@@ -209,6 +209,7 @@ def test_the_greedy_policy_is_deterministic():
     np.testing.assert_allclose(one_hot.values, score(CliffWalk().model(), sharp).values, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_scored():
     with pytest.raises(AverseError, match="not known as a Markov game"):
         exact_scores(stirred("corridor", "mappo"))

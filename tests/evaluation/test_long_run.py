@@ -63,6 +63,7 @@ def test_figures_agree_with_exact_planning(run):
     assert np.mean(inside) > 0.75
 
 
+@pytest.mark.thorough
 def test_intervals_cover_the_truth():
     """Nominal .95 of J, over 60 evaluations of one policy with an autocorrelated reward."""
     environment = RandomTeam(game_seed=4)

@@ -46,6 +46,7 @@ def of(table: Episodes, ego: str, partner: str) -> Episodes:
     return table.select((table.settings["ego"] == ego) & (table.settings["partner"] == partner))
 
 
+@pytest.mark.thorough
 def test_own_play_is_the_run_as_evaluated(study, table):
     """In each episode the ego's return is that of the agent in whose seat it is."""
     alone = averse.evaluate(study / "x", EPISODES, save=False).episodes

@@ -22,6 +22,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("environment", "beta"), first_rows_quick(CASES, len(CASES) - 1))
+@pytest.mark.thorough
 def test_it_is_that_of_the_general_solver(environment, beta):
     """Two algorithms that share nothing but the scan: this one sees no table of joint actions."""
     told = []

@@ -30,6 +30,7 @@ def found(folder):
     return {name: command.stored(name, STUDIES[name], folder / f"{name}.json", TINY, SILENT) for name in STUDIES}
 
 
+@pytest.mark.thorough
 def test_optimality_orders_random_policies_end_points_and_the_optimum(found):
     data = found["optimality"]
     assert data["no_management"] == pytest.approx([-1.515125, 0.567577], abs=1e-6)

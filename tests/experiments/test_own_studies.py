@@ -130,6 +130,7 @@ def test_the_optimum_is_that_of_the_planner(told, farm):
     assert data["optimum"]["objective"] == pytest.approx(exact.objective, abs=data["optimum"]["gap"] + exact.gap)
 
 
+@pytest.mark.thorough
 def test_a_week_of_a_trained_policy(place, run, capsys):
     out = place / "trained"
     assert cli.main(["microgrids", "--run", run, "--trial", "seed=1", "--out", str(out)]) == 0

@@ -7,6 +7,7 @@ from averse.errors import AverseError
 from averse.games import compare_with_people, fit, published
 
 
+@pytest.mark.thorough
 def test_fit_recovers_play_inside_the_region():
     game = published()["selten-chmura-2"]
     found = fit(game.game, game.observed)

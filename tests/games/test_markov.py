@@ -73,6 +73,7 @@ def test_cliff_walk_rules():
     assert (rewards[0, above][onto] == 1).all()
 
 
+@pytest.mark.thorough
 def test_cliff_walk_risk_aversion_keeps_agents_off_the_cliff():
     game = CliffWalk(horizon=12).model()
     falls = []

@@ -27,6 +27,7 @@ def test_published_game():
 
 
 @pytest.mark.parametrize(("penalty", "regulariser"), [("kl", "log-barrier"), ("reverse-kl", "entropy")])
+@pytest.mark.thorough
 def test_three_players(penalty, regulariser):
     game, tau, epsilon = NormalForm.random(7, (3, 2, 2)), [0.3, 0.5, 0.2], [0.8, 0.6, 0.9]
     assert tractability(tau, epsilon, penalty, regulariser, 3).margin >= 0

@@ -131,6 +131,7 @@ def test_command_lists_every_equilibrium_of_a_file(tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["equilibria"]) == 3
 
 
+@pytest.mark.thorough
 def test_command_draws(tmp_path, capsys, monkeypatch):
     out = tmp_path / "map.png"
     run(EquilibriumArguments("selten-chmura-2", map=True, out=out, json=True))

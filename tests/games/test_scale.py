@@ -53,6 +53,7 @@ def test_rqe_in_other_units(games, pair, scale, shift):
         )
 
 
+@pytest.mark.thorough
 def test_payoffs_of_millions_converge():
     """The residual stops at what rounding allows, above the tolerance: that is converged; far from it is not."""
     game = NormalForm.symmetric(1e6 * CHICKEN)

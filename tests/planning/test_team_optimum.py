@@ -86,6 +86,7 @@ def test_the_golden_game():
     assert classify(GOLDEN, escaped.policy, beta).nash
 
 
+@pytest.mark.thorough
 def test_classification_against_brute_force():
     """Stationary by differences along every feasible direction; strict by random nearby policies; Nash by listing."""
     counts = np.zeros(3, int)

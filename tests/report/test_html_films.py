@@ -32,6 +32,7 @@ def films(path) -> list[dict[str, str | None]]:
     return [attributes for tag, attributes in Page(path.read_text()).elements if tag == "img"]
 
 
+@pytest.mark.thorough
 def test_the_worst_episodes(run, tmp_path):
     done = write_report(run, tmp_path / "page.html", films=2)
     table = Episodes.read_parquet(run / "episodes.parquet")

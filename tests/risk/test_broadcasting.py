@@ -33,6 +33,7 @@ def test_arrays_get_as_many_axes_as_the_longest():
     [Samples(VALUES[0]), Quantiles(VALUES), Categorical(VALUES, PROBS), Categorical(VALUES[0], jnp.stack([PROBS] * 2))],
     ids=["one", "quantiles", "shared probabilities", "shared atoms"],
 )
+@pytest.mark.thorough
 def test_numbers_with_more_axes_than_the_distribution(kind, distribution):
     """Each of three numbers, one after the other, and all at once."""
     apart = jnp.stack([jnp.atleast_1d(kind(float(number))(distribution)) for number in NUMBERS[:, 0]])

@@ -70,6 +70,7 @@ def differing(one, other) -> list[str]:
 
 
 @pytest.mark.parametrize(("environment", "method", "settings"), MARKED)
+@pytest.mark.thorough
 def test_debugging_flags_of_jax_change_nothing(environment, method, settings):
     plain = averse.train(environment, method, steps=2 * UPDATE, **settings)
     with jax.enable_x64(True), jax.debug_nans(True):

@@ -74,6 +74,7 @@ def test_fisher_product_is_the_explicit_fisher_matrix_of_a_softmax_policy():
 
 
 @pytest.mark.parametrize("space", [Discrete(4), Box(2)], ids=str)
+@pytest.mark.thorough
 def test_fisher_product_is_the_hessian_of_the_divergence_for_networks(space):
     sizes = [(3, 5), (5, head_size(space))]
     count = sum(a * b for a, b in sizes)

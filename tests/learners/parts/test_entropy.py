@@ -70,6 +70,7 @@ def learned():
     }
 
 
+@pytest.mark.thorough
 def test_the_learner_weighs_its_entropy_so(learned):
     std = float(learned["advantage", True][1]["advantage_std"])
     assert std != pytest.approx(1.0, abs=0.1)

@@ -50,6 +50,7 @@ def test_weights_are_the_increments_of_the_distortion(measure, distortion):
 
 @pytest.mark.parametrize("num_atoms", first_quick([4, 10, 32, 100], 2))
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.33, 1.0])
+@pytest.mark.thorough
 def test_the_measure_of_a_constant_is_that_constant(alpha, num_atoms):
     """Where published code gives CVaR .1 of the constant -1 as -.5, or divides by zero atoms."""
     kind = Quantile(num_atoms)
@@ -157,6 +158,7 @@ def test_a_prediction_stands_for_a_distribution_with_its_mean(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.thorough
 def test_a_mixture_has_the_moments_of_a_draw(name):
     """Mean and second moment of a mixture are those of its parts, weighted; of quantiles about so."""
     kind = KINDS[name]

@@ -142,6 +142,7 @@ def test_agents_of_one_network_differ_by_their_identity_alone():
 
 
 @pytest.mark.parametrize("shared", first_quick([True, False]))
+@pytest.mark.thorough
 def test_gradients_are_finite_where_nobody_is_there(shared):
     network = critic(shared)
     params = network.init(jax.random.key(0))
@@ -152,6 +153,7 @@ def test_gradients_are_finite_where_nobody_is_there(shared):
     assert all((leaf == 0).all() for leaf in sets)
 
 
+@pytest.mark.thorough
 def test_weights_are_orthogonal_and_biases_zero():
     params = SetEncoder(LAYOUT, 4).init(jax.random.key(0), jnp.zeros(LAYOUT.total))["params"]
     np.testing.assert_allclose(params["kernel"].T @ params["kernel"], 2 * np.eye(4), atol=1e-5)

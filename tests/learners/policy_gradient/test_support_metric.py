@@ -3,6 +3,8 @@
 import json
 import logging
 
+import pytest
+
 import averse
 
 SMALL = {"num_envs": 4, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (16,)}
@@ -12,6 +14,7 @@ def clamped(path) -> float:
     return json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["clamped_mass"]
 
 
+@pytest.mark.thorough
 def test_a_narrow_support_is_warned_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="averse"):
         averse.train("corridor", "rqe-mappo", steps=640, out=tmp_path / "wide", **SMALL)

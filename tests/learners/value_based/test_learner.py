@@ -259,6 +259,7 @@ def test_the_target_network_follows():
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_risk_level_predictor_receives_a_gradient():
     """Every parameter of RMIX's predictor moves by the temporal difference alone."""
     world, learner, state, update = prepared("rmix", quantile_weight=0.0, gradient_steps=1)

@@ -50,6 +50,7 @@ MEASURES = [VaR(0.3), CVaR(0.1), VaR(0.05), CVaR(0.5), Wang(0.75), CPW(0.71), Ex
 
 
 @pytest.mark.parametrize("measure", first_quick(MEASURES, 2))
+@pytest.mark.thorough
 def test_own_risk_greedy_choices_are_the_joint_risk_greedy_action(measure):
     """RIGM (Shen et al. 2023) for VaR and three distortion measures, by brute force over all joint actions."""
     assert regrets(quantile_mixer(AGENTS, STATE, 8), measure).max() < 1e-5

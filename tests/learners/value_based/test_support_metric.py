@@ -12,6 +12,7 @@ SMALL = {"num_envs": 2, "rollout_steps": 8, "batch_size": 4, "gradient_steps": 1
 
 
 @pytest.mark.parametrize("measure", ["entropic:2", "mean"])
+@pytest.mark.thorough
 def test_c51_tells_what_its_atoms_add(measure):
     world = World()
     learner = learners.learner("c51", world, measure=measure, num_atoms=11, **SMALL)
