@@ -13,8 +13,8 @@ import numpy as np
 from averse.compilation import jit
 from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
 from averse.environments.protocol import Environment
-from averse.learners.contract import Learner, Trajectory
-from averse.training.trainee import EpisodeRecord
+from averse.learners.contract import Learner
+from averse.training.trainee import EpisodeRecord, transition
 
 
 class LoopState(NamedTuple):
@@ -76,23 +76,7 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
     done = step.done
     returns = state.returns + step.rewards.mean(-1)
     lengths = state.lengths + 1
-    transition = Trajectory(
-        observations=state.observations,
-        global_state=state.global_state,
-        available=state.available,
-        actions=actions,
-        extras=extras,
-        rewards=step.rewards,
-        costs=step.costs,
-        terminated=step.terminated,
-        truncated=step.truncated,
-        active=state.active,
-        first=state.first,
-        next_observations=step.next_observations,
-        next_global_state=step.next_global_state,
-        next_available=step.next_available,
-        memory=state.memory,
-    )
+    line = transition(state, actions, extras, state.memory, state.active, state.first, step)
     record = EpisodeRecord(
         _Defined.where(done, returns),
         _Defined.where(done, lengths),
@@ -111,7 +95,7 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         lengths=jnp.where(done, 0, lengths),
         key=key,
     )
-    return state, (transition, record)
+    return state, (line, record)
 
 
 def _update(environment: Environment, learner: Learner, state: LoopState, _: None):

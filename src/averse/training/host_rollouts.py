@@ -14,7 +14,7 @@ from averse.environments.batch import where_done
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
 from averse.environments.workers.encoded import EncodedVector
 from averse.learners.contract import Learner, Trajectory
-from averse.training.trainee import EpisodeRecord
+from averse.training.trainee import EpisodeRecord, transition
 
 
 class Rollouts(Protocol):
@@ -78,7 +78,7 @@ class StepwiseRollouts:
             self._returns += after.rewards.mean(-1)
             self._lengths += 1
             # Numpy arrays until the update, which takes the whole trajectory to the device at once.
-            steps.append(_transition(before, actions, extras, memory, self._active, self._first, after))
+            steps.append(transition(before, actions, extras, memory, self._active, self._first, after))
             info = {name: np.where(done, value, np.nan) for name, value in after.info.items()}
             ended.append(
                 EpisodeRecord(np.where(done, self._returns, np.nan), np.where(done, self._lengths, np.nan), info)
@@ -91,29 +91,6 @@ class StepwiseRollouts:
             self._step = after
         stack = lambda *leaves: np.stack(leaves)  # noqa: E731
         return jax.tree.map(stack, *steps), jax.tree.map(stack, *ended)
-
-
-def _transition(
-    before: TimeStep, actions: Any, extras: Any, memory: Any, active: Any, first: Any, after: TimeStep
-) -> Trajectory:
-    """One step of a trajectory."""
-    return Trajectory(
-        observations=before.observations,
-        global_state=before.global_state,
-        available=before.available,
-        actions=actions,
-        extras=extras,
-        rewards=after.rewards,
-        costs=after.costs,
-        terminated=after.terminated,
-        truncated=after.truncated,
-        active=active,
-        first=first,
-        next_observations=after.next_observations,
-        next_global_state=after.next_global_state,
-        next_available=after.next_available,
-        memory=memory,
-    )
 
 
 class _Ride(NamedTuple):
@@ -144,7 +121,7 @@ class EncodedRollouts:
 
     def begin(self, seed: int) -> None:
         """See `Rollouts`."""
-        self._rows: np.ndarray | None = self.vector.restart_endless(seed)
+        self._rows = self.vector.restart_endless(seed)
         self._ride: _Ride | None = None
 
     def play(self, state: Any, key: jax.Array, update: int) -> tuple[Trajectory, EpisodeRecord]:
@@ -161,7 +138,7 @@ class EncodedRollouts:
 
     def _nowhere(self, state: Any) -> tuple[_Ride, Any]:
         """A ride of which nothing is known, and lines that are still empty."""
-        num_envs, rows = self.learner.num_envs, jax.ShapeDtypeStruct(self._rows.shape, np.int32)  # type: ignore
+        num_envs, rows = self.learner.num_envs, jax.ShapeDtypeStruct(self._rows.shape, np.int32)
         past = self.vector.encoding.blank(num_envs)
         _, step = jax.eval_shape(self.vector.encoding.advance, past, rows)
         act = partial(_act, self.learner)
@@ -181,7 +158,7 @@ class EncodedRollouts:
         """What a step led to: the ride after it, not yet acting, and a line for the trajectory and the record."""
         past, after = self.vector.encoding.advance(ride.past, rows)
         done = after.done
-        line = _transition(ride.step, ride.actions, ride.extras, ride.memory, ride.active, ride.first, after)
+        line = transition(ride.step, ride.actions, ride.extras, ride.memory, ride.active, ride.first, after)
         returns, lengths = ride.returns + after.rewards.mean(-1), ride.lengths + 1
         ended = jax.tree.map(lambda figure: jnp.where(done, figure, jnp.nan), (returns, lengths, dict(after.info)))
         ride = ride._replace(

@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from averse.learners.contract import Learner
+from averse.environments.protocol import TimeStep
+from averse.learners.contract import Learner, Trajectory
 
 
 class EpisodeRecord(NamedTuple):
@@ -11,6 +12,48 @@ class EpisodeRecord(NamedTuple):
     returns: Any  # float32, mean over agents
     lengths: Any  # steps
     info: dict[str, Any]  # metric -> its value at the episode's end
+
+
+class Seen(Protocol):
+    """What was seen before a step."""
+
+    @property
+    def observations(self) -> Any:
+        """[B, A, O]."""
+        ...
+
+    @property
+    def global_state(self) -> Any:
+        """[B, G]."""
+        ...
+
+    @property
+    def available(self) -> Any:
+        """[B, A, n]."""
+        ...
+
+
+def transition(
+    before: Seen, actions: Any, extras: Any, memory: Any, active: Any, first: Any, after: TimeStep
+) -> Trajectory:
+    """One step of a trajectory, without the time axis; `memory`, `active` and `first` are those before it."""
+    return Trajectory(
+        observations=before.observations,
+        global_state=before.global_state,
+        available=before.available,
+        actions=actions,
+        extras=extras,
+        rewards=after.rewards,
+        costs=after.costs,
+        terminated=after.terminated,
+        truncated=after.truncated,
+        active=active,
+        first=first,
+        next_observations=after.next_observations,
+        next_global_state=after.next_global_state,
+        next_available=after.next_available,
+        memory=memory,
+    )
 
 
 class Trainee(Protocol):

@@ -17,12 +17,10 @@ NO_CAR = inf  # s, the gap to nobody: larger than any that is asked for
 
 
 class Gaps(NamedTuple):
-    """What an agent that looks for a gap finds, each [N, ...]."""
+    """What an agent that looks for a gap finds, each [N, ...]; a gap below 0 is two cars in a zone at once."""
 
-    to_agents: (
-        Any  # s, the smallest gap to agents that go first if it went now; negative where two are in a zone at once
-    )
-    to_humans: Any  # s, to humans under way, whoever should go first
+    to_agents: Any  # s, the smallest gap to agents that go first, if it went now
+    to_humans: Any  # s, the same to humans under way, whoever should go first
     taken: Any  # bool, whether somebody else is in a zone ahead, or can no longer stop and will be in it first
 
 
