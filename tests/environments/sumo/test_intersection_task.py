@@ -171,7 +171,8 @@ def test_two_cars_that_will_meet_see_each_other():
         soonest(np, way, speed) for way, speed in ((30 + start, 10), (30 + end, 10), (20 + their_start, 5))
     )
     gap = max(i_come - (20 + their_end) / 5, it_comes - i_leave)
-    assert own[12:] == pytest.approx([gap / 5, 1, 0], abs=1e-4)
+    assert own[12:] == pytest.approx([gap / 5, 1, 0, gap, 1], abs=1e-4)
+    assert -1 < gap < 0  # where the finer unit tells more
     # the first car is at (-1.6, 39.2) heading south, the other at (29.2, 1.6) heading west: ahead to the left
     assert other[0] == 1
     assert other[1:3] == pytest.approx([37.6 / 60, 30.8 / 60], abs=1e-4)
@@ -217,7 +218,7 @@ def test_far_hidden_and_finished_cars_are_not_seen():
     task = IntersectionTask(num_agents=2, human_rate=0.0, num_neighbours=1)
     far = scene((NORTH_STRAIGHT, 20.0, 10.0), (SOUTH_STRAIGHT, 20.0, 5.0), task=task)
     assert not see(task, far)[:, OWN_SIZE:].any()
-    assert see(task, far)[:, 12:OWN_SIZE].tolist() == [[1, 1, 0]] * 2  # any gap will do
+    assert see(task, far)[:, 12:OWN_SIZE].tolist() == [[1, 1, 0, 1, 1]] * 2  # any gap will do
     near = scene((NORTH_STRAIGHT, 120.0, 10.0), (EAST_STRAIGHT, 120.0, 5.0), task=task)
     assert see(task, near)[:, OWN_SIZE].tolist() == [1, 1]
     for status in (Status.WAITING, Status.ARRIVED, Status.CRASHED):

@@ -21,16 +21,17 @@ from averse.environments.intersection.task import (
     Status,
 )
 
-OWN_SIZE = 15
+OWN_SIZE = 17
 NEIGHBOUR_SIZE = 19
 CAR_SIZE = 15
 GAP_SECONDS = 5.0  # arrival-time gaps are clipped to this
+CLOSE_GAP_SECONDS = 1.0  # the range in which a gap decides; of 5 s it is a fifth, which networks are slow to tell apart
 LINE_SCALE = 30.0  # m; a car at the limit needs 21 m to stop
 STATE_HUMANS = 6  # humans in the global state: those nearest to the junction's centre
 
 
 def observation_size(task: IntersectionTask) -> int:
-    """O = 15 + 19 K for K neighbours."""
+    """O = 17 + 19 K for K neighbours."""
     return OWN_SIZE + NEIGHBOUR_SIZE * task.num_neighbours
 
 
@@ -42,9 +43,10 @@ def global_state_size(task: IntersectionTask) -> int:
 def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, noise: Any = None) -> Any:
     """Observations of all agents, float32 [N, O, ...], each number about in [-1, 1].
 
-    Own (15): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
+    Own (17): not departed yet; arm (4) and turn (3), one-hot; distance to the junction / 150 m, negative behind its
     entry; distance to the arrival / 150 m; speed / limit; inside the junction; the gap to agents and the gap to humans
-    if it went now / 5 s, and whether somebody else is in a zone ahead, or will be in it first (`gaps.Gaps`).
+    if it went now / 5 s, whether somebody else is in a zone ahead, or will be in it first (`gaps.Gaps`), and the two
+    gaps again / 1 s.
     Each of the K neighbours (19): seen; forward and leftward distance / sensor range; cosine and sine of the relative
     heading; speed / limit; whether the two paths still conflict; own and its distance to the conflict zone / sensor
     range; how much later it reaches the zone / 5 s; driven by an agent; own and its distance to the zone's end / sensor
@@ -66,7 +68,7 @@ def observe(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose:
     gaps, neighbours = _neighbours(xp, task, road, scene, pose, driving, noise)
     gaps = [xp.where(driving, gap, 0) for gap in gaps]
     own = _own(xp, road, scene.movement[:n], scene.position[:n], scene.speed[:n], driving, waiting)
-    # put together from 15 + 19 arrays: from 15 + 19 K, each with one neighbour, it took a compiler far longer
+    # put together from 17 + 19 arrays: from 17 + 19 K, each with one neighbour, it took a compiler far longer
     return xp.concatenate([xp.stack([part.astype("float32") for part in (*own, *gaps)], 1), neighbours], 1)
 
 
@@ -116,7 +118,7 @@ def _own(
 def _neighbours(
     xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose, driving: Any, noise: Any
 ) -> tuple[list[Any], Any]:
-    """3 numbers of the gaps, each [N, ...], and 19 of each of the K neighbours, float32 [N, 19 K, ...]."""
+    """5 numbers of the gaps, each [N, ...], and 19 of each of the K neighbours, float32 [N, 19 K, ...]."""
     n = task.num_agents
     me, them = sides_of(scene, n)
     seen = driving[:, None] & others(xp, scene.present, n)
@@ -203,8 +205,11 @@ def _features(
     ]
     numbers = xp.stack([feature.astype("float32") for feature in features], 2)  # [N, K, 19, ...]
     gaps = gaps_if_going(xp, pairs, me, them, by_agent > 0, seen)
-    own = [_clipped(xp, gap * (1 / GAP_SECONDS)) for gap in (gaps.to_agents, gaps.to_humans)]
-    return [*own, gaps.taken.astype("float32")], numbers.reshape(numbers.shape[0], -1, *numbers.shape[3:])
+    wide, close = (
+        [_clipped(xp, gap * (1 / unit)) for gap in (gaps.to_agents, gaps.to_humans)]
+        for unit in (GAP_SECONDS, CLOSE_GAP_SECONDS)
+    )
+    return [*wide, gaps.taken.astype("float32"), *close], numbers.reshape(numbers.shape[0], -1, *numbers.shape[3:])
 
 
 def global_state(xp: Any, task: IntersectionTask, road: Geometry, scene: Scene, pose: Pose) -> Any:
