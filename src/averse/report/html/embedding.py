@@ -58,18 +58,20 @@ def csv_download(name: str, words: str, headings: Sequence[str], rows: Iterable[
     return _download(name, words, content, "text/csv")
 
 
-def plotly_script() -> str:
-    """plotly.js, all of it. Raises AverseError where plotly is not installed, or could end its script."""
+def packed_plotly() -> str:
+    """plotly.js, all of it, gzipped in base64, which `page.js` unpacks. Raises AverseError where there is no plotly."""
     extra_module("plotly", "an HTML report")
     text = importlib.import_module("plotly.offline").get_plotlyjs()
-    if re.search(r"</script|<!--", text, re.IGNORECASE):
-        raise AverseError("this plotly.js cannot stand in a page as it is; another version of plotly may")
-    return text
+    return base64.b64encode(_packed(text.encode())).decode()
+
+
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, 9, mtime=0)  # without the time, so that a page is the same byte for byte
 
 
 def _download(name: str, words: str, content: bytes, kind: str) -> Download:
     if name.endswith(".gz"):
-        return Download(name, words, address(gzip.compress(content, 9, mtime=0), "application/gzip"))
+        return Download(name, words, address(_packed(content), "application/gzip"))
     return Download(name, words, address(content, kind))
 
 

@@ -1,5 +1,21 @@
 "use strict";
-(() => {
+(async () => {
+  // A page without figures is still a report: its tables say the same.
+  const without = (why) => {
+    for (const place of document.querySelectorAll(".plot")) place.textContent = why;
+  };
+  const packed = document.getElementById("plotly").textContent;
+  if (typeof DecompressionStream === "undefined") {
+    without("This browser cannot draw the figure; one of 2023 or later can.");
+    document.documentElement.dataset.ready = "yes";
+    return;
+  }
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const plotly = document.createElement("script");
+  plotly.textContent = await new Response(unpacked).text();
+  document.head.append(plotly);
+
   const hovering = matchMedia("(hover: hover)");
   const night = matchMedia("(prefers-color-scheme: dark)");
   const darker = JSON.parse(document.getElementById("colours").textContent);

@@ -19,7 +19,7 @@ from averse.files import as_path, told_if_not_written, writable_folder, written_
 from averse.progress import progress_bar
 from averse.report.html.blocks import Chapter, Films, Section, without_files
 from averse.report.html.chapters import own_parameters, runs_chapter
-from averse.report.html.embedding import plotly_script, script_json
+from averse.report.html.embedding import packed_plotly, script_json
 from averse.report.html.films import Theatre
 from averse.report.html.runs import TrainedRun, episodes_by_setting, read_run
 from averse.report.html.studies import FILE, Study, read_study
@@ -86,7 +86,7 @@ def write_report(
         task = bar.add_task("report", total=len(places) + 1, figures="figures")
         chapters, groups = _chapters(studies, runs, bar)
         bar.update(task, figures="films")
-        plotly = plotly_script()
+        plotly = packed_plotly()
         room = LARGEST - len(_bytes(chapters, plotly))
         if room < 0:
             chapters = without_files(chapters, -room)
