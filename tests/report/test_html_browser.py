@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 from browser import browser, find_chromium
@@ -135,4 +136,31 @@ def test_without_scripts_and_on_paper(page, window):
     pages = len(re.findall(rb"/Type /Page\b(?!s)", window.pdf()))
     assert 2 <= pages <= 20
     window.wait(f"getComputedStyle(document.querySelector('.plot .point')).fill === '{css(DARK[PALETTE[0]])}'")
+    assert window.trouble == []
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_stored_report_of_the_junction(window, width):
+    """docs/examples/junction.html: all figures and films are there, and nothing is wider than the screen."""
+    stored = Path(__file__).parents[2] / "docs" / "examples" / "junction.html"
+    assert stored.stat().st_size < 8_000_000
+    window.open(stored, width)
+    window.value("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    window.wait("!document.querySelector('.plot:not([data-drawn])')")
+    assert window.value("document.querySelectorAll('.plot').length") > 20
+    assert window.value("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
+    films = "[...document.querySelectorAll('figure img')]"
+    assert window.value(f"{films}.map(e => e.complete && e.naturalWidth > 0)") == [True] * 3
+    assert window.value("document.documentElement.scrollWidth") <= width
+    assert window.trouble == []
+
+
+def test_an_older_browser(page, tmp_path, window):
+    """What cannot be unpacked is told in the place of each figure; the tables are there."""
+    text = page.read_text(encoding="utf-8").replace("DecompressionStream", "NoSuchStream")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    window.open(tmp_path / "page.html", DESK)
+    assert window.value("document.querySelectorAll('.plot .main-svg').length") == 0
+    assert window.value("[...document.querySelectorAll('.plot')].every(p => /cannot draw/.test(p.textContent))")
+    assert window.value("document.querySelectorAll('table').length") >= 5
     assert window.trouble == []
