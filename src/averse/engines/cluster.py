@@ -29,6 +29,7 @@ LOOK = 0.5  # seconds between two looks at how tasks do
 PROBE = 120.0  # seconds that a node may take to start a worker and to look around
 STORE = 200_000_000  # bytes of shared memory for outcomes where Ray is started here: they are small
 LEAVE = 10.0  # seconds that processes of Ray have to end
+_LONGEST = 24  # characters of a folder for Ray's files: sockets of the system have names of at most 107
 
 # No usage statistics are sent. GPUs of tasks that asked for none stay hidden, without a warning.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -220,7 +221,7 @@ def opened(engine: Engine) -> Iterator[Cluster | None]:
     require(engine)
     ray, psutil = _imported(engine)
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    folder = tempfile.mkdtemp(prefix="averse-ray-") if engine.address is None else None
+    folder = _own_folder() if engine.address is None else None
     before = set(psutil.Process().children(recursive=True))
     try:
         _connected(ray, engine, folder)
@@ -245,6 +246,12 @@ def _imported(engine: Engine) -> tuple[ModuleType, ModuleType]:
     """Ray and psutil, told by variables of the environment how to be."""
     os.environ.update({**_QUIET, **({} if engine.address else _LOOPBACK)})
     return extra_module("ray", "--engine ray"), extra_module("psutil", "--engine ray")
+
+
+def _own_folder() -> str:
+    """For the files of a Ray that is started here."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="averse-", dir=usual if len(usual) <= _LONGEST or os.name != "posix" else "/tmp")
 
 
 def worker_variables(engine: Engine, environment: Mapping[str, str]) -> dict[str, str]:
