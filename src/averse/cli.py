@@ -112,9 +112,9 @@ def train(arguments: Any) -> None:
 
     if {"seeds", "seed"} <= arguments.flags:
         raise AverseError("--seeds says how many training seeds and --seed which; give one of the two")
-    require(arguments.engine)
     if arguments.engine.engine == "ray" and arguments.track:
         raise AverseError("--track goes with --engine local; metrics.jsonl is there with either")
+    require(arguments.engine)
     options: dict[str, Any] = {
         "progress": not arguments.quiet,
         "checkpoint_minutes": arguments.checkpoint_minutes,

@@ -125,33 +125,14 @@ class TestOnThisMachine:
 
     def test_simulators_are_started_by_workers_of_ray(self, tmp_path):
         """A trial in a host environment, whose processes are started anew and not forked; and its evaluation."""
-        flags = [
-            "--env",
-            "toy_worker_environment:ToyEnvironment",
-            "--method",
-            "ppo",
-            "--steps",
-            "64",
-            "--num-envs",
-            "2",
-        ]
-        flags += [
-            "--rollout-steps",
-            "8",
-            "--segment-length",
-            "8",
-            "--minibatches",
-            "1",
-            "--hidden",
-            "4",
-            "--seeds",
-            "2",
-        ]
+        pytest.importorskip("gymnasium")
+        flags = "--env gymnasium:CartPole-v1 --reward-bounds 0 1 --method ppo --steps 64 --num-envs 2 --rollout-steps 8"
+        flags += " --segment-length 8 --minibatches 1 --hidden 4 --seeds 2 --quiet"
         files = {}
         for name, engine in (("local", []), ("ray", ["--engine", "ray"])):
             run, before = tmp_path / name, set(psutil.pids())
             for command in (
-                ["train", *flags, "--out", str(run), "--quiet"],
+                ["train", *flags.split(), "--out", str(run)],
                 ["evaluate", str(run), "--episodes", "20"],
             ):
                 with averse_process(*command, *engine) as process:

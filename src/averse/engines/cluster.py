@@ -25,7 +25,7 @@ from averse.errors import AverseError, DivergenceError, WorkerLostError, Writing
 from averse.extras import extra_module
 
 RETRIES = 10  # of a task whose worker or node was lost
-LOOK = 0.5  # seconds between two looks at how tasks do
+LOOK = 1.0  # seconds between two looks at how tasks do
 PROBE = 120.0  # seconds that a node may take to start a worker and to look around
 STORE = 200_000_000  # bytes of shared memory for outcomes where Ray is started here: they are small
 LEAVE = 10.0  # seconds that processes of Ray have to end
@@ -245,7 +245,8 @@ def opened(engine: Engine) -> Iterator[Cluster | None]:
 def _imported(engine: Engine) -> tuple[ModuleType, ModuleType]:
     """Ray and psutil, told by variables of the environment how to be."""
     os.environ.update({**_QUIET, **({} if engine.address else _LOOPBACK)})
-    return extra_module("ray", "--engine ray"), extra_module("psutil", "--engine ray")
+    psutil = extra_module("psutil", "--engine ray")
+    return extra_module("ray", "--engine ray"), psutil
 
 
 def _own_folder() -> str:

@@ -166,10 +166,7 @@ def evaluate(
     greedy = greedy or run.learner.explores_by_noise
     endless = is_average_reward(run.environment)
     if endless:
-        if episodes is not None:
-            raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
-        if player is not None:
-            raise AverseError(f"{run.config.environment} never ends: --engine ray plays episodes only")
+        _refuse_episodes(run, episodes, player)
         amount = steps_played(STEPS if steps is None else steps)
         basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed, shift=changed)
     else:
@@ -197,6 +194,14 @@ def evaluate(
             evaluation.write_parquet(table)
             write_text(figures, json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
+
+
+def _refuse_episodes(run: Run, episodes: int | None, player: "Player | None") -> None:
+    """Raises AverseError for what only makes sense of episodes, where an environment never ends."""
+    if episodes is not None:
+        raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
+    if player is not None:
+        raise AverseError(f"{run.config.environment} never ends: --engine ray plays episodes only")
 
 
 def moved_run(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
