@@ -155,26 +155,28 @@ def train(arguments: Any) -> None:
 def _carried_out(arguments: Any, config: Any, path: Path, **options: Any) -> Any:
     """The run, trained by the engine that is wished."""
     from averse import training
+    from averse.engines.trials import Work, train_run
 
+    if arguments.engine.engine == "local":
+        return training.run_training(config, path, track=arguments.track, **options)
+    work = Work(config, path, options.pop("resuming", False), options.pop("overwrite", False))
+    work.check()
     with opened(arguments.engine) as cluster:
-        if cluster is None:
-            return training.run_training(config, path, track=arguments.track, **options)
-        from averse.engines.trials import Work, train_run
-
-        work = Work(config, path, options.pop("resuming", False), options.pop("overwrite", False))
+        assert cluster is not None
         return train_run(cluster, work, **options)
 
 
 def evaluate(arguments: EvaluateArguments) -> None:
     """The command `averse evaluate`."""
     import averse
+    from averse.engines import trials
+    from averse.training.run import read_config
 
     require(arguments.engine)
+    read_config(arguments.run)
     with opened(arguments.engine) as cluster:
         player = None
         if cluster is not None:
-            from averse.engines import trials
-
             player = trials.player(cluster, progress=not arguments.json)
         evaluation = averse.evaluate(
             arguments.run,

@@ -70,6 +70,20 @@ def test_bad_input_is_one_line(flags, words, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_wrong_is_told_before_ray_is_started(capsys, tmp_path, monkeypatch):
+    for module in ("cli", "experiments.outcome"):
+        monkeypatch.setattr(f"averse.{module}.require", lambda engine: None)
+        monkeypatch.setattr(f"averse.{module}.opened", lambda engine: pytest.fail("opened"))
+    taken = tmp_path / "taken"
+    (taken / "something").mkdir(parents=True)
+    for command in ([*COMMANDS["train"], "--out", str(taken)], COMMANDS["evaluate"]):
+        assert main([*command, "--engine", "ray"]) == 2
+        error = capsys.readouterr().err
+        assert "exists already" in error or "there is no such folder" in error
+    assert main([*COMMANDS["tradeoff"], "--engine", "ray", "--out", str(taken)]) == 2
+    assert "is no study" in capsys.readouterr().err
+
+
 def test_metrics_go_elsewhere_with_the_local_engine_only(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*COMMANDS["train"], "--engine", "ray", "--track", "csv"]) == 2
@@ -180,6 +194,12 @@ def test_workers_import_jax_after_they_have_their_cores():
     """What a worker imports first must not import JAX, whose threads would run wherever the process may then run."""
     code = "import sys, averse.engines.worker; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_ray_that_would_listen_on_the_network_is_refused():
+    cluster._require_loopback([{"NodeManagerAddress": "127.0.0.1"}])
+    with pytest.raises(AverseError, match="would listen on the network"):
+        cluster._require_loopback([{"NodeManagerAddress": "127.0.0.1"}, {"NodeManagerAddress": "192.0.2.2"}])
 
 
 def test_folders_of_sockets_are_short(monkeypatch, tmp_path):

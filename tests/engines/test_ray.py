@@ -1,5 +1,6 @@
 """Trials by Ray itself: the same figures as by the local engine, whatever is killed, and nothing left behind."""
 
+import contextlib
 import glob
 import os
 import signal
@@ -65,8 +66,14 @@ def averse_process(*arguments: str) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
-    _, error = process.communicate()
-    return process.returncode, error
+    """Exit code and errors of a process that says little; none of the processes that it started may be left."""
+    started: set[psutil.Process] = set()
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            started |= set(psutil.Process(process.pid).children(recursive=True))
+        time.sleep(0.05)
+    assert not psutil.wait_procs(started, timeout=5)[1]
+    return process.returncode, process.communicate()[1]
 
 
 def until(condition, process: subprocess.Popen) -> None:
@@ -76,13 +83,10 @@ def until(condition, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
-def training_workers() -> list[psutil.Process]:
-    """Workers of Ray that train: Ray gives a process the name of its task."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith("ray::trifling:AVERSE in"):
-            found.append(process)
-    return found
+def training_workers(path: Path) -> list[psutil.Process]:
+    """Workers of Ray that train a run: Ray gives a process the name of its task."""
+    name = f"ray::trifling:AVERSE in {path}"
+    return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [""])[0].startswith(name)]
 
 
 def saved_in_parts(path: Path) -> bool:
@@ -130,7 +134,7 @@ class TestOnThisMachine:
         flags += " --segment-length 8 --minibatches 1 --hidden 4 --seeds 2 --quiet"
         files = {}
         for name, engine in (("local", []), ("ray", ["--engine", "ray"])):
-            run, before = tmp_path / name, set(psutil.pids())
+            run = tmp_path / name
             for command in (
                 ["train", *flags.split(), "--out", str(run)],
                 ["evaluate", str(run), "--episodes", "20"],
@@ -138,8 +142,6 @@ class TestOnThisMachine:
                 with averse_process(*command, *engine) as process:
                     code, error = ended(process)
                     assert code == 0, error
-            left = [psutil.Process(pid).name() for pid in set(psutil.pids()) - before]
-            assert not [each for each in left if "ray" in each or "averse" in each]
             files[name] = [(run / each).read_bytes() for each in ("evaluation.json", "episodes.parquet")]
         assert files["ray"] == files["local"]
         assert_same(tmp_path / "ray", tmp_path / "local")
@@ -161,10 +163,10 @@ class TestOnACluster:
     def test_a_worker_that_is_killed_changes_nothing(self, nodes, local, tmp_path):
         path = tmp_path / "run"
         with averse_process(*TRAIN, "--out", str(path), "--engine", "ray", "--address", nodes.address) as process:
-            until(lambda: saved_in_parts(path) and training_workers(), process)
-            before = training_workers()
+            until(lambda: saved_in_parts(path) and training_workers(path), process)
+            before = training_workers(path)
             before[0].kill()
-            until(lambda: set(training_workers()) - set(before), process)  # another worker goes on
+            until(lambda: set(training_workers(path)) - set(before), process)  # another worker goes on
             assert ended(process) == (0, "")
         assert_same(path, local)
 
@@ -173,8 +175,8 @@ class TestOnACluster:
         path = tmp_path / "run"
         lost = next(iter(nodes.worker_nodes))
         with averse_process(*TRAIN, "--out", str(path), "--engine", "ray", "--address", nodes.address) as process:
-            until(lambda: saved_in_parts(path) and len(training_workers()) == 2, process)
-            before = training_workers()
+            until(lambda: saved_in_parts(path) and len(training_workers(path)) == 2, process)
+            before = training_workers(path)
             nodes.remove_node(lost, allow_graceful=False)
             until(lambda: len([each for each in before if each.is_running()]) == 1, process)
             assert ended(process) == (0, "")
@@ -191,6 +193,11 @@ class TestOnACluster:
         }
         with opened(Engine("ray", nodes.address)) as found:
             assert found.slots == 2
+            with (
+                pytest.raises(AverseError, match="this process is in a Ray cluster already"),
+                opened(Engine("ray", nodes.address)),
+            ):
+                pass
             for function, (kind, words) in kinds.items():
                 tasks = [Task(function, (), "one", 3, 1), Task(ray_tasks.naps, (), "two", 2, 1)]
                 with pytest.raises(kind, match=words):

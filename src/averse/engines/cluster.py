@@ -5,6 +5,7 @@ worker or node is lost to another (`max_retries`). A task goes on from its last 
 """
 
 import contextlib
+import ipaddress
 import os
 import secrets
 import shutil
@@ -212,20 +213,24 @@ def opened(engine: Engine) -> Iterator[Cluster | None]:
     One that is started here listens on the loopback alone, has no dashboard, and is gone at the end of the block with
     all of its processes and files, whatever ended it.
 
-    Raises AverseError, in one line, where Ray is missing, where no cluster answers, where its version is another, and
-    for more cores or GPUs than a node has.
+    Raises AverseError, in one line, where Ray is missing, where this process uses it already, where no cluster answers,
+    where its version is another, and for more cores or GPUs than a node has.
     """
     if engine.engine == "local":
         yield None
         return
     require(engine)
     ray, psutil = _imported(engine)
+    if ray.is_initialized():
+        raise AverseError("--engine ray: this process is in a Ray cluster already; leave it first (ray.shutdown())")
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     folder = _own_folder() if engine.address is None else None
     before = set(psutil.Process().children(recursive=True))
     try:
         _connected(ray, engine, folder)
         _restored(handlers)
+        if folder is not None:
+            _require_loopback(_alive(ray))
         found = slots(engine, [node["Resources"] for node in _alive(ray)])
         board = ray.remote(num_cpus=0, max_restarts=-1)(worker.Board).remote()
         yield Cluster(engine, ray, found, board)
@@ -293,6 +298,15 @@ def _connected(ray: ModuleType, engine: Engine, folder: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"--address {engine.address}" if engine.address else "--engine ray"
         raise AverseError(f"{where}: no Ray cluster to work with: {one_line(error)[:300]}") from None
+
+
+def _require_loopback(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Raises AverseError for a Ray that was started here and listens on the network all the same."""
+    if any(not ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback for node in nodes):
+        raise AverseError(
+            "--engine ray would listen on the network, as ray was imported before averse could tell it not to: set "
+            f"{next(iter(_LOOPBACK))}=0 before, or start a cluster (ray start --head) and give its --address"
+        )
 
 
 def _restored(handlers: Mapping[int, Any]) -> None:

@@ -41,6 +41,13 @@ class Work:
     overwrite: bool = False
     hasty: bool = False  # compile without XLA's optimisations
 
+    def check(self) -> None:
+        """What can be told before any work. Raises AverseError for a place or a source that is none."""
+        there = self.path if self.resuming else None
+        environment, _ = build(self.config, there)
+        check_source(self.config, there, len(groups_of(self.config, is_compiled(environment))))
+        check_place(self.path, self.config, self.resuming, self.overwrite)
+
 
 def train_run(
     cluster: Cluster,
@@ -74,10 +81,7 @@ def train_runs(
     """
     checkpoint_minutes = check_value("checkpoint_minutes", Positive | None, checkpoint_minutes)
     for work in works:
-        environment, _ = build(work.config, work.path if work.resuming else None)
-        groups = groups_of(work.config, is_compiled(environment))
-        check_source(work.config, work.path if work.resuming else None, len(groups))
-        check_place(work.path, work.config, work.resuming, work.overwrite)
+        work.check()
     with contextlib.ExitStack() as stack:
         parts: list[tuple[Work, Part]] = []
         for work in works:
