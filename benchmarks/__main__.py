@@ -6,6 +6,7 @@ from benchmarks.coverage import coverage
 from benchmarks.games import games
 from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.others import jaxmarl, stable_baselines
+from benchmarks.ray_trials import ray_trials
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "gap-acceptance": gap_acceptance,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
+    "ray": ray_trials,
 }
 
 if __name__ == "__main__":

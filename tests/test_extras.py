@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from averse import extras
+from averse.engines import Engine, require
 from averse.environments import make, to_gymnasium, to_pettingzoo
 from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
@@ -26,9 +27,11 @@ USES = {
     "tensorboardX": (lambda: require_trackers(("tensorboard",)),),
     "wandb": (lambda: require_trackers(("wandb",)),),
     "mlflow": (lambda: require_trackers(("mlflow",)),),
+    "psutil": (lambda: require(Engine("ray")),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
     "plotly": (plotly_script,),
     "jinja2": (lambda: render([], ""),),
+    "ray": (lambda: require(Engine("ray")),),
     "pyspiel": (lambda: from_openspiel("matrix_pd"),),
 }
 CALLS = [(module, use) for module, uses in USES.items() for use in uses]

@@ -22,6 +22,7 @@ FLOORS = (
     ("learners",),
     ("training",),
     ("evaluation", "export"),
+    ("engines",),
     ("report",),
     ("experiments",),
     ("listing",),

@@ -10,15 +10,22 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from averse.commands import Command, assignments, folded, hanging, literal, parse
-from averse.errors import AverseError, DivergenceError, NotConvergedError, WritingError, one_line, unknown_name
-from averse.files import cache_folder
+from averse.engines import Engine, opened, require
+from averse.errors import (
+    AverseError,
+    DivergenceError,
+    NotConvergedError,
+    WorkerLostError,
+    WritingError,
+    one_line,
+    unknown_name,
+)
 from averse.plugins import Registry
 from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
 from averse.stopping import Unread, discard
@@ -61,6 +68,7 @@ class TrainArguments:
     MLFLOW_TRACKING_URI says so."""
     quiet: bool = False
     """No progress bar and no summary."""
+    engine: Annotated[Engine, tyro.conf.arg(name="", prefix_name=False)] = Engine()
 
 
 @settings
@@ -93,21 +101,28 @@ class EvaluateArguments:
     """Throw away the evaluation that is there, even if it has more episodes or was played otherwise."""
     json: bool = False
     """Print JSON for machines."""
+    engine: Annotated[Engine, tyro.conf.arg(name="", prefix_name=False)] = Engine()
 
 
 def train(arguments: Any) -> None:
     """The command `averse train`, with arguments of the class that `_with_own_settings` makes."""
     from averse import training
+    from averse.training.extension import extended
+    from averse.training.run import read_config
 
     if {"seeds", "seed"} <= arguments.flags:
         raise AverseError("--seeds says how many training seeds and --seed which; give one of the two")
+    if arguments.engine.engine == "ray" and arguments.track:
+        raise AverseError("--track goes with --engine local; metrics.jsonl is there with either")
+    require(arguments.engine)
     options: dict[str, Any] = {
         "progress": not arguments.quiet,
-        "track": arguments.track,
         "checkpoint_minutes": arguments.checkpoint_minutes,
     }
     if arguments.resume is not None:
-        work = partial(training.resume, arguments.resume, **options, **_said(arguments))
+        path, said = arguments.resume, _said(arguments)
+        config = extended(read_config(path), said.pop("steps", None), **said)
+        options["resuming"] = True
     else:
         config = training.configure(
             arguments.env,
@@ -121,41 +136,62 @@ def train(arguments: Any) -> None:
             **_learner_settings(arguments),
             **_sweeps(arguments.sweep),
         )
-        out = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".").replace("/", ".")
+        path = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".").replace("/", ".")
+        options["overwrite"] = arguments.overwrite
         if not arguments.quiet:
             print(folded(training.describe(config)), flush=True)
-        work = partial(training.run_training, config, out, overwrite=arguments.overwrite, **options)
-    if arguments.quiet:
-        work()
-        return
-    unread = Unread(sys.stdout)
+    unread = None if arguments.quiet else Unread(sys.stdout)
     try:
-        run = work(stop=unread)
+        run = _carried_out(arguments, config, path, stop=unread, **options)
     except KeyboardInterrupt:
-        if unread.is_set():
+        if unread is not None and unread.is_set():
             raise BrokenPipeError from None
         raise
-    print(f"run directory: {run.path}")
-    print(f"next: averse evaluate {run.path}")
+    if not arguments.quiet:
+        print(f"run directory: {run.path}")
+        print(f"next: averse evaluate {run.path}")
+
+
+def _carried_out(arguments: Any, config: Any, path: Path, **options: Any) -> Any:
+    """The run, trained by the engine that is wished."""
+    from averse import training
+    from averse.engines.trials import Work, train_run
+
+    if arguments.engine.engine == "local":
+        return training.run_training(config, path, track=arguments.track, **options)
+    work = Work(config, path, options.pop("resuming", False), options.pop("overwrite", False))
+    work.check()
+    with opened(arguments.engine) as cluster:
+        assert cluster is not None
+        return train_run(cluster, work, **options)
 
 
 def evaluate(arguments: EvaluateArguments) -> None:
     """The command `averse evaluate`."""
     import averse
+    from averse.engines import trials
+    from averse.training.run import read_config
 
-    evaluation = averse.evaluate(
-        arguments.run,
-        arguments.episodes,
-        environment=arguments.env,
-        shift=assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal),
-        steps=arguments.steps,
-        beta=arguments.beta,
-        greedy=arguments.greedy,
-        num_envs=arguments.workers,
-        progress=not arguments.json,
-        save=arguments.save,
-        overwrite=arguments.overwrite,
-    )
+    require(arguments.engine)
+    read_config(arguments.run)
+    with opened(arguments.engine) as cluster:
+        player = None
+        if cluster is not None:
+            player = trials.player(cluster, progress=not arguments.json)
+        evaluation = averse.evaluate(
+            arguments.run,
+            arguments.episodes,
+            environment=arguments.env,
+            shift=assignments("--shift", "PARAMETER=VALUE ... such as human_rate=0.4", arguments.shift, literal),
+            steps=arguments.steps,
+            beta=arguments.beta,
+            greedy=arguments.greedy,
+            num_envs=arguments.workers,
+            progress=not arguments.json and player is None,
+            save=arguments.save,
+            overwrite=arguments.overwrite,
+            player=player,
+        )
     print(json.dumps(evaluation.to_dict(), indent=2) if arguments.json else folded(str(evaluation)))
 
 
@@ -164,6 +200,7 @@ EXIT_CODES = {
     1: "training diverged, or a solver did not converge",
     2: "bad input",
     74: "results could not be written, as on a full disk",
+    75: "workers of a cluster were lost too often",
     130: "interrupted from the keyboard",
     141: "nobody reads the output any more, as behind a pipe to head",
     143: "terminated (SIGTERM)",
@@ -231,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, words = 1, str(error)
     except WritingError as error:
         code, words = 74, str(error)
+    except WorkerLostError as error:
+        code, words = 75, str(error)
     except BrokenPipeError as error:
         stopped = error
         if not Unread(sys.stdout).is_set():  # some other pipe
@@ -276,7 +315,9 @@ def _dispatch(arguments: list[str]) -> int:
         raise AverseError(f"{name} is no command: it is a {type(command).__name__}, not an averse.commands.Command")
     cls = _with_own_settings(rest) if command.arguments is TrainArguments else command.arguments
     if name != "list":
-        _use_compilation_cache()
+        from averse.compilation import keep_programs
+
+        keep_programs()
     chosen: Any = parse(cls, rest, f"averse {name}")
     try:
         command.run(chosen)
@@ -383,7 +424,7 @@ def _said(arguments: Any) -> dict[str, Any]:
     for name in ("out", "overwrite"):
         if said.pop(name, None):
             raise AverseError(f"--{name} goes with a new run; --resume {arguments.resume} goes on in its own directory")
-    for name in ("resume", "quiet", "track", "checkpoint_minutes"):
+    for name in ("resume", "quiet", "track", "checkpoint_minutes", "engine"):
         said.pop(name, None)
     sweeps = _sweeps(said.pop("sweep", None))
     renamed = {"env": "environment", "seed": "seeds"}
@@ -394,16 +435,6 @@ def _sweeps(texts: tuple[str, ...] | None) -> dict[str, list[float]]:
     """The swept settings. Raises AverseError for what is no sweep, and for a setting that is swept twice."""
     form = "SETTING=NUMBER,NUMBER,... such as tau=0.3,1,10"
     return assignments("--sweep", form, texts, lambda values: [float(value) for value in values.split(",")])
-
-
-def _use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder: the second start is 5-15 s faster."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 if __name__ == "__main__":

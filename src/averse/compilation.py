@@ -2,10 +2,13 @@
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+
+from averse.files import cache_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,6 +21,23 @@ _OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit`, for programs whose inner loops are worth tuning: training and evaluation."""
     return jax.jit(function, compiler_options=_OPTIONS, **options)
+
+
+def keep_programs(folder: str = "xla") -> None:
+    """Keep compiled programs in the user's cache folder: the second start is 5-15 s faster.
+
+    Args:
+      folder: of that folder. Programs for CPUs are those of the processor that they were compiled on.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def is_hasty() -> bool:
+    """Whether programs are compiled without XLA's optimisations just now."""
+    return bool(jax.config.values["jax_disable_most_optimizations"])
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What goes wrong: bad input (one exception type, one line, the nearest name), divergence, and a disk that is full."""
+"""What goes wrong: bad input (one exception type, one line, the nearest name), divergence, full disks, lost workers."""
 
 import difflib
 import re
@@ -58,3 +58,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> AverseError:
 
 class NotConvergedError(_OneLine, RuntimeError):
     """A solver stopped before its result was exact; what it has is printed all the same. The exit code is 1."""
+
+
+class WorkerLostError(_OneLine, RuntimeError):
+    """Workers of a cluster were lost too often; what they had saved is kept. The exit code is 75: try again."""

@@ -62,14 +62,18 @@ def progress_bar(disable: bool) -> Progress:
     return _Bars(*columns, console=console, disable=disable)
 
 
-def progress_text(steps_per_second: float, figures: list[dict[str, float]]) -> str:
-    """The figures beside the bar: speed, and return and tail (or J, mean and variance) averaged over the runs."""
+def progress_text(steps_per_second: float | None, figures: list[dict[str, float]]) -> str:
+    """The figures beside the bar: speed, and return and tail (or J, mean and variance) averaged over the runs.
+
+    Args:
+      steps_per_second: None where nobody measures it.
+    """
 
     def average(name: str) -> str:
         values = [row[name] for row in figures if name in row]
         return f"{np.mean(values):.2f}" if values else "-"
 
-    speed = f"{steps_per_second:,.0f} steps/s"
+    speed = "" if steps_per_second is None else f"{steps_per_second:,.0f} steps/s  "
     if any("objective" in row for row in figures):  # a learner of the long-run mean and variance
-        return f"{speed}  J {average('objective')}  mean {average('eta')}  variance {average('zeta')}"
-    return f"{speed}  return {average('return')}  worst-5% {average('cvar_05')}"
+        return f"{speed}J {average('objective')}  mean {average('eta')}  variance {average('zeta')}"
+    return f"{speed}return {average('return')}  worst-5% {average('cvar_05')}"

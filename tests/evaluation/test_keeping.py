@@ -40,7 +40,7 @@ def played_at_once(monkeypatch):
 
     def played(run, seeds, greedy, num_envs, advance):
         agents = run.environment.num_agents
-        for own in seeds:
+        for own in seeds.values():
             yield Played(
                 seeds=own.astype(np.uint32),
                 returns=np.random.default_rng(own).normal(size=(len(own), agents)),
@@ -53,7 +53,7 @@ def played_at_once(monkeypatch):
                 probe=None,
             )
 
-    monkeypatch.setattr(evaluator, "_play_all", played)
+    monkeypatch.setattr(evaluator, "play_all", played)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def no_play(monkeypatch):
     def played(*_, **__):
         raise AssertionError("played before its arguments were checked")
 
-    monkeypatch.setattr(evaluator, "_play_all", played)
+    monkeypatch.setattr(evaluator, "play_all", played)
 
 
 def files(run):

@@ -56,7 +56,7 @@ def no_play(monkeypatch):
     def played(*_, **__):
         raise AssertionError("played before its arguments were checked")
 
-    monkeypatch.setattr("averse.evaluation.evaluator._play_all", played)
+    monkeypatch.setattr("averse.evaluation.evaluator.play_all", played)
 
 
 def files(run):

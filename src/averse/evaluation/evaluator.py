@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,6 +111,7 @@ class _Plan(NamedTuple):
     num_envs: int | None
     progress: bool | Progress
     basis: Basis
+    player: "Player"
 
 
 def evaluate(
@@ -127,6 +128,7 @@ def evaluate(
     progress: bool | Progress = False,
     save: bool = True,
     overwrite: bool = False,
+    player: "Player | None" = None,
 ) -> Evaluation | LongRunEvaluation:
     """Play fresh episodes (where an environment never ends: long runs) with each policy of a run and summarise them.
 
@@ -151,6 +153,7 @@ def evaluate(
       progress: show a bar on standard error, or the display to add one to.
       save: write episodes.parquet (long_run.parquet) and evaluation.json to the run's directory, if it has one.
       overwrite: take the place of whatever evaluation is there.
+      player: who plays the episodes in place of this process, such as workers of a cluster.
 
     Raises AverseError, before anything is played, for bad input, for a run that cannot be read, for a world whose
     observations, actions or agents are not those that the policies know, for an evaluation there that would be lost,
@@ -163,8 +166,7 @@ def evaluate(
     greedy = greedy or run.learner.explores_by_noise
     endless = is_average_reward(run.environment)
     if endless:
-        if episodes is not None:
-            raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
+        _refuse_episodes(run, episodes, player)
         amount = steps_played(STEPS if steps is None else steps)
         basis = Basis.of(run, amount, "steps", greedy=greedy, first_seed=first_seed, shift=changed)
     else:
@@ -186,12 +188,20 @@ def evaluate(
             run, amount, beta=beta, first_seed=first_seed, greedy=greedy, progress=bool(progress), basis=basis
         )
     else:
-        evaluation = _evaluate_episodes(run, _Plan(greedy, first_seed, num_envs, progress, basis))
+        evaluation = _evaluate_episodes(run, _Plan(greedy, first_seed, num_envs, progress, basis, player or play_all))
     if folder is not None:
         with told_if_not_written(f"the evaluation in {folder}", "make room and evaluate again"):
             evaluation.write_parquet(table)
             write_text(figures, json.dumps(evaluation.to_dict(), indent=2) + "\n")
     return evaluation
+
+
+def _refuse_episodes(run: Run, episodes: int | None, player: "Player | None") -> None:
+    """Raises AverseError for what only makes sense of episodes, where an environment never ends."""
+    if episodes is not None:
+        raise AverseError(f"{run.config.environment} never ends: it is evaluated over steps, not episodes")
+    if player is not None:
+        raise AverseError(f"{run.config.environment} never ends: --engine ray plays episodes only")
 
 
 def moved_run(run: Run, environment: str | None, shift: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
@@ -235,8 +245,8 @@ def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
     shown = plan.progress
     with contextlib.nullcontext(shown) if isinstance(shown, Progress) else progress_bar(disable=not shown) as bar:
         task = bar.add_task(f"evaluate {run.config.method}", total=episodes * len(trials))
-        seeds = [np.arange(start, start + episodes) for start in starts]
-        played = list(_play_all(run, seeds, plan.greedy, plan.num_envs, lambda n: bar.advance(task, n)))
+        seeds = {trial: np.arange(start, start + episodes) for trial, start in enumerate(starts)}
+        played = list(plan.player(run, seeds, plan.greedy, plan.num_envs, lambda n: bar.advance(task, n)))
     tables = [each.table(metrics, settings) for each, settings in zip(played, trials)]
     by_label: dict[str, list[int]] = {}
     for index, settings in enumerate(trials):
@@ -258,18 +268,22 @@ def _evaluate_episodes(run: Run, plan: _Plan) -> Evaluation:
     )
 
 
-def _play_all(
+def play_all(
     run: Run,
-    seeds: Sequence[np.ndarray],
+    seeds: Mapping[int, np.ndarray],
     greedy: bool,
     num_envs: int | None,
     advance: Callable[[int], None],
 ) -> Iterator[Played]:
-    """The episodes of each policy of a run in turn, on its seeds."""
+    """The episodes of some policies of a run in turn: trial -> seeds [E]; `advance` as `on_progress` of `Play`."""
     with Stage(run.environment, num_envs or min(run.learner.num_envs, HOST_ENVS)) as stage:
         play = stage.player(run.learner, greedy)
-        for index, own in enumerate(seeds):
+        for index, own in seeds.items():
             yield play(run.state(index), own, advance)
+
+
+Player = Callable[[Run, Mapping[int, np.ndarray], bool, int | None, Callable[[int], None]], Iterable[Played]]
+"""Who plays: as `play_all`."""
 
 
 def play_scripted(

@@ -8,6 +8,7 @@ import tyro
 
 from averse import environments
 from averse.commands import assignments, literal
+from averse.engines import Engine
 from averse.errors import AverseError
 from averse.experiments.arms import Arm, folder_of, read_values
 from averse.experiments.engine import Plan
@@ -56,6 +57,7 @@ class StudyArguments:
     """A look at everything: 2 seeds, 2e4 steps, 200 episodes, where these are not given."""
     json: bool = False
     """Print JSON for machines."""
+    engine: Annotated[Engine, tyro.conf.arg(name="", prefix_name=False)] = Engine()
 
     @property
     def amount(self) -> Amount:

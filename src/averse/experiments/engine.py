@@ -17,6 +17,8 @@ from rich.progress import Progress, TaskID
 
 from averse import environments
 from averse.compilation import hasty_compilation
+from averse.engines import Cluster
+from averse.engines.trials import Work, player, train_runs
 from averse.environments.protocol import Description, is_average_reward
 from averse.environments.sumo.environment import SumoIntersection, require_simulator
 from averse.errors import AverseError, DivergenceError, shown, unknown_name
@@ -30,7 +32,7 @@ from averse.files import writable_folder
 from averse.learners.contract import Learner
 from averse.training import configure, load, run_training
 from averse.training.config import TrainingConfig
-from averse.training.directory import LOCK, check_place
+from averse.training.directory import LOCK, PARTS, check_place, refuse_parts
 from averse.training.run import Run, build, groups_of, read_config, trainee_of
 from averse.training.sizes import require_memory
 
@@ -65,6 +67,11 @@ class Job:
     path: Path
     environment: Description
     learner: Learner
+
+    @property
+    def replays(self) -> bool:
+        """Whether its method replays: it then works for longer than its program takes to compile."""
+        return "buffer_size" in self.config.learner
 
     @property
     def name(self) -> str:
@@ -114,8 +121,11 @@ def jobs_of(plan: Plan) -> list[Job]:
     return jobs
 
 
-def check_places(plan: Plan, jobs: Sequence[Job]) -> None:
+def check_places(plan: Plan, jobs: Sequence[Job], in_parts: bool = False) -> None:
     """Make sure that every run directory is free or holds that very run, and that no evaluation would be lost.
+
+    Args:
+      in_parts: whether the engine can go on with a run that is being trained in parts.
 
     Raises AverseError for what is there and other.
     """
@@ -126,6 +136,8 @@ def check_places(plan: Plan, jobs: Sequence[Job]) -> None:
             check_place(job.path, job.config, resuming=False, overwrite=False)
             continue
         _require_same(job)
+        if not in_parts:
+            refuse_parts(job.path)
         for shift in plan.worlds.values():
             figures, table, changed = _files(plan, job, shift)
             if stored(plan, job, shift) is not None:
@@ -140,17 +152,23 @@ def check_places(plan: Plan, jobs: Sequence[Job]) -> None:
     writable_folder(plan.out)
 
 
-def carry_out(plan: Plan, jobs: Sequence[Job], bar: Progress) -> dict[str, dict[str, Episodes]]:
+def carry_out(
+    plan: Plan, jobs: Sequence[Job], bar: Progress, cluster: Cluster | None = None
+) -> dict[str, dict[str, Episodes]]:
     """Train what is not trained and play what is not played: the episodes by world and label.
+
+    Args:
+      cluster: does the work in place of this process.
 
     Raises DivergenceError, which names the arm, where a training's numbers stop being finite.
     """
+    if cluster is not None:
+        _train_at_once(plan, jobs, bar, cluster)
     task = bar.add_task("study", total=len(jobs) * (1 + len(plan.worlds)))
     found: dict[str, dict[str, Episodes]] = {world: {} for world in plan.worlds}
     for job in jobs:
-        replays = "buffer_size" in job.config.learner  # it works for longer than its program takes to compile
-        with hasty_compilation(plan.quick and not replays):
-            for world, table in _tables(plan, job, bar, task):
+        with hasty_compilation(plan.quick and not job.replays):
+            for world, table in _tables(plan, job, bar, task, cluster):
                 for arm in job.arms:
                     found[world][arm.label] = _of_arm(arm, table)
         for each in bar.tasks:  # one line of the display is the study's, the others are of the present run
@@ -158,7 +176,20 @@ def carry_out(plan: Plan, jobs: Sequence[Job], bar: Progress) -> dict[str, dict[
     return {world: {arm.label: tables[arm.label] for arm in plan.arms} for world, tables in found.items()}
 
 
-def _tables(plan: Plan, job: Job, bar: Progress, task: TaskID) -> Iterator[tuple[str, Episodes]]:
+def _train_at_once(plan: Plan, jobs: Sequence[Job], bar: Progress, cluster: Cluster) -> None:
+    """Train, by a cluster, all runs that have something left to play."""
+    works = [
+        Work(job.config, job.path, (job.path / "config.json").is_file(), hasty=plan.quick and not job.replays)
+        for job in jobs
+        if any(stored(plan, job, shift) is None for shift in plan.worlds.values()) and _finished(job) is None
+    ]
+    if works:
+        train_runs(cluster, works, bar)
+
+
+def _tables(
+    plan: Plan, job: Job, bar: Progress, task: TaskID, cluster: Cluster | None
+) -> Iterator[tuple[str, Episodes]]:
     """Each world and the episodes of a run there; it is trained if one of them is not there yet."""
     run = None
     for number, (world, shift) in enumerate(plan.worlds.items()):
@@ -171,7 +202,7 @@ def _tables(plan: Plan, job: Job, bar: Progress, task: TaskID) -> Iterator[tuple
         if table is None:
             assert run is not None
             bar.update(task, figures=f"playing {job.name}")
-            table = _played(plan, job, run, shift, bar)
+            table = _played(plan, job, run, shift, bar, cluster)
         bar.advance(task)
         yield world, table
 
@@ -295,11 +326,16 @@ def _trained(job: Job, bar: Progress) -> Run:
     """The finished run: loaded, gone on with, or trained."""
     if not (job.path / "config.json").is_file():
         return _named(job, resuming=False, progress=bar)
+    return _finished(job) or _named(job, resuming=True, progress=bar)
+
+
+def _finished(job: Job) -> Run | None:
+    """The run, if it is there and finished."""
     with contextlib.suppress(AverseError):  # no checkpoint yet; what is wrong beside that is told by going on
         run = load(job.path)
-        if run.finished:
+        if run.finished and not (job.path / PARTS).exists():
             return run
-    return _named(job, resuming=True, progress=bar)
+    return None
 
 
 def _named(job: Job, **options: Any) -> Run:
@@ -309,9 +345,17 @@ def _named(job: Job, **options: Any) -> Run:
         raise DivergenceError(f"{job.name}: {error}") from error
 
 
-def _played(plan: Plan, job: Job, run: Run, shift: Mapping[str, Any], bar: Progress) -> Episodes:
+def _played(
+    plan: Plan, job: Job, run: Run, shift: Mapping[str, Any], bar: Progress, cluster: Cluster | None
+) -> Episodes:
     evaluate(
-        run, plan.episodes, environment=plan.environment, shift=dict(shift), first_seed=plan.first_seed, progress=bar
+        run,
+        plan.episodes,
+        environment=plan.environment,
+        shift=dict(shift),
+        first_seed=plan.first_seed,
+        progress=bar,
+        player=None if cluster is None else player(cluster),
     )
     table = stored(plan, job, shift)
     if table is None:

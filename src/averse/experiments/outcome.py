@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from averse.engines import opened, require
 from averse.environments.protocol import Description
 from averse.evaluation import Episodes, concatenate
 from averse.evaluation.basis import moved
@@ -82,13 +83,14 @@ class World:
 
 def checked(verb: str, arguments: StudyArguments, arms: Sequence[Arm], title: str) -> Study:
     """The study, all of which was checked, its folder too. Raises AverseError for what is wrong, before any work."""
+    require(arguments.engine)
     plan = plan_of(verb, arguments, arms)
     check_folder(folder(verb, arguments), verb, plan.environment)
     jobs = jobs_of(plan)
     there, _ = moved(jobs[0].config, plan.environment)
     environment = there.build_environment()
     failure = failure_metric(environment, arguments.failure)
-    check_places(plan, jobs)
+    check_places(plan, jobs, in_parts=arguments.engine.engine == "ray")
     study = Study(verb, title, arguments, plan, tuple(jobs), environment, failure)
     write_study(study.out, **study.head(), unfinished=GOING_ON, claims=[], runs={}, rows=[], differences=[])
     return study
@@ -99,8 +101,8 @@ def carried_out(study: Study) -> dict[str, World]:
     quiet = study.arguments.json
     if not quiet:
         Console().print(told_before(study), highlight=False)
-    with progress_bar(disable=quiet) as bar:
-        tables = carry_out(study.plan, study.jobs, bar)
+    with opened(study.arguments.engine) as cluster, progress_bar(disable=quiet) as bar:
+        tables = carry_out(study.plan, study.jobs, bar, cluster)
     return {world: _compared(study, found) for world, found in tables.items()}
 
 

@@ -148,10 +148,20 @@ def _plain(value: Any) -> Any:
 
 def command_line(verb: str, arguments: Any) -> str:
     """The command that gives such arguments: flags of what is not the default, as a shell reads them."""
-    words, behind = ["averse", verb], []
+    behind, flags = _words(arguments)
+    return shlex.join(["averse", verb, *behind, *flags])
+
+
+def _words(arguments: Any) -> tuple[list[str], list[str]]:
+    """What stands without a flag, and the flags with their values; settings of settings are flags too."""
+    words: list[str] = []
+    behind: list[str] = []
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
         if value is None or value == field.default:
+            continue
+        if dataclasses.is_dataclass(value):
+            words += _words(value)[1]
             continue
         notes = get_args(hints_of(type(arguments))[field.name])
         if any("Positional" in repr(note) for note in notes) or tyro.conf.Positional in notes:
@@ -162,4 +172,4 @@ def command_line(verb: str, arguments: Any) -> str:
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
             words += [flag, *(map(as_text, value) if isinstance(value, tuple) else [as_text(value)])]
-    return shlex.join([*words[:2], *behind, *words[2:]])
+    return behind, words

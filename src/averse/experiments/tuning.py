@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from averse import environments, learners
+from averse.engines import opened, require
 from averse.errors import AverseError
 from averse.evaluation.play import FIRST_SEED
 from averse.experiments.arguments import StudyArguments, folder, plan_of
@@ -53,6 +54,7 @@ def tuned(verb: str, arguments: StudyArguments, arms: Sequence[Arm], budget: Bud
     """
     optuna = extra_module("optuna", "--tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    require(arguments.engine)
     plan = plan_of(verb, arguments, arms)
     if len(plan.seeds) > DEVELOPMENT_SEED:
         raise AverseError(f"--tune develops on the seeds from {DEVELOPMENT_SEED} on: --seeds must be at most that many")
@@ -66,14 +68,14 @@ def tuned(verb: str, arguments: StudyArguments, arms: Sequence[Arm], budget: Bud
     plans = {label: _development(plan, out, tries, label, budget) for label, tries in drawn.items()}
     prepared = {label: (each, jobs_of(each)) for label, each in plans.items()}
     for each, jobs in prepared.values():
-        check_places(each, jobs)
+        check_places(each, jobs, in_parts=arguments.engine.engine == "ray")
     head = {"verb": verb, "environment": plan.environment, "command": command_line(verb, arguments)}
     write_study(out, **head, unfinished=GOING_ON, claims=[], runs={}, rows=[])
     best, scores = [], {}
-    with progress_bar(disable=arguments.json) as bar:
+    with opened(arguments.engine) as cluster, progress_bar(disable=arguments.json) as bar:
         for arm in arms:
             each, jobs = prepared[arm.label]
-            tables = carry_out(each, jobs, bar)[""]
+            tables = carry_out(each, jobs, bar, cluster)[""]
             scores[arm.label] = [float(seed_means(tables[one.label]).mean()) for one in each.arms]
             winner = max(range(len(each.arms)), key=scores[arm.label].__getitem__)
             best.append(replace(arm, settings=each.arms[winner].settings))

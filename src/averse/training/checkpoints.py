@@ -40,6 +40,10 @@ class Checkpoints:
         """Updates done at the newest complete checkpoint, or None if there is none."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Updates done at each complete checkpoint, in ascending order."""
+        return sorted(self._manager.all_steps())
+
     def kept(self) -> str:
         """What is there when training ends early, in words."""
         latest = self.latest()

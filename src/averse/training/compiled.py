@@ -115,13 +115,20 @@ class CompiledGroup:
 
     Args:
       trials: one dictionary per trial, its seed and the swept numbers.
+      threads: on a CPU, how many trials are computed at the same time; as many as there are cores where not given.
     """
 
-    def __init__(self, environment: Environment, learner: Learner, trials: list[dict[str, float]]):
+    def __init__(
+        self,
+        environment: Environment,
+        learner: Learner,
+        trials: list[dict[str, float]],
+        threads: int | None = None,
+    ):
         self.environment, self.learner, self.trials = environment, learner, trials
         one_by_one = jax.default_backend() == "cpu"
         self._per_part = 1 if one_by_one else len(trials)
-        self._threads = min(os.cpu_count() or 1, len(trials)) if one_by_one else 1
+        self._threads = min(threads or os.cpu_count() or 1, len(trials)) if one_by_one else 1
         self.at_once = self._per_part * self._threads
         self._start = jax.jit(jax.vmap(partial(start, environment, learner)))
         self._programs: dict[int, Any] = {}

@@ -15,6 +15,7 @@ from averse.training.run import read_config
 
 LOCK = "lock"
 REPLACED = ".replaced"  # holds the run that `overwrite` throws away, until the new one has a checkpoint
+PARTS = "parts"  # holds the trials that were dealt out, each part with its own checkpoints, until they are joined
 
 
 def check_place(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -> None:
@@ -47,6 +48,12 @@ def check_source(config: TrainingConfig, path: Path | None, num_groups: int) -> 
         read_config(Path(config.fine_tune))
 
 
+def refuse_parts(path: Path) -> None:
+    """Raises AverseError for a run whose trials were dealt out: what was trained of them is not in one place yet."""
+    if (path / PARTS).is_dir():
+        raise AverseError(f"{path} is being trained in parts, which --engine ray finishes: give it again")
+
+
 def _is_run(path: Path) -> bool:
     """Whether a folder is a run directory, and not one of somebody else's with a file of the same name."""
     try:
@@ -58,6 +65,11 @@ def _is_run(path: Path) -> bool:
 
 def _checkpoints(path: Path) -> list[Path]:
     return list((path / "checkpoints").glob("*/[0-9]*"))
+
+
+def _trained(path: Path) -> bool:
+    """Whether a run has anything to show, be it in parts."""
+    return bool(_checkpoints(path)) or any((path / PARTS).glob("*/checkpoints/*/[0-9]*"))
 
 
 def _holds_something(path: Path) -> bool:
@@ -107,7 +119,7 @@ def begun(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -
                 write_text(path / "config.json", config.to_json())
         yield
     except Exception:
-        if not resuming and not _checkpoints(path):  # or it would stand in the way of the next try
+        if not resuming and not _trained(path):  # or it would stand in the way of the next try
             _empty(path)
             _bring_back(path)
         raise
@@ -122,7 +134,7 @@ def _is_there(path: Path) -> bool:
 def _set_aside(path: Path) -> None:
     """Make room for a new run, which may yet come to nothing: what is there waits in a folder of its own."""
     aside = path / REPLACED
-    if aside.exists() and not _checkpoints(path):
+    if aside.exists() and not _trained(path):
         _empty(path)  # of a start that was killed; what that one was to replace goes on waiting
         return
     forget_replaced(path)

@@ -26,7 +26,7 @@ from averse.stopping import HeldSignals, signals_held
 from averse.training.checkpoints import Checkpoints, any_nan
 from averse.training.config import TrainingConfig
 from averse.training.critic_support import support_warnings
-from averse.training.directory import begun, check_place, check_source, forget_replaced, locked
+from averse.training.directory import begun, check_place, check_source, forget_replaced, locked, refuse_parts
 from averse.training.fine_tuning import begin_with
 from averse.training.metrics import MetricsLog, episode_figures
 from averse.training.run import Run, build, checkpoint_folder, groups_of, trainee_of
@@ -42,7 +42,7 @@ Monitor = Callable[[Learner, Any], dict[str, float]]
 """(learner, its state in one trial) -> further figures by name, written whenever metrics are."""
 
 
-class _Disk:
+class Disk:
     """The files of a run that is being trained: a checkpoint folder per group, and the log of metrics."""
 
     def __init__(self, path: Path, groups: list[list[int]], resuming: bool, track: Sequence[Tracker]):
@@ -112,6 +112,8 @@ def run_training(
     check_source(config, path if resuming else None, len(groups))
     if path is not None:
         check_place(path, config, resuming, overwrite)
+        if resuming:
+            refuse_parts(path)
     first = trainee_of(config, environment, learner, groups[0])
     require_memory(first, environment)
     with contextlib.ExitStack() as stack:
@@ -123,8 +125,8 @@ def run_training(
         disk = None
         if path is not None:
             stack.enter_context(begun(path, config, resuming, overwrite))
-            disk = stack.enter_context(contextlib.closing(_Disk(path, groups, resuming, track)))
-        rhythm = _Rhythm.of(config, checkpoint_minutes)
+            disk = stack.enter_context(contextlib.closing(Disk(path, groups, resuming, track)))
+        rhythm = Rhythm.of(config, checkpoint_minutes)
         bar = progress if isinstance(progress, Progress) else stack.enter_context(progress_bar(disable=not progress))
         task = bar.add_task(config.method, total=config.total_updates * len(config.trials), figures="compiling")
         states = []
@@ -132,10 +134,10 @@ def run_training(
         for number, group in enumerate(groups):
             again = number == 0 and vector is None  # its program to start trials has been traced already
             trainee = first if again else trainee_of(config, environment, learner, group, vector)
-            done = _begin(trainee, config, group, None if disk is None else disk.stores[number])
+            done = begin(trainee, config, group, None if disk is None else disk.stores[number])
             bar.update(task, advance=done * len(group), figures="compiling" if done < rhythm.total else "done before")
-            for updates, speed, figures in _advance(
-                rhythm, trainee, group, done, number, disk, monitor, _Stop(held, stop)
+            for updates, speed, figures in advance_group(
+                rhythm, trainee, group, done, number, disk, monitor, Stop(held, stop)
             ):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
             states.append(trainee.learner_states())
@@ -155,7 +157,7 @@ def _check_objects(config: Any, progress: Any, stop: Any, monitor: Any) -> None:
         raise AverseError(f"monitor must be a function (learner, state) -> figures, not {monitor!r:.60}")
 
 
-def _begin(trainee: Trainee, config: TrainingConfig, group: list[int], store: Checkpoints | None) -> int:
+def begin(trainee: Trainee, config: TrainingConfig, group: list[int], store: Checkpoints | None) -> int:
     """Restore the trials from their newest checkpoint, or start them; the updates that they have done."""
     done = 0 if store is None else store.latest() or 0
     if store is not None and done:
@@ -167,7 +169,7 @@ def _begin(trainee: Trainee, config: TrainingConfig, group: list[int], store: Ch
     return 0
 
 
-class _Rhythm(NamedTuple):
+class Rhythm(NamedTuple):
     """How often a trial tells how it does, and leaves checkpoints."""
 
     total: int  # updates in all
@@ -176,7 +178,7 @@ class _Rhythm(NamedTuple):
     seconds: float  # between two checkpoints at most, as seen at reports
 
     @classmethod
-    def of(cls, config: TrainingConfig, checkpoint_minutes: float | None) -> "_Rhythm":
+    def of(cls, config: TrainingConfig, checkpoint_minutes: float | None) -> "Rhythm":
         total = config.total_updates
         chunk = max(1, total // REPORTS)
         every = max(chunk, total // config.checkpoints // chunk * chunk)
@@ -190,7 +192,7 @@ class _Rhythm(NamedTuple):
         return before // self.every < done // self.every or done == self.total or seconds >= self.seconds
 
 
-class _Stop(NamedTuple):
+class Stop(NamedTuple):
     """Who may ask a training to end early."""
 
     held: HeldSignals
@@ -206,15 +208,15 @@ class _Stop(NamedTuple):
             raise KeyboardInterrupt
 
 
-def _advance(
-    rhythm: _Rhythm,
+def advance_group(
+    rhythm: Rhythm,
     trainee: Trainee,
     group: list[int],
     done: int,
     number: int,
-    disk: _Disk | None,
+    disk: Disk | None,
     monitor: Monitor | None,
-    stop: _Stop,
+    stop: Stop,
 ) -> Iterator[tuple[int, float, list[dict[str, float]]]]:
     """Advance a group from `done` updates to the end; yield each chunk's updates, steps per second and figures."""
     steps_per_update = trainee.learner.num_envs * trainee.learner.rollout_steps

@@ -33,7 +33,7 @@ def episode_figures(record: EpisodeRecord) -> dict[str, float]:
     return figures
 
 
-def _kept_lines(path: Path, until: dict[int, int] | None = None) -> Iterator[str]:
+def kept_lines(path: Path, until: dict[int, int] | None = None) -> Iterator[str]:
     """The lines of a metrics file, all or up to some update of each trial.
 
     Raises AverseError for what is no such file. Its last line may be cut short, as by a kill.
@@ -59,7 +59,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
     Raises AverseError for what is no such file.
     """
-    rows = [json.loads(line) for line in _kept_lines(path)]
+    rows = [json.loads(line) for line in kept_lines(path)]
     try:
         return [{name: float(value) for name, value in row.items()} for row in rows]
     except (TypeError, ValueError, AttributeError) as error:
@@ -76,7 +76,7 @@ class MetricsLog:
         """
         self.path = path
         if keep_until is not None and path.exists():
-            write_text(path, "".join(_kept_lines(path, keep_until)))
+            write_text(path, "".join(kept_lines(path, keep_until)))
         self._file = path.open("a")
         self._sinks = sinks
 

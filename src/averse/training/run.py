@@ -139,15 +139,18 @@ def trainee_of(
     learner: Learner,
     group: list[int],
     vector: HostVector | None = None,
+    threads: int | None = None,
 ) -> Trainee:
     """The trials of a group, ready to be started or restored.
 
     Args:
       vector: the running environments where these are no compiled ones; not needed where nothing is to advance.
+      threads: on a CPU, how many trials of a compiled environment are computed at the same time; as many as there are
+        cores where not given.
     """
     trials = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
-        return CompiledGroup(environment, learner, trials)
+        return CompiledGroup(environment, learner, trials, threads)
     assert isinstance(environment, HostEnvironment)
     return HostGroup(environment, learner, trials, vector)
 
