@@ -11,7 +11,7 @@ from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
 from benchmarks.twin import twin
-from benchmarks.update_cost import update_cost
+from benchmarks.update_cost import learner_cost, update_cost
 from benchmarks.value_based import value_based
 
 BENCHMARKS = {
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "sumo": sumo,
     "twin": twin,
     "update-cost": update_cost,
+    "learner-cost": learner_cost,
     "games": games,
     "value-based": value_based,
     "team-games": team_games,

@@ -1,4 +1,4 @@
-"""What a training step in the compiled intersection costs, by the size of the update: the prices in docs/results.md."""
+"""What a training step in the compiled intersection costs, by the size of the update and by the learner."""
 
 import statistics
 import time
@@ -25,11 +25,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "128 environments, 2 passes": {"num_envs": 128, "epochs": 2},
     "rollouts of 16 steps, 2 passes": {"rollout_steps": 16, "epochs": 2},
 }
+LEARNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "rqe-mappo": ("intersection", "rqe-mappo", {}),
+    "mappo": ("intersection", "mappo", {}),
+    "c51-cvar-mappo": ("intersection", "c51-cvar-mappo", {}),
+    "static-cvar-mappo": ("budget:intersection", "static-cvar-mappo", {}),
+    "srpo-mappo": ("intersection", "srpo-mappo", {}),
+}
 
 
-def group(**settings: Any) -> CompiledGroup:
-    """One trial of `rqe-mappo` at the junction, tau 3."""
-    config = configure("intersection", "rqe-mappo", steps=1e7, tau=3.0, **settings)
+def group(environment_name: str = "intersection", method: str = "rqe-mappo", **settings: Any) -> CompiledGroup:
+    """One trial at the junction."""
+    config = configure(environment_name, method, steps=1e7, **settings)
     environment = config.build_environment()
     trial = CompiledGroup(environment, config.build_learner(environment), config.trials)  # type: ignore[arg-type]
     trial.start()
@@ -38,11 +45,21 @@ def group(**settings: Any) -> CompiledGroup:
 
 def update_cost() -> None:
     """Microseconds of processor time per environment step, rollout included; the ratio to the ordinary settings."""
-    groups = {name: group(**settings) for name, settings in SETTINGS.items()}
+    _compare("rqe-mappo", {name: group(tau=3.0, **settings) for name, settings in SETTINGS.items()}, ORDINARY)
+
+
+def learner_cost() -> None:
+    """The same of each learner that is averse, with its own settings, beside `rqe-mappo`."""
+    _compare(
+        "learners", {name: group(*where, **settings) for name, (*where, settings) in LEARNERS.items()}, "rqe-mappo"
+    )
+
+
+def _compare(what: str, groups: dict[str, CompiledGroup], first: str) -> None:
     began = time.process_time()
     seconds = paired({name: lambda g=g: g.advance(UPDATES) for name, g in groups.items()}, 5, time.process_time)
     busy = time.process_time() - began
-    print(f"rqe-mappo at the intersection, {UPDATES} updates per call ({busy:.0f} s of processor time in all):")
+    print(f"{what} at the intersection, {UPDATES} updates per call ({busy:.0f} s of processor time in all):")
     for name, times in seconds.items():
         steps = UPDATES * groups[name].learner.num_envs * groups[name].learner.rollout_steps
-        print(f"  {name:72} {1e6 * statistics.median(times) / steps:5.1f} us   {ratio(times, seconds[ORDINARY])}")
+        print(f"  {name:72} {1e6 * statistics.median(times) / steps:5.1f} us   {ratio(times, seconds[first])}")

@@ -12,7 +12,7 @@ from rich.console import Console
 from averse import AverseError, environments, learners
 from averse.cli import COMMANDS, main
 from averse.commands import Command, flags, folded, hanging
-from averse.listing import BUDGETED, DISCRETE, ENDLESS, EVERYWHERE, facts_of, fits_where
+from averse.listing import BUDGETED, DISCRETE, ENDLESS, EVERYWHERE, SEVERAL, facts_of, fits_where
 from averse.progress import progress_bar, progress_text
 
 WIDTH = 80
@@ -124,7 +124,7 @@ class TestList:
                     fits = False
                 where = fits_where(method)
                 endless, budget = "never ends" in facts_of(name), name.startswith("budget:")
-                expected = budget if where == BUDGETED else where in (EVERYWHERE, DISCRETE) or endless
+                expected = {BUDGETED: budget, SEVERAL: environment.num_agents > 1, ENDLESS: endless}.get(where, True)
                 assert fits == expected, (name, method)
 
     @pytest.mark.parametrize(
@@ -135,6 +135,7 @@ class TestList:
             ("riskq", DISCRETE),
             ("matrpo", ENDLESS),
             ("static-cvar-mappo", BUDGETED),
+            ("srpo-mappo", SEVERAL),
         ],
     )
     def test_where_a_method_learns(self, method, where):

@@ -8,9 +8,10 @@ from averse.environments.protocol import Description, Discrete, is_average_rewar
 from averse.errors import AverseError
 from averse.settings import settings
 
-EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE = (
+EVERYWHERE, DISCRETE, SEVERAL, ENDLESS, BUDGETED, NOWHERE = (
     "in every environment",
     "where actions are discrete",
+    "where several agents meet",
     "where the environment never ends",
     "where the return so far is seen (budget:NAME)",
     "in none of the kinds of environments that were tried",
@@ -47,7 +48,7 @@ def run(arguments: ListArguments) -> None:
         return
     print(_section("environments", kinds["environments"], facts))
     print(_section("environments behind doors", ELSEWHERE))
-    for where in (EVERYWHERE, DISCRETE, ENDLESS, BUDGETED, NOWHERE):
+    for where in (EVERYWHERE, DISCRETE, SEVERAL, ENDLESS, BUDGETED, NOWHERE):
         if members := {name: words for name, words in kinds["methods"].items() if fits[name] == where}:
             print(_section(f"methods that learn {where}", members))
     print(_section("measures", kinds["measures"]))
@@ -83,6 +84,8 @@ def fits_where(name: str) -> str:
         return EVERYWHERE
     if "episodes" in learns:
         return DISCRETE
+    if _fits(name, environments.make("cliff-walk")):
+        return SEVERAL
     if learns == {"endless"}:
         return ENDLESS
     return BUDGETED if _fits(name, environments.make("budget:corridor")) else NOWHERE

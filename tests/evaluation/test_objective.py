@@ -171,6 +171,7 @@ def test_discounted_returns_begin_with_the_episode_whenever_it_is_probed():
         ("riskq", {}, {}, (Wang(0.75), "team")),
         ("static-cvar-mappo", {}, {"alpha": 0.2}, (CVaR(0.2), "agent")),
         ("static-entropic-mappo", {"gamma": 0.99}, {}, None),
+        ("srpo-mappo", {}, {}, None),
         ("rmix", {}, {}, None),
         ("reward-shaped-mappo", {}, {}, None),
         ("mv-matrpo", {}, {}, None),

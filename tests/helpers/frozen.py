@@ -61,6 +61,13 @@ CASES = {
         "static-cvar-mappo", "budget:cliff-walk", {"budget": "team"}, {**POLICY_GRADIENT, "remembered_episodes": 16}
     ),
     "static-entropic": Case("static-entropic-mappo", "budget:corridor", {}, POLICY_GRADIENT, TAUS),
+    "static-predicted": Case(
+        "static-cvar-mappo",
+        "budget:cliff-walk",
+        {"budget": "team"},
+        {**POLICY_GRADIENT, "critic": "categorical", "advantage": "episode-influence"},
+    ),
+    "srpo": Case("srpo-mappo", "cliff-walk", {}, {**POLICY_GRADIENT, "recurrent": True}, TAUS),
     "continuous": Case("ppo", "risky-cartpole", {"continuous": True}, POLICY_GRADIENT),
     "recurrent": Case("mappo", "car-following", {}, {**POLICY_GRADIENT, "recurrent": True}),
     "recurrent-separate": Case(

@@ -45,7 +45,7 @@ def trajectory(world, learner, state, seed=0):
     available = jax.random.bernoulli(keys[1], 0.7, (*agents, n)).at[..., 0].set(True)
     blank = learner.initial_memory(learner.num_envs)
     memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (learner.rollout_steps, *x.shape)), blank)
-    actions, extras = learner.act(state, observations, available, keys[2], memory=memory)
+    actions, extras = (learner.behave or learner.act)(state, observations, available, keys[2], memory=memory)
     return Trajectory(
         observations=observations,
         global_state=jax.random.normal(keys[3], (*shape, world.global_state_size)),

@@ -1,7 +1,7 @@
 """Small compiled environments whose right answer is known, and a way to train on them."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,29 @@ class Recall(_Game):
         last = state.time == 3
         after = Position(state.time + 1, state.hidden)
         return self._result(after, jnp.where(last, (actions == state.hidden).mean(), 0.0), last)
+
+
+@dataclass(frozen=True)
+class MatrixGame(_Game):
+    """One simultaneous choice: agent i earns payoffs[i][own action][the other's action]."""
+
+    payoffs: tuple
+
+    name: ClassVar[str] = "matrix-game"
+    observation_size: ClassVar[int] = 1
+    global_state_size: ClassVar[int] = 1
+    horizon: ClassVar[int] = 1
+
+    def reset(self, key: jax.Array):
+        return Position(jnp.int32(0), jnp.int32(0)), jnp.ones((2, 1))
+
+    def global_state(self, state: Position) -> jax.Array:
+        return jnp.ones(1)
+
+    def step(self, key: jax.Array, state: Position, actions: jax.Array) -> StepResult:
+        payoffs = jnp.asarray(self.payoffs, jnp.float32)
+        rewards = payoffs[jnp.arange(2), actions, actions[::-1]]
+        return self._result(state, 0.0, jnp.bool_(True))._replace(rewards=rewards)
 
 
 @dataclass(frozen=True)

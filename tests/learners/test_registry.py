@@ -50,7 +50,7 @@ def module(monkeypatch):
 
 
 def test_every_method_has_a_preset_and_a_sentence():
-    assert len(learners.names()) == 18
+    assert len(learners.names()) == 19
     for name in learners.names():
         found = learners.method(name)
         assert found.description.endswith(".")

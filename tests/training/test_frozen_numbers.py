@@ -10,7 +10,7 @@ from frozen import CASES, FILE, RUNS, distance, measured, measured_run
 from tiers import thorough
 
 QUICK = {"rqe", "qr-dqn", "mv-ippo", "static-entropic"}  # a recurrent one is in run-compiled
-THOROUGH = {"rmix", "static-cvar", "mv-matrpo", "matrpo"}
+THOROUGH = {"rmix", "static-cvar", "static-predicted", "srpo", "mv-matrpo", "matrpo"}
 # Other processors add up in another order, and a few updates make more of it.
 TOLERANCE = 1e-4
 # RMIX's level is a straight-through argmax of a softmax: a last bit of every parameter makes up to 6e-4 of it

@@ -17,7 +17,7 @@ import numpy as np
 from averse.errors import AverseError
 from averse.evaluation.play import Played
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
-from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Categorical, Expectation, RiskMeasure
 from averse.settings import check_value, field_names
@@ -126,9 +126,9 @@ def maximised(
 ) -> tuple[RiskMeasure, Whose] | None:
     """The measure that a method maximises, and of whose discounted return; None where there is no such thing to tell.
 
-    That is so of shaped rewards, which are not those of an evaluation, of the long run's mean and variance, of RMIX,
-    whose measure changes from step to step, of discounted steps towards a measure of whole episodes, and of methods
-    that are not ours.
+    That is so of shaped rewards, which are not those of an evaluation, of returns among partners that an adversary
+    perturbs, of the long run's mean and variance, of RMIX, whose measure changes from step to step, of discounted steps
+    towards a measure of whole episodes, and of methods that are not ours.
 
     Args:
       config: the method's settings.
@@ -137,7 +137,7 @@ def maximised(
     """
     whose: Whose = "agent"
     if isinstance(config, MAPPOConfig):
-        if config.shaping:
+        if config.shaping or isinstance(config, SRPOConfig):
             return None
         if isinstance(config, StaticRiskConfig):
             if config.gamma < 1.0:

@@ -4,7 +4,7 @@ from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
 from averse.learners.contract import Learner, Method, Metrics, Portable, Trajectory
 from averse.learners.fixed import fixed
 from averse.learners.parts.measure import MeasureNumbers
-from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, StaticRiskConfig
 from averse.learners.registry import (
     build,
     learner,
@@ -27,6 +27,7 @@ __all__ = [
     "Metrics",
     "Portable",
     "RMIXConfig",
+    "SRPOConfig",
     "StaticRiskConfig",
     "Trajectory",
     "ValueBasedConfig",

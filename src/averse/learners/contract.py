@@ -82,6 +82,10 @@ class Learner(NamedTuple):
     action_probabilities: Callable[..., jax.Array] | None = None
     """`action_probabilities(state, observations [B, A, O], available [B, A, n], memory=()) -> [B, A, n]`, what `act`
     draws from, for exact planning with a learned policy; None where a learner does not offer it."""
+    behave: Callable[..., tuple[jax.Array, dict[str, Any]]] | None = None
+    """The behaviour policy of training, where it is another than `act`: `behave(state, observations [B, A, O],
+    available [B, A, n], key, memory=()) -> (actions, extras)`, always called for all `num_envs` environments in one
+    order. None where agents train as they act."""
     explores_by_noise: bool = False
     """What a policy that is not `greedy` adds is noise for training only (epsilon-greedy): evaluation leaves it out."""
     portable: Callable[[LearnerState], Portable] | None = None

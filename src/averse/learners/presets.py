@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from averse.learners.average_reward.config import MATRPOConfig, MVIPPOConfig
 from averse.learners.contract import Learner, Method
-from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig
+from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.plugins import imported
 
@@ -16,6 +16,7 @@ def _family(path: str) -> Callable[..., Learner]:
 
 _MAPPO = _family("averse.learners.policy_gradient.mappo:mappo")
 _STATIC = _family("averse.learners.policy_gradient.static_risk:static_risk_mappo")
+_SRPO = _family("averse.learners.policy_gradient.adversaries:srpo_mappo")
 _MATRPO = _family("averse.learners.average_reward.matrpo:matrpo")
 _MV_IPPO = _family("averse.learners.average_reward.ippo:mv_ippo")
 _VALUE_BASED = _family("averse.learners.value_based.learner:value_based")
@@ -55,6 +56,11 @@ METHODS: dict[str, Method] = {
         StaticRiskConfig(measure="entropic:1", gamma=1.0),
         _STATIC,
         "MAPPO that maximises the entropic measure of the return of whole episodes; it acts in budget:ENV.",
+    ),
+    "srpo-mappo": Method(
+        SRPOConfig(measure="entropic:1"),
+        _SRPO,
+        "MAPPO against partners that an adversary perturbs, at the price of tau per nat of divergence.",
     ),
     "mv-matrpo": Method(
         MATRPOConfig(),

@@ -71,7 +71,8 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
 
 def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
     key, act_key = jax.random.split(state.key)
-    actions, extras = learner.act(state.learner, state.observations, state.available, act_key, memory=state.memory)
+    behave = learner.behave or learner.act
+    actions, extras = behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
     batch, step = step_batch(environment, state.environment, actions)
     done = step.done
     returns = state.returns + step.rewards.mean(-1)

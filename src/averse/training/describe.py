@@ -9,7 +9,7 @@ from averse.games import tractability
 from averse.learners.average_reward.config import AverageRewardConfig, MATRPOConfig
 from averse.learners.parts.measure import measure_fields, risk_measure
 from averse.learners.parts.replay import size_in_bytes
-from averse.learners.policy_gradient.config import MAPPOConfig, added_std, support_of
+from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, added_std, support_of
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig
 from averse.risk import Entropic, Expectation
 from averse.training.config import TrainingConfig
@@ -81,6 +81,8 @@ def _describe_risk(config: TrainingConfig, settings: MAPPOConfig, environment) -
         f"  critic {settings.critic}, advantage {settings.advantage}, measure {_measure_text(config, settings)}, "
         f"epsilon {settings.epsilon:g}"
     ]
+    if isinstance(settings, SRPOConfig):
+        lines.append("  the measure is of what partners do: an adversary perturbs them, at tau reward units per nat")
     if settings.critic == "quantile":
         lines.append(f"  {settings.num_atoms} quantiles of the return")
     if settings.critic == "categorical":

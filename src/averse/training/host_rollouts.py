@@ -42,7 +42,8 @@ def rollouts(environment: HostEnvironment, learner: Learner, vector: HostVector)
 def _act(learner: Learner, state: Any, key: jax.Array, time: Any, seen: Any, memory: Any, first: Any) -> Any:
     """Actions, extras and the memory before acting, which is blank where an episode begins; key of an update."""
     memory = where_done(first, learner.initial_memory(learner.num_envs), memory)
-    return *learner.act(state, *seen, jax.random.fold_in(key, time), memory=memory), memory
+    behave = learner.behave or learner.act
+    return *behave(state, *seen, jax.random.fold_in(key, time), memory=memory), memory
 
 
 class StepwiseRollouts:

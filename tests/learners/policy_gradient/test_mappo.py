@@ -15,7 +15,7 @@ from averse.learners.policy_gradient import mappo
 
 SMALL = {"num_envs": 4, "rollout_steps": 8, "segment_length": 4, "minibatches": 2, "epochs": 2, "hidden": (16,)}
 METHODS = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo")
-
+PARTNERS = ("srpo-mappo", {"risk_warmup": 0.0})  # with a schedule adversaries begin with a gradient of 0
 
 COMBINATIONS = [
     *[(method, {}) for method in METHODS],
@@ -32,6 +32,7 @@ COMBINATIONS = [
     ("ppo", {"recurrent": True}),
     ("mean-variance-mappo", {"recurrent": True, "shared": False}),
     ("rqe-mappo", {"recurrent": True, "advantage": "action-value"}),
+    PARTNERS,
 ]
 
 
@@ -49,6 +50,8 @@ THOROUGH = [  # no new part of the learner, but parts that others have, too
 
 def tier(method, settings, space):
     """A case with the marker of its tier."""
+    if (method, settings) == PARTNERS:
+        return thorough(method, settings, space)
     if isinstance(space, Discrete):
         return thorough(method, settings, space) if (method, settings) in THOROUGH else (method, settings, space)
     if settings or method not in METHODS or method == "mappo":

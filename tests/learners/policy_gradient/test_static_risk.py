@@ -9,12 +9,13 @@ import pytest
 import averse
 from averse import learners
 from averse.errors import AverseError
-from averse.learners.policy_gradient.static_risk import Remembered, worth
+from averse.learners.policy_gradient.static_risk import Remembered, episode_advantages, worth
 from averse.planning import cvar_value_iteration
-from averse.risk import CVaR, Entropic, MeanVariance, Samples
+from averse.risk import Categorical, CVaR, Entropic, MeanVariance, Samples, episode_influence_advantage
 
 SMALL = {"num_envs": 64, "rollout_steps": 32, "segment_length": 8, "hidden": (16, 16), "learning_rate": 5e-3}
 SEEDS = 5
+PREDICTED = {"critic": "categorical", "advantage": "episode-influence"}
 
 
 def test_cvar_pays_up_to_the_cap():
@@ -99,11 +100,37 @@ def test_the_exact_optimum_is_learned_where_nested_risk_cannot_find_it():
     assert max(luck.cvar_of(tuple(pair)) for pair in gambles(run)) < luck.BEST_BLIND + 0.01
 
 
+@pytest.mark.parametrize("measure", [CVaR(0.3), Entropic(2.0), MeanVariance(0.1)])
+def test_predicted_weights_are_the_exact_estimator(measure):
+    """`averse.risk.episode_influence_advantage` is an exact gradient (tests/risk/test_gradient_oracle.py)."""
+    rng = np.random.default_rng(0)
+    atoms, earned = jnp.linspace(-2.0, 3.0, 6), jnp.asarray(rng.normal(size=(4, 3, 2)), jnp.float32)
+    episodes = Samples(jnp.asarray(rng.normal(size=(2, 50)), jnp.float32))
+    before, after = (Categorical.from_logits(atoms, jnp.asarray(rng.normal(size=(4, 3, 2, 6)))) for _ in range(2))
+    found = jax.jit(episode_advantages)(measure, episodes, before, after, earned, 50.0)
+    of_each = Samples(jnp.broadcast_to(episodes.values, (4, 3, 2, 50)))
+    exact = episode_influence_advantage(measure, of_each, before, after, earned)
+    unit = measure.alpha if isinstance(measure, CVaR) else 1.0
+    np.testing.assert_allclose(found, unit * exact, atol=1e-5)
+    assert abs(found).max() > 0.1
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(300)
+def test_the_same_optimum_is_learned_from_predictions():
+    settings = {**SMALL, "alpha": luck.ALPHA, "risk_warmup": 0.0, "num_atoms": 21, **PREDICTED}
+    run = averse.train("budget:luck:Luck", "static-cvar-mappo", 8e4, SEEDS, **settings)
+    assert min(luck.cvar_of(tuple(pair)) for pair in gambles(run)) > 0.98 * luck.BEST
+
+
 @pytest.mark.parametrize(
     ("method", "environment", "settings", "words"),
     [
         ("static-cvar-mappo", "corridor", {}, "--env budget:corridor"),
         ("static-cvar-mappo", "budget:corridor", {"critic": "categorical"}, "critic 'scalar' and advantage 'gae'"),
+        ("rqe-mappo", "corridor", {"advantage": "episode-influence"}, "give it to static-cvar-mappo or such"),
+        ("static-cvar-mappo", "budget:corridor", {"advantage": "episode-influence"}, "needs critic 'categorical' or"),
+        ("static-cvar-mappo", "budget:corridor", {**PREDICTED, "gamma": 0.9}, "gamma must be 1, not 0.9"),
         ("static-cvar-mappo", "budget:corridor", {"measure": "var:0.1"}, "needs an influence function"),
         ("static-cvar-mappo", "budget:corridor", {"remembered_episodes": 0}, "remembered_episodes must be"),
         ("static-cvar-mappo", "budget:corridor", {"tau": 1.0}, "its number is called alpha"),

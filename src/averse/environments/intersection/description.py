@@ -19,8 +19,10 @@ from averse.environments.protocol import Discrete
 from averse.environments.sets import SetLayout
 
 # MAPPO and its presets.
-_STATIC = ("static-cvar-mappo", "static-entropic-mappo")
-_MAPPO = ("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo", *_STATIC)
+_MAPPO = (
+    *("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo"),
+    *("static-cvar-mappo", "static-entropic-mappo", "srpo-mappo"),
+)
 # A precise critic: fine atoms, as the width that they add to every return is feared like a risk. And early aversion,
 # so that most of the training is under the measure that counts. docs/results.md has what each is worth.
 _AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.98}

@@ -12,7 +12,9 @@ from averse.risk import Entropic, MeanVariance, VaR, WorstCase
 from averse.settings import Count, Fraction, NonNegative, Number, Positive, Share, settings
 
 NetworkName = Literal["dense", "sets"]
-AdvantageName = Literal["gae", "risk-value", "entropic", "action-value", "influence", "mean-variance"]
+AdvantageName = Literal[
+    "gae", "risk-value", "entropic", "action-value", "influence", "mean-variance", "episode-influence"
+]
 
 
 @settings
@@ -135,9 +137,14 @@ class MAPPOConfig:
         if self.advantage == "mean-variance" and not isinstance(measure, MeanVariance):
             raise AverseError(f"advantage 'mean-variance' needs a mean-variance measure, not {self.measure!r:.80}")
         distributional = self.critic in ("categorical", "quantile")
-        if self.advantage in ("risk-value", "entropic", "action-value", "influence") and not distributional:
+        risky = ("risk-value", "entropic", "action-value", "influence", "episode-influence")
+        if self.advantage in risky and not distributional:
             raise AverseError(
                 f"advantage {self.advantage!r} needs critic 'categorical' or 'quantile', not {self.critic!r:.80}"
+            )
+        if self.advantage == "episode-influence" and not isinstance(self, StaticRiskConfig):
+            raise AverseError(
+                "advantage 'episode-influence' is of whole episodes: give it to static-cvar-mappo or such"
             )
         if self.advantage == "entropic" and not isinstance(measure, Entropic):
             raise AverseError(
@@ -151,7 +158,12 @@ class MAPPOConfig:
 
 @settings
 class StaticRiskConfig(MAPPOConfig):
-    """Settings of MAPPO on the risk of whole episodes; `measure` is that of an episode's undiscounted return."""
+    """Settings of MAPPO on the risk of whole episodes; `measure` is that of an episode's undiscounted return.
+
+    With advantage `gae` and critic `scalar` each step is paid what it does to the risk, and the critic predicts these
+    payments. With advantage `episode-influence` and critic `categorical` or `quantile` the critic predicts the
+    distribution of the rest of the return, and the risk is in how its outcomes are weighed.
+    """
 
     remembered_episodes: Count = 1024
     """Latest episodes whose returns say what the distribution of returns is now. More of them make it move slowly."""
@@ -161,16 +173,40 @@ class StaticRiskConfig(MAPPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.advantage != "gae" or self.critic not in ("scalar", "dual"):
+        paid = self.advantage == "gae" and self.critic in ("scalar", "dual")
+        if not paid and self.advantage != "episode-influence":
             raise AverseError(
                 "the risk is in what the steps are paid: critic 'scalar' and advantage 'gae' go with it, not "
-                f"{self.critic!r:.80} and {self.advantage!r:.80}"
+                f"{self.critic!r:.80} and {self.advantage!r:.80}; or 'categorical' and 'episode-influence'"
+            )
+        if not paid and self.gamma < 1.0:
+            raise AverseError(
+                f"advantage 'episode-influence' adds to the return so far: gamma must be 1, not {self.gamma}"
             )
 
     def _check_risk(self) -> None:
         super()._check_risk()
         if isinstance(risk_measure(self), VaR | WorstCase):
             raise AverseError(f"measure needs an influence function, which {self.measure!r:.80} has not")
+
+
+@settings
+class SRPOConfig(MAPPOConfig):
+    """Settings of MAPPO against partners that push back; `measure` is that of what the other agents do.
+
+    Its tau is the price, in reward units per nat, at which an adversary perturbs the policies of an agent's partners:
+    small tau fears much. `epsilon_units="reward"` makes epsilon comparable with it, as in the theory of equilibria.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(risk_measure(self), Entropic):
+            raise AverseError(f"measure must be entropic: its tau is the adversary's price; not {self.measure!r:.80}")
+        if self.advantage != "gae" or self.critic != "scalar":
+            raise AverseError(
+                "the risk is in what the partners do: critic 'scalar' and advantage 'gae' go with it, not "
+                f"{self.critic!r:.80} and {self.advantage!r:.80}"
+            )
 
 
 def validate(config: MAPPOConfig, environment: Description) -> None:

@@ -7,9 +7,10 @@ the advantage (design of the estimators: `averse.risk.advantages`), not the meas
 Axes: T time, B environments, N sequences of L consecutive steps, A agents, n actions, K outputs of the critic.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,14 @@ class MAPPOState(NamedTuple):
     key: jax.Array
 
 
+class Prices(NamedTuple):
+    """What the policy's loss weighs beside the advantages."""
+
+    epsilon: jax.Array  # of the entropy, in the units of the advantages
+    unit: jax.Array  # reward units in one unit of the advantages
+    measure: RiskMeasure  # the one in force, in reward units
+
+
 class Samples(NamedTuple):
     """What the networks learn from, leading axes [T, B], and cut into sequences [N, L]."""
 
@@ -83,6 +92,7 @@ class Samples(NamedTuple):
     advantages: jax.Array
     targets: jax.Array
     active: jax.Array
+    besides: Any = ()  # what an algorithm derived from MAPPO needs besides
 
 
 def mappo(
@@ -103,6 +113,7 @@ def mappo(
         init=parts.init,
         act=parts.act,
         update=parts.update,
+        behave=parts.behave,
         # Shaped rewards are not the returns that an evaluation sees.
         predict_returns=parts.predict_returns if parts.prediction.distributional and not config.shaping else None,
         initial_memory=parts.actor.initial_memory,
@@ -119,6 +130,7 @@ def mappo(
 class MAPPO:
     """What the learner is made of, and what it does with it."""
 
+    behave: ClassVar[Callable[..., Any] | None] = None  # `Learner.behave`
     config: MAPPOConfig
     space: ActionSpace
     actor: SequenceNetwork
@@ -218,36 +230,25 @@ class MAPPO:
 
     def update(self, state: MAPPOState, trajectory: Trajectory) -> tuple[MAPPOState, Metrics]:
         config = self.config
-        # Risk-averse from the start, a policy that is still bad finds every route dangerous.
-        progress = state.updates / self.total_updates
-        risk_fraction = linear_schedule(progress, 0.0, 1.0, config.risk_warmup)
-        estimates = self.estimates(state, trajectory, state.measure.relaxed(risk_fraction))
+        risk_fraction, measure = self.measure_in_force(state)
+        estimates = self.estimates(state, trajectory, measure)
         active = trajectory.active.astype(jnp.float32)
-        advantages, epsilon, std = estimates.advantages, state.epsilon, standard_deviation(estimates.advantages, active)
+        advantages, std = estimates.advantages, standard_deviation(estimates.advantages, active)
+        prices = Prices(state.epsilon, jnp.ones_like(std), measure)
         if config.normalise_advantages:
-            advantages, epsilon = normalise(advantages, active), entropy_weight(epsilon, config.epsilon_units, std)
-        samples = Samples(
-            memory=trajectory.memory,
-            first=trajectory.first,
-            observations=trajectory.observations,
-            global_state=trajectory.global_state,
-            available=trajectory.available,
-            actions=trajectory.actions,
-            log_prob=trajectory.extras["log_prob"],
-            advantages=advantages,
-            targets=estimates.targets,
-            active=active,
-        )
+            advantages = normalise(advantages, active)
+            prices = Prices(entropy_weight(state.epsilon, config.epsilon_units, std), std, measure)
+        samples = self.samples(trajectory, advantages, estimates.targets)
         key, shuffle_key = jax.random.split(state.key)
         data = jax.tree.map(lambda x: segments(x, config.segment_length), samples)
         networks, optimiser, metrics = descend(
-            partial(self.loss, epsilon),
+            partial(self.loss, prices),
             self.optimiser,
             state.networks,
             state.optimiser,
             data,
             shuffle_key,
-            step_size=state.learning_rate * linear_schedule(progress, 1.0, config.final_learning_rate),
+            step_size=state.learning_rate * linear_schedule(self.progress(state), 1.0, config.final_learning_rate),
             epochs=config.epochs,
             minibatches=config.minibatches,
             blocks=blocks_of(config, active.shape[-1]),
@@ -258,6 +259,31 @@ class MAPPO:
         metrics["risk_fraction"] = risk_fraction
         metrics["advantage_std"] = std
         return state._replace(networks=networks, optimiser=optimiser, updates=state.updates + 1, key=key), metrics
+
+    def progress(self, state: MAPPOState) -> jax.Array:
+        """How much of training is done, [] in [0, 1]."""
+        return state.updates / self.total_updates
+
+    def measure_in_force(self, state: MAPPOState) -> tuple[jax.Array, RiskMeasure]:
+        """How much of the target is in force [], and the measure that this makes of it."""
+        # Risk-averse from the start, a policy that is still bad finds every route dangerous.
+        fraction = linear_schedule(self.progress(state), 0.0, 1.0, self.config.risk_warmup)
+        return fraction, state.measure.relaxed(fraction)
+
+    def samples(self, trajectory: Trajectory, advantages: jax.Array, targets: jax.Array) -> Samples:
+        """What is learned from a trajectory, leading axes [T, B]."""
+        return Samples(
+            memory=trajectory.memory,
+            first=trajectory.first,
+            observations=trajectory.observations,
+            global_state=trajectory.global_state,
+            available=trajectory.available,
+            actions=trajectory.actions,
+            log_prob=trajectory.extras["log_prob"],
+            advantages=advantages,
+            targets=targets,
+            active=trajectory.active.astype(jnp.float32),
+        )
 
     def estimates(self, state: MAPPOState, trajectory: Trajectory, measure: RiskMeasure) -> Estimates:
         """Advantages under the measure and the critic's targets, [T, B, A]."""
@@ -284,7 +310,7 @@ class MAPPO:
             mixtures=mixtures,
         )
 
-    def loss(self, epsilon: jax.Array, networks: dict[str, Params], data: Samples) -> tuple[jax.Array, Metrics]:
+    def loss(self, prices: Prices, networks: dict[str, Params], data: Samples) -> tuple[jax.Array, Metrics]:
         """The loss of actor and critic on some sequences [N, L]."""
         # From the memory that was acted from at the beginning of each sequence on.
         memory = jax.tree.map(lambda x: x[:, 0], data.memory)
@@ -296,15 +322,19 @@ class MAPPO:
             data.advantages,
             clip=self.config.clip,
             penalty=self.config.penalty,
-            epsilon=epsilon,
+            epsilon=prices.epsilon,
             weights=data.active,
         )
-        raw = self.raw_predictions(networks["critic"], data.observations, data.global_state, data.memory)
+        critic_loss = self.critic_loss(networks["critic"], data, data.active)
+        return actor_loss + critic_loss, metrics | {"critic_loss": critic_loss}
+
+    def critic_loss(self, params: Params, data: Samples, weights: jax.Array) -> jax.Array:
+        """The critic's weighted share of the loss on some sequences, each sample [N, L, A] with its weight."""
+        raw = self.raw_predictions(params, data.observations, data.global_state, data.memory)
         if self.config.per_action:
             raw = select(raw, data.actions)
         errors = self.prediction.loss(self.prediction.decode(raw), data.targets)
-        critic_loss = self.config.critic_weight * weighted_mean(errors, data.active)
-        return actor_loss + critic_loss, metrics | {"critic_loss": critic_loss}
+        return self.config.critic_weight * weighted_mean(errors, weights)
 
 
 def make_prediction(config: MAPPOConfig, environment: Description) -> Prediction:

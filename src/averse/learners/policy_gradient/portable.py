@@ -8,7 +8,7 @@ from averse.learners.contract import Portable
 from averse.learners.parts.networks import critic_parts
 from averse.learners.parts.portable import decision_of, portable_actor, portable_network, portable_reading
 from averse.learners.parts.predictions import Prediction
-from averse.learners.policy_gradient.config import MAPPOConfig, layouts_of
+from averse.learners.policy_gradient.config import MAPPOConfig, StaticRiskConfig, layouts_of
 
 
 def portable_policy(config: MAPPOConfig, environment: Description, prediction: Prediction, state: Any) -> Portable:
@@ -28,6 +28,8 @@ def _critic(config: MAPPOConfig, environment: Description, prediction: Predictio
     """The critic and how it is read. Raises AverseError where there is none to tell of."""
     if not prediction.distributional:
         raise AverseError("its critic predicts no distribution of returns")
+    if isinstance(config, StaticRiskConfig) and getattr(environment, "budget", "own") == "team":
+        raise AverseError("its critic predicts the team's return")
     if config.shaping:
         raise AverseError("its critic predicts shaped rewards")
     if config.per_action and config.critic == "quantile":

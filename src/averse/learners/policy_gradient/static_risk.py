@@ -15,10 +15,14 @@ the best C for the present policy (the reduction of arXiv 2403.06323). So
 
 and any other measure with an influence function, of which the one that is registered is used.
 
+Instead of paying, `episode-influence` predicts: a distributional critic knows the rest of the return, and a step's
+advantage is the mean influence of earned + rest over its target, less that over what was expected
+(`averse.risk.episode_influence_advantage`). The critic then needs to learn nothing anew where the measure moves.
+
 Axes: T time, B environments, A agents, K returns that are told apart (A, or 1 of a team), M remembered episodes.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +31,12 @@ from averse.environments.budget import is_budgeted, returns_so_far
 from averse.environments.protocol import Description
 from averse.errors import AverseError
 from averse.learners.contract import Learner, Metrics, Trajectory
+from averse.learners.parts.predictions import support_metrics
 from averse.learners.parts.updates import linear_schedule
+from averse.learners.policy_gradient.advantages import Estimates
 from averse.learners.policy_gradient.config import StaticRiskConfig
-from averse.learners.policy_gradient.mappo import MAPPOState, mappo
-from averse.risk import CVaR, Entropic, RiskMeasure, Samples
+from averse.learners.policy_gradient.mappo import MAPPO, MAPPOState, mappo, transitions_of
+from averse.risk import CVaR, Distribution, Entropic, RiskMeasure, Samples
 
 
 class Remembered(NamedTuple):
@@ -80,7 +86,8 @@ def static_risk_mappo(config: StaticRiskConfig, environment: Description, total_
         raise AverseError(
             f"the risk of whole episodes needs the return so far in what is seen: --env budget:{environment.name}"
         )
-    inner = mappo(config, environment, total_updates)
+    predicts = config.advantage == "episode-influence"
+    inner = mappo(config, environment, total_updates, WholeEpisodes if predicts else None)
     world: Any = environment
     kinds = environment.num_agents if world.budget == "own" else 1
 
@@ -95,27 +102,83 @@ def static_risk_mappo(config: StaticRiskConfig, environment: Description, total_
         measure = state.mappo.measure.relaxed(fraction)
         distribution = remembered.distribution(config.cap_floor)
         before = returns_so_far(world, trajectory.observations)
-        paid = worth(measure, distribution, after, config.exponent_clip) - worth(
-            measure, distribution, before, config.exponent_clip
-        )
-        learned, metrics = inner.update(state.mappo, trajectory._replace(rewards=paid))
+        if predicts:
+            known = {**trajectory.extras, "earned": before, "episodes": distribution}
+            judged = trajectory._replace(rewards=after - before, extras=known)
+        else:
+            later, earlier = (worth(measure, distribution, each, config.exponent_clip) for each in (after, before))
+            judged = trajectory._replace(rewards=later - earlier)
+        learned, metrics = inner.update(state.mappo, judged)
         metrics |= {"measured_return": jnp.where(remembered.added > 0, measure(distribution).mean(), 0.0)}
         if isinstance(measure, CVaR):
             metrics["cap"] = distribution.quantile(measure.alpha).mean()
         return StaticRiskState(learned, remembered), metrics
 
+    def predict_returns(state: StaticRiskState, *arguments, **options):
+        return cast(Any, inner.predict_returns)(state.mappo, *arguments, **options)
+
     return inner._replace(
         init=init,
         update=update,
         act=lambda state, *arguments, **options: inner.act(state.mappo, *arguments, **options),
-        predict_returns=None,  # its critic predicts what steps are paid
+        # A critic that predicts what steps are paid, or the team's return, tells nothing of an agent's return.
+        predict_returns=predict_returns if predicts and world.budget == "own" and inner.predict_returns else None,
         action_probabilities=inner.action_probabilities
         and (lambda state, *arguments, **options: inner.action_probabilities(state.mappo, *arguments, **options)),  # type: ignore[misc]
         portable=inner.portable and (lambda state: inner.portable(state.mappo)),  # type: ignore[misc]
     )
 
 
-def worth(measure: RiskMeasure, distribution: Samples, returns: jax.Array, exponent_clip: float) -> jax.Array:
+class WholeEpisodes(MAPPO):
+    """MAPPO whose advantages are those of whole episodes, from a critic of the rest of the return.
+
+    The trajectory's `extras` hold `earned` [T, B, A], and `episodes`, the distribution [K] of the returns of episodes.
+    """
+
+    def estimates(self, state: MAPPOState, trajectory: Trajectory, measure: RiskMeasure) -> Estimates:
+        """Advantages under the measure and the critic's targets, [T, B, A]."""
+        config, kind, critic = self.config, self.prediction, state.networks["critic"]
+        led_to = (trajectory.next_observations, trajectory.next_global_state, trajectory.extras["memory"])
+        seen = (trajectory.observations, trajectory.global_state, trajectory.memory)
+        predicted, following = (kind.decode(self.step_by_step(critic, *where)) for where in (seen, led_to))
+        transitions = transitions_of(trajectory, config.gamma, config.shaping)
+        targets = kind.targets(predicted, following, transitions, config.lam)
+        before, after = kind.distribution(predicted), kind.target_distribution(targets)
+        extras = trajectory.extras
+        advantages = episode_advantages(
+            measure, extras["episodes"], before, after, extras["earned"], config.exponent_clip
+        )
+        metrics = support_metrics(kind, measure, following, transitions, self.support_std)
+        return Estimates(advantages, targets, metrics | {"value": before.mean()})
+
+
+def episode_advantages(
+    measure: RiskMeasure,
+    episodes: Distribution,
+    distribution: Distribution,
+    target: Distribution,
+    earned: jax.Array,
+    exponent_clip: float,
+) -> jax.Array:
+    """`averse.risk.episode_influence_advantage` of every step, in the units of `worth` and with its bounds; [..., A].
+
+    Args:
+      measure: of the return of whole episodes.
+      episodes: of these returns now, [K], K = 1 or A.
+      distribution: of the rest of the return at each step, [..., A].
+      target: of the same after the action taken.
+      earned: [..., A], the returns so far, in reward units.
+    """
+
+    def worths(rest: Distribution) -> jax.Array:
+        ends = earned[..., None] + jnp.broadcast_to(rest.values, (*earned.shape, rest.values.shape[-1]))
+        found = worth(measure, episodes, jnp.moveaxis(ends, -1, 0), exponent_clip)
+        return rest.expectation(jnp.moveaxis(found, 0, -1))
+
+    return worths(target) - worths(distribution)
+
+
+def worth(measure: RiskMeasure, distribution: Distribution, returns: jax.Array, exponent_clip: float) -> jax.Array:
     """What returns [..., A] are worth to the measure of the distribution [K], K = 1 or A: their influence, [..., A].
 
     In reward units such that a return which matters counts once: a cvar's is multiplied by alpha. Losses that would

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from averse.errors import AverseError
 from averse.extras import extra_module
 
 _SPECIAL = re.compile("[<>&\u2028\u2029]")  # what HTML or an older JavaScript could take for something else
