@@ -13,7 +13,7 @@ from averse.environments.sumo.environment import require_simulator
 from averse.environments.sumo.simulation import import_libsumo
 from averse.errors import AverseError
 from averse.games.reading import from_gambit, from_openspiel
-from averse.report.html.embedding import plotly_script
+from averse.report.html.embedding import packed_plotly
 from averse.report.html.page import render
 from averse.training.tracking import require_trackers
 
@@ -29,7 +29,7 @@ USES = {
     "mlflow": (lambda: require_trackers(("mlflow",)),),
     "psutil": (lambda: require(Engine("ray")),),
     "pygambit": (lambda: from_gambit("NFG 1 R"),),
-    "plotly": (plotly_script,),
+    "plotly": (packed_plotly,),
     "jinja2": (lambda: render([], ""),),
     "ray": (lambda: require(Engine("ray")),),
     "pyspiel": (lambda: from_openspiel("matrix_pd"),),

@@ -97,7 +97,7 @@ def no_work(monkeypatch, place):
         "experiments.microgrids.command.stored", "experiments.microgrids.command.draw_architecture",
         "export.policy.exchanges", "export.policy.actor_model", "experiments.own_risk.measured",
         "experiments.record.recorder", "experiments.interpolation.play_all", "experiments.crossplay.play_all",
-        "report.html.page.plotly_script",
+        "report.html.page.packed_plotly",
         "experiments.outcome.jobs_of", "experiments.tuning.jobs_of",
     ):  # fmt: skip
         monkeypatch.setattr(f"averse.{name}", begun)
