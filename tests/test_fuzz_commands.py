@@ -90,7 +90,8 @@ def no_work(monkeypatch, place):
     monkeypatch.chdir(place)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(place.parent / "cache"))
     for name in (
-        "training.loop._begin", "evaluation.evaluator._evaluate_episodes", "evaluation.evaluator.evaluate_long_run",
+        "engines.cluster._connected",
+        "training.loop.begin", "evaluation.evaluator._evaluate_episodes", "evaluation.evaluator.evaluate_long_run",
         "experiments.demo.train_all", "experiments.drivers.drive", "experiments.equilibrium.rqe",
         "experiments.equilibrium.all_equilibria", "experiments.equilibrium.draw_map",
         "experiments.equilibrium.compare_with_people", "experiments.microgrids.command._train",

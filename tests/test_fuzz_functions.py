@@ -182,7 +182,7 @@ def place(tmp_path_factory):
 
 def without_work(monkeypatch):
     """Nothing is trained, played, checked at length or drawn, and names that are registered are forgotten."""
-    monkeypatch.setattr("averse.training.loop._begin", begun)
+    monkeypatch.setattr("averse.training.loop.begin", begun)
     monkeypatch.setattr("averse.environments.check.description_faults", begun)
     monkeypatch.setattr("averse.evaluation.evaluator.compiled_player", begun)
     monkeypatch.setattr(HostedVector, "reset", begun)

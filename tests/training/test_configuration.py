@@ -163,7 +163,7 @@ WRONG = (None, 3.5, -1, True, "x", b"x", [], {}, object(), float("nan"), np.zero
 )
 def test_an_argument_of_a_wrong_type_is_named(argument, allowed, monkeypatch):
     """Whatever it is, it is refused before any work, in one line that names the argument."""
-    monkeypatch.setattr("averse.training.loop._advance", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("averse.training.loop.advance_group", lambda *_: pytest.fail("trained"))
     for value in WRONG:
         if any(value is each or (type(value) is type(each) and value == each) for each in allowed):
             continue

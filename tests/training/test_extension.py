@@ -13,7 +13,7 @@ from averse.environments.corridor import Corridor
 from averse.errors import AverseError
 from averse.training import configure
 from averse.training.extension import extended
-from averse.training.loop import _Rhythm
+from averse.training.loop import Rhythm
 
 UPDATE = 2 * 8  # environment steps
 SMALL = {
@@ -150,7 +150,7 @@ def test_a_default_that_is_said_is_said(short, capsys):
 def test_checkpoints_go_on_at_equal_distances(steps, longer):
     """Though the chunks of updates between two looks are longer now, and need not end at round numbers."""
     config = configure("corridor", "dqn", longer * UPDATE, checkpoints=10, **SMALL)
-    rhythm, done, saved = _Rhythm.of(config, None), steps, [steps]
+    rhythm, done, saved = Rhythm.of(config, None), steps, [steps]
     while done < longer:
         before, done = done, min(done + rhythm.chunk, longer)
         saved += [done] if rhythm.due(before, done, 0.0) else []

@@ -84,7 +84,7 @@ def test_flags(place, monkeypatch, capsys, said):
         raise DivergenceError("what is in order would be trained")
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("averse.training.loop._begin", begin)
+    monkeypatch.setattr("averse.training.loop.begin", begin)
     code = main(["train", "--quiet", *(text for flag, values in said for text in (flag, *values))])
     assert code in (1, 2)
     assert capsys.readouterr().err.count("\n") == 1
