@@ -210,7 +210,7 @@ def test_a_long_text_is_not_told_whole(command, capsys):
             "; the same command goes on; what is done is not done again",
         ),
         (["microgrids"], "experiments.microgrids.command.Console", "; the same command goes on; what is done is not"),
-        (["train"], "training.configure", "; a run goes on from its last checkpoint with averse train --resume"),
+        (["train"], "training.configure", ""),
         (["record", "run"], "experiments.record.load", ""),
     ],
 )

@@ -107,6 +107,7 @@ class EvaluateArguments:
 def train(arguments: Any) -> None:
     """The command `averse train`, with arguments of the class that `_with_own_settings` makes."""
     from averse import training
+    from averse.training.directory import how_to_go_on
     from averse.training.extension import extended
     from averse.training.run import read_config
 
@@ -143,10 +144,10 @@ def train(arguments: Any) -> None:
     unread = None if arguments.quiet else Unread(sys.stdout)
     try:
         run = _carried_out(arguments, config, path, stop=unread, **options)
-    except KeyboardInterrupt:
-        if unread is not None and unread.is_set():
-            raise BrokenPipeError from None
-        raise
+    except (KeyboardInterrupt, _Terminated) as stopped:
+        ended = BrokenPipeError() if unread is not None and unread.is_set() else stopped
+        ended.add_note(how_to_go_on(path, None if arguments.resume is not None else config))
+        raise ended from None
     if not arguments.quiet:
         print(f"run directory: {run.path}")
         print(f"next: averse evaluate {run.path}")
@@ -213,7 +214,7 @@ COMMANDS = Registry(
     "averse.commands",
     {
         "list": "averse.listing:COMMAND",
-        "train": Command(TrainArguments, train, "a run goes on from its last checkpoint with averse train --resume"),
+        "train": Command(TrainArguments, train),
         "evaluate": Command(EvaluateArguments, evaluate),
         "record": "averse.experiments.record:COMMAND",
         "interpolate": "averse.experiments.interpolation:COMMAND",

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -15,12 +16,26 @@ T = TypeVar("T")
 
 # XLA holds a processor's vectors to 256 bits, as some older ones slow down with longer ones. Measured where 512 are to
 # be had: the intersection is 20 % faster with them. Where they are not, this changes nothing.
-_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
+_TUNED = {"xla_cpu_prefer_vector_width": 512}
+
+# What is worth its compilation where a program works for seconds only. LLVM's first level makes replay learners as
+# quick as its third does, in half of the time; without it they are five times slower. XLA's older code generator for
+# fused operations takes nearly half of the newer one's time.
+_HASTY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+
+_DISABLED = "jax_disable_most_optimizations"
+_CACHED_FROM = "jax_persistent_cache_min_compile_time_secs"
+_in_haste = ContextVar("_in_haste", default=False)
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit`, for programs whose inner loops are worth tuning: training and evaluation."""
-    return jax.jit(function, compiler_options=_OPTIONS, **options)
+    return jax.jit(function, compiler_options=_HASTY if _in_haste.get() else _TUNED, **options)
+
+
+def jit_once(function: Callable[..., Any]) -> Any:
+    """`jax.jit`, for large programs that are called once: how training begins."""
+    return jax.jit(function, compiler_options=_HASTY if _in_haste.get() else None)
 
 
 def keep_programs(folder: str = "xla") -> None:
@@ -42,10 +57,10 @@ def is_hasty() -> bool:
 
 @contextlib.contextmanager
 def hasty_compilation(wanted: bool = True) -> Iterator[None]:
-    """On a CPU, compile programs without XLA's optimisations, for work that takes less time than compiling them.
+    """On a CPU, compile programs with few of XLA's optimisations, for work that takes less time than compiling them.
 
-    That takes about half the time; the programs run slower, differ in the last bits from optimised ones, and are not
-    kept in the cache of compiled programs: XLA crashed once in writing one.
+    That takes about half the time. The programs differ in the last bits from optimised ones, and are not kept in the
+    cache of compiled programs: XLA crashed once in writing one. What `jit` was given within the block stays so.
 
     Args:
       wanted: whether to; else the block is as it would be without.
@@ -53,13 +68,14 @@ def hasty_compilation(wanted: bool = True) -> Iterator[None]:
     if not wanted or jax.default_backend() != "cpu":
         yield
         return
-    names = ("jax_disable_most_optimizations", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: jax.config.values[name] for name in names}
+    before = {name: jax.config.values[name] for name in (_DISABLED, _CACHED_FROM)}
+    hasty = _in_haste.set(True)
     try:
-        for name, value in zip(names, (True, 1e9)):
-            jax.config.update(name, value)
+        jax.config.update(_DISABLED, True)
+        jax.config.update(_CACHED_FROM, 1e9)
         yield
     finally:
+        _in_haste.reset(hasty)
         for name, value in before.items():
             jax.config.update(name, value)
 

@@ -46,6 +46,24 @@ def played(request):
     return env, lambda seed: jax.device_get(play(jax.random.key(seed)))
 
 
+@pytest.mark.parametrize(("name", "parameters"), [*CASES, LARGE], ids=lambda case: str(case))
+def test_a_step_leads_to_what_another_one_takes(name, parameters):
+    """Shapes and types, whether or not they are weak: else whoever steps from Python compiles all of it twice."""
+    env = environments.make(name, **parameters)
+
+    def play(key):
+        batch, first = reset_batch(env, key, NUM_ENVS)
+        draws = jnp.zeros((NUM_ENVS, env.num_agents, num_draws(env.action_space)))
+        actions = random_actions(jnp, env.action_space, first.available, draws, draws[..., 0])
+        return batch, step_batch(env, batch, actions)[0]
+
+    before, after = (
+        [(path, x.shape, x.dtype, x.weak_type) for path, x in jax.tree.leaves_with_path(batch)]
+        for batch in jax.eval_shape(play, jax.random.key(0))
+    )
+    assert before == after
+
+
 def test_shapes_and_dtypes_of_time_steps(played):
     env, play = played
     first, steps = play(0)

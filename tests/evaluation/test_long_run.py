@@ -68,7 +68,7 @@ def test_intervals_cover_the_truth():
     """Nominal .95 of J, over 60 evaluations of one policy with an autocorrelated reward."""
     environment = RandomTeam(game_seed=4)
     learner = averse.learner("mv-matrpo", environment, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     exact = exact_mean_variance(environment, learner, state, 1.0).objective
     play = chain_player(environment, learner, greedy=False, batches=BATCHES, length=100)
     covered = 0

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from averse.cli import main
-from averse.compilation import hasty_compilation
+from averse.compilation import hasty_compilation, jit, jit_once
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.experiments import engine, tuning
@@ -446,13 +447,18 @@ class TestTuning:
         assert "tuned.toml was tuned otherwise (2 tries per method" in capsys.readouterr().err
 
 
-def test_hasty_compilation_ends_with_its_block():
+def test_hasty_compilation_ends_with_its_block(monkeypatch):
     names = ("jax_disable_most_optimizations", "jax_persistent_cache_min_compile_time_secs")
     before = [jax.config.values[name] for name in names]
+    monkeypatch.setattr("averse.compilation.jax.jit", lambda function, compiler_options: compiler_options)
+
+    def level() -> list[int | None]:
+        return [(given(len) or {}).get("xla_backend_optimization_level") for given in (jit, jit_once)]
 
     def fails():
         with hasty_compilation():
             assert [jax.config.values[name] for name in names] == [True, 1e9]
+            assert level() == [1, 1]
             raise KeyboardInterrupt
 
     jax.config.update(names[0], False)
@@ -462,6 +468,16 @@ def test_hasty_compilation_ends_with_its_block():
         assert jax.config.values[names[0]] is False
         with hasty_compilation(wanted=False):
             assert jax.config.values[names[0]] is False
+            assert level() == [None, None]
     finally:
         jax.config.update(names[0], before[0])
     assert [jax.config.values[name] for name in names] == before
+    assert level() == [None, None]
+
+
+def test_what_is_compiled_in_haste_computes_the_same():
+    """XLA knows the options, and they change rounding at the most."""
+    numbers = np.linspace(-3.0, 3.0, 100, dtype=np.float32)
+    with hasty_compilation():
+        hasty = [compiled(jnp.tanh)(numbers) for compiled in (jit, jit_once)]
+    np.testing.assert_allclose(hasty, [np.tanh(numbers)] * 2, rtol=1e-5)

@@ -1,5 +1,7 @@
 """An environment that nobody steps, and a trajectory of random numbers in it, for tests of learners' updates."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -37,8 +39,12 @@ class WorldOfSets(World):
 
 def trajectory(world, learner, state, seed=0):
     """Random observations and rewards, with actions that the learner itself takes."""
+    return jax.jit(partial(_trajectory, world, learner))(state, jax.random.key(seed))
+
+
+def _trajectory(world, learner, state, key):
     shape = (learner.rollout_steps, learner.num_envs)
-    keys = jax.random.split(jax.random.key(seed), 8)
+    keys = jax.random.split(key, 8)
     agents = (*shape, world.num_agents)
     observations = jax.random.normal(keys[0], (*agents, world.observation_size))
     n = world.action_space.num_actions if isinstance(world.action_space, Discrete) else 1

@@ -85,7 +85,7 @@ def trained():
         averse.learner("mappo", world, recurrent=True, **SMALL),
         averse.learner("dqn", world, num_envs=4, rollout_steps=8, hidden=(8,)),
     ]
-    return world, learners, [learner.init(jax.random.key(k)) for k, learner in enumerate(learners)]
+    return world, learners, [jax.jit(learner.init)(jax.random.key(k)) for k, learner in enumerate(learners)]
 
 
 class TestEnds:
@@ -140,7 +140,7 @@ class TestPolicies:
     def pair(self):
         world = Corridor(length=3)
         learner = averse.learner("ppo", world, **SMALL)
-        return [Policy(learner, learner.init(jax.random.key(k)), world) for k in range(2)]
+        return [Policy(learner, jax.jit(learner.init)(jax.random.key(k)), world) for k in range(2)]
 
     def test_probabilities_are_mixed(self, pair):
         seen = np.eye(3, dtype=np.float32)[:, None]
@@ -166,7 +166,7 @@ class TestPolicies:
     def test_continuous_draws_come_from_either(self):
         world = RiskyCartPole(continuous=True)
         learner = likeliest(averse.learner("ppo", world, **SMALL))
-        one, other = (Policy(learner, learner.init(jax.random.key(k)), world) for k in range(2))
+        one, other = (Policy(learner, jax.jit(learner.init)(jax.random.key(k)), world) for k in range(2))
         seen = np.full((4000, 1, 4), 0.3, np.float32)
         ends = [float(policy(seen[:1]).item()) for policy in (one, other)]
         drawn = one.mix(other, 0.25)(seen).ravel()
@@ -186,7 +186,11 @@ class TestPolicies:
     def test_what_does_not_go_together(self, pair, other, alpha, words):
         longer = Corridor(length=4)
         learner = averse.learner("ppo", longer, **SMALL)
-        others = {"corridor": pair[1], "longer": Policy(learner, learner.init(jax.random.key(0)), longer), None: 3}
+        others = {
+            "corridor": pair[1],
+            "longer": Policy(learner, jax.jit(learner.init)(jax.random.key(0)), longer),
+            None: 3,
+        }
         with pytest.raises(AverseError, match=words) as error:
             pair[0].mix(others[other], alpha)
         assert "\n" not in str(error.value)

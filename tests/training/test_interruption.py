@@ -106,13 +106,12 @@ class Finalised:
         os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "words"),
-    [
-        (signal.SIGTERM, 143, "terminated; a run goes on from its last checkpoint with averse train --resume"),
-        (signal.SIGINT, 130, "interrupted; a run goes on from its last checkpoint with averse train --resume"),
-    ],
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
+
+
+@SIGNALS
 def test_a_signal_is_answered_after_a_checkpoint(number, code, words, tmp_path, monkeypatch, capsys):
     path, advance, before = tmp_path / "run", CompiledGroup.advance, signal.getsignal(number)
     calls: list[int] = []
@@ -127,10 +126,45 @@ def test_a_signal_is_answered_after_a_checkpoint(number, code, words, tmp_path, 
     monkeypatch.setattr(CompiledGroup, "advance", and_a_signal)
     assert main(["train", *with_flag("--checkpoints", 2), "--out", str(path)]) == code  # else after updates 3 and 6
     assert signal.getsignal(number) == before
-    assert capsys.readouterr().err == f"averse: {words}\n"
+    told = f"averse: {words}; averse train --resume {path} goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == told
     assert averse.load(path).updates == (2,)
     monkeypatch.undo()
     assert averse.resume(path).finished
+
+
+@SIGNALS
+def test_a_signal_before_the_first_checkpoint_promises_none(number, code, words, tmp_path, monkeypatch, capsys):
+    path, start = tmp_path / "a run", CompiledGroup.start
+
+    def and_a_signal(group):
+        start(group)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(CompiledGroup, "start", and_a_signal)
+    told = f"there is no checkpoint yet, so that averse train --resume '{path}' begins at the start\n"
+    for command in (["--out", str(path), *FLAGS], ["--resume", str(path), "--quiet"]):
+        assert main(["train", *command]) == code
+        assert capsys.readouterr().err == f"averse: {words}; {told}"
+    (path / "checkpoints" / "group-0" / "1.orbax-checkpoint-tmp").mkdir()  # killed while it was written
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    assert averse.load(path).finished
+
+
+def test_a_signal_before_anything_is_begun_promises_nothing(finished, tmp_path, monkeypatch, capsys):
+    """Neither where there is nothing yet, nor where the run is that is to be replaced by another one."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("averse.training.loop.require_memory", interrupted)
+    shutil.copytree(finished.path, tmp_path / "old")
+    other = with_flag("--steps", 7 * UPDATE)
+    for command in (["--out", str(tmp_path / "new"), *FLAGS], ["--out", str(tmp_path / "old"), "--overwrite", *other]):
+        assert main(["train", *command]) == 130
+        assert capsys.readouterr().err == "averse: interrupted; nothing was begun\n"
+    assert averse.load(tmp_path / "old").finished
 
 
 def test_a_signal_waits_and_a_second_one_does_not():

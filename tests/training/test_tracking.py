@@ -6,8 +6,10 @@ import math
 import sqlite3
 import struct
 import sys
+from types import SimpleNamespace
 
 import pytest
+from tiers import thorough
 
 import averse
 from averse.cli import main
@@ -120,6 +122,63 @@ def test_mlflow_has_every_figure_in_its_database(tmp_path, monkeypatch):
     assert set(metrics) == expected
     assert {(f"{name}-trial-1", "tau", "3.0"), (f"{name}-trial-1", "method", "mappo")} <= set(params)
     assert kept == [(name, "FINISHED")] * 2
+
+
+class Client:
+    """A client of an MLflow server that answers so many calls, and then is gone."""
+
+    def __init__(self, answers):
+        self.left = answers
+
+    def __getattr__(self, name):
+        def call(*_, **__):
+            self.left -= 1
+            if self.left < 0:
+                try:
+                    raise ConnectionRefusedError(111, "Connection refused")
+                except OSError as error:  # as what is between them does
+                    raise RuntimeError("max retries exceeded\nwith url: /api") from error
+            return SimpleNamespace(experiment_id="1", info=SimpleNamespace(run_id="2"))
+
+        return call
+
+
+TO_A_SERVER = ["train", "--env", "corridor", "--method", "trifling:NEUTRAL", "--steps", "3840", "--checkpoints", "6"]
+TO_A_SERVER += ["--quiet", "--track", "mlflow"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "words"),
+    [
+        (0, 2, "MLFLOW_TRACKING_URI is http://...@host:5, where MLflow cannot keep metrics: [Errno 111] Connection r"),
+        (6, 74, "MLflow at http://...@host:5 takes no metrics: [Errno 111] Connection refused; the checkpoint after u"),
+        thorough(1, 74, "MLflow at http://...@host:5 takes no metrics: [Errno 111] Connection refused; nothing was s"),
+        thorough(10, 74, "MLflow at http://...@host:5 takes no metrics: [Errno 111] Connection refused\n"),
+        thorough(11, 0, ""),
+    ],
+)
+def test_an_mlflow_server_that_does_not_answer_is_one_line(answers, code, words, tmp_path, monkeypatch, capsys):
+    """The calls are: whether it is there, the experiment, the run, its settings, six updates, its end."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host:5")
+    entities = SimpleNamespace(Param=lambda *_: None, Metric=lambda *_: None)
+    client = Client(answers)
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda uri: client, entities=entities))
+    path = tmp_path / "run"
+    assert main([*TO_A_SERVER, "--out", str(path)]) == code
+    error = capsys.readouterr().err
+    assert error.startswith(f"averse: {words}" if words else "")
+    assert error.count("\n") == (code != 0)
+    assert path.exists() == (answers > 1)
+    assert answers < 6 or averse.load(path).updates == (min(answers - 4, 6),)
+
+
+def test_mlflow_itself_is_told_in_one_line_where_nobody_listens(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main([*TO_A_SERVER, "--out", str(tmp_path / "run")]) == 2
+    told = "MLFLOW_TRACKING_URI is http://127.0.0.1:9, where MLflow cannot keep metrics: [Errno 111] Connection refused"
+    assert capsys.readouterr().err == f"averse: {told}\n"
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,6 @@ class Job:
     learner: Learner
 
     @property
-    def replays(self) -> bool:
-        """Whether its method replays: it then works for longer than its program takes to compile."""
-        return "buffer_size" in self.config.learner
-
-    @property
     def name(self) -> str:
         """The label of its arm, or the method of several."""
         return self.arms[0].label if len(self.arms) == 1 else self.arms[0].method
@@ -167,7 +162,7 @@ def carry_out(
     task = bar.add_task("study", total=len(jobs) * (1 + len(plan.worlds)))
     found: dict[str, dict[str, Episodes]] = {world: {} for world in plan.worlds}
     for job in jobs:
-        with hasty_compilation(plan.quick and not job.replays):
+        with hasty_compilation(plan.quick):
             for world, table in _tables(plan, job, bar, task, cluster):
                 for arm in job.arms:
                     found[world][arm.label] = _of_arm(arm, table)
@@ -179,7 +174,7 @@ def carry_out(
 def _train_at_once(plan: Plan, jobs: Sequence[Job], bar: Progress, cluster: Cluster) -> None:
     """Train, by a cluster, all runs that have something left to play."""
     works = [
-        Work(job.config, job.path, (job.path / "config.json").is_file(), hasty=plan.quick and not job.replays)
+        Work(job.config, job.path, (job.path / "config.json").is_file(), hasty=plan.quick)
         for job in jobs
         if any(stored(plan, job, shift) is None for shift in plan.worlds.values()) and _finished(job) is None
     ]

@@ -76,5 +76,10 @@ def _reason(error: Exception) -> str:
 
 def any_nan(tree: Any) -> bool:
     """Whether any number in a tree is NaN. (Infinity may be a setting: tau of a risk-neutral run.)"""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return any(bool(jnp.isnan(x).any()) for x in leaves)
+    return bool(_any_nan([x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]))
+
+
+@jax.jit
+def _any_nan(leaves: list[jax.Array]) -> jax.Array:
+    """One program: leaf by leaf it would be two for each shape."""
+    return jnp.stack([jnp.bool_(False), *(jnp.isnan(x).any() for x in leaves)]).any()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from averse.compilation import jit
+from averse.compilation import jit, jit_once
 from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
 from averse.environments.protocol import Environment
 from averse.learners.contract import Learner
@@ -131,7 +131,7 @@ class CompiledGroup:
         self._per_part = 1 if one_by_one else len(trials)
         self._threads = min(threads or os.cpu_count() or 1, len(trials)) if one_by_one else 1
         self.at_once = self._per_part * self._threads
-        self._start = jax.jit(jax.vmap(partial(start, environment, learner)))
+        self._start = jit_once(jax.vmap(partial(start, environment, learner)))
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,8 @@ def _is_run(path: Path) -> bool:
 
 
 def _checkpoints(path: Path) -> list[Path]:
-    return list((path / "checkpoints").glob("*/[0-9]*"))
+    """All that are complete; one that is being written has a longer name."""
+    return [each for each in (path / "checkpoints").glob("*/*") if each.name.isdigit()]
 
 
 def _trained(path: Path) -> bool:
@@ -123,6 +125,24 @@ def begun(path: Path, config: TrainingConfig, resuming: bool, overwrite: bool) -
             _empty(path)
             _bring_back(path)
         raise
+
+
+def how_to_go_on(path: Path, config: TrainingConfig | None) -> str:
+    """What can be done with a run whose training was stopped from outside, in words for a terminal.
+
+    Args:
+      config: what was to be trained; None where a run that is there was to be finished.
+    """
+    try:
+        there = read_config(path)
+    except AverseError:
+        there = None
+    if there is None or config not in (None, there):  # it had not got so far; perhaps a run to be thrown away is there
+        return "nothing was begun"
+    resume = shlex.join(["averse", "train", "--resume", str(path)])
+    if not _checkpoints(path):
+        return f"there is no checkpoint yet, so that {resume} begins at the start"
+    return f"{resume} goes on from the last checkpoint"
 
 
 def _is_there(path: Path) -> bool:

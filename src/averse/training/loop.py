@@ -17,7 +17,7 @@ from rich.progress import Progress
 from averse.compilation import single_precision
 from averse.environments import is_compiled
 from averse.environments.protocol import HostEnvironment
-from averse.errors import AverseError, DivergenceError
+from averse.errors import AverseError, DivergenceError, WritingError
 from averse.files import as_path, told_if_not_written
 from averse.learners.contract import Learner
 from averse.progress import progress_bar, progress_text
@@ -53,10 +53,17 @@ class Disk:
         self.log = MetricsLog(path / "metrics.jsonl", kept, sinks(track, path))
 
     def tell(self, number: int, rows: list[tuple[int, dict[str, float], int, int, dict[str, float]]]) -> None:
-        """Write down how the trials of a group do. Raises WritingError if it cannot be, as on a full disk."""
-        with told_if_not_written(self.log.path, self.stores[number].kept()):
-            for row in rows:
-                self.log.write(*row)
+        """Write down how the trials of a group do.
+
+        Raises WritingError if it cannot be, as on a full disk, or where a tracker takes no more.
+        """
+        kept = self.stores[number].kept()
+        with told_if_not_written(self.log.path, kept):
+            try:
+                for row in rows:
+                    self.log.write(*row)
+            except WritingError as error:  # a tracker's
+                raise WritingError(f"{error}; {kept}") from error
 
     def save(self, number: int, done: int, snapshot: Any) -> None:
         """Write a checkpoint of a group. Raises WritingError if it cannot be."""

@@ -5,17 +5,19 @@ the run directory, and sends them only where the variable WANDB_MODE of the envi
 database there, unless MLFLOW_TRACKING_URI names another place.
 """
 
+import contextlib
 import csv
 import io
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from averse.errors import AverseError
+from averse.errors import AverseError, WritingError
 from averse.extras import extra_module
 from averse.files import write_text
 
@@ -25,6 +27,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "wandb": ("wandb", "Weights & Biases output"),
     "mlflow": ("mlflow", "MLflow output"),
 }
+MLFLOW_PLACE = "MLFLOW_TRACKING_URI"  # of the environment
 METRICS, TABLE = "metrics.jsonl", "metrics.csv"
 
 
@@ -41,15 +44,14 @@ class Sink(Protocol):
 
 
 def require_trackers(track: Sequence[Tracker]) -> None:
-    """Raises AverseError for a tracker that is named twice, or whose package is not installed."""
+    """Raises AverseError for a tracker named twice, one whose package is missing, or whose server does not answer."""
     if len(set(track)) < len(track):
         raise AverseError(f"track names a tracker twice: {', '.join(track)}")
     for tracker in track:
         if tracker in EXTRAS:
             extra_module(*EXTRAS[tracker])
-        if tracker == "mlflow" and "MLFLOW_TRACKING_URI" not in os.environ:
-            for module in ("sqlalchemy", "alembic"):  # its small package does not bring what its database needs
-                extra_module(module, EXTRAS[tracker][1])
+        if tracker == "mlflow":
+            _require_mlflow()
 
 
 def sinks(track: Sequence[Tracker], folder: Path) -> list[Sink]:
@@ -142,27 +144,33 @@ class WandB(_PerTrial):
 
 
 class MLflow(_PerTrial):
-    """An MLflow run for each trial, in an experiment of the run directory's name, in `mlflow/mlflow.db`."""
+    """An MLflow run for each trial, in an experiment of the run directory's name, in `mlflow/mlflow.db`.
+
+    Raises WritingError where a server or database takes no more; it is then left alone.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(folder)
+        self._store = folder.absolute() / "mlflow"
+        self._uri = os.environ.get(MLFLOW_PLACE, f"sqlite:///{self._store}/mlflow.db")
         self._kept: Any = None
+        self._lost = False
 
     @property
     def _client(self) -> Any:
         if self._kept is None:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
-            mlflow = extra_module(*EXTRAS["mlflow"])
-            logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
             self._store.mkdir(exist_ok=True)
-            self._kept = mlflow.MlflowClient(
-                os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{self._store}/mlflow.db")
-            )
+            self._kept = _mlflow_client(self._uri)
         return self._kept
 
-    @property
-    def _store(self) -> Path:
-        return self._folder.absolute() / "mlflow"
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of its own, of a database, of a connection
+            self._lost = True
+            told = f"MLflow at {_without_password(self._uri)} takes no metrics: {_reason(error)}"
+            raise WritingError(told) from error
 
     def opened(self, trial: int, settings: Mapping[str, float]) -> Any:
         client, name = self._client, self._folder.name
@@ -180,11 +188,55 @@ class MLflow(_PerTrial):
         metric = extra_module(*EXTRAS["mlflow"]).entities.Metric
         now = int(1000 * time.time())
         rows = [metric(name, float(value), now, steps) for name, value in figures.items()]
-        self._client.log_batch(self.of(trial, settings), metrics=rows)
+        with self._told():
+            self._client.log_batch(self.of(trial, settings), metrics=rows)
 
     def close(self) -> None:
-        for run in self._open.values():
-            self._client.set_terminated(run)
+        for run in () if self._lost else self._open.values():
+            with self._told():
+                self._client.set_terminated(run)
+
+
+def _mlflow_client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
+    mlflow = extra_module(*EXTRAS["mlflow"])
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
+    return mlflow.MlflowClient(uri)
+
+
+def _require_mlflow() -> None:
+    """Raises AverseError where what its database needs is missing, or what the user has named does not answer."""
+    uri = os.environ.get(MLFLOW_PLACE)
+    if uri is None:
+        for module in ("sqlalchemy", "alembic"):  # its small package does not bring what its database needs
+            extra_module(module, EXTRAS["mlflow"][1])
+        return
+    # It asks eight times within minutes unless it is told otherwise, and waits two minutes for each answer.
+    hasty = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    mine = {name: value for name, value in hasty.items() if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        _mlflow_client(uri).search_experiments(max_results=1)
+    except AverseError:  # it is not installed
+        raise
+    except Exception as error:  # of its own, of a database, of a connection
+        raise AverseError(
+            f"{MLFLOW_PLACE} is {_without_password(uri)}, where MLflow cannot keep metrics: {_reason(error)}"
+        ) from error
+    finally:
+        for name in mine:
+            del os.environ[name]
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//...@", uri)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what was wrong in the first place: what libraries say around it is long."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Gap acceptance: what agents see of gaps, against drives step by step, and against the rule that sees everybody."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -97,34 +99,44 @@ def test_the_smallest_gap_counts_and_nobody_else_is_looked_at():
     assert not alone[4].taken[0]
 
 
+FAR = Intersection(max_humans=6, num_neighbours=9, sensor_range=400.0)
+NUM_ENVS = 128
+
+
+@jax.jit
+def far_reset(key):
+    return reset_batch(FAR, key, NUM_ENVS)
+
+
+@jax.jit
+def far_step(batch, actions):
+    return step_batch(FAR, batch, actions)
+
+
 def test_agents_who_see_far_drive_as_the_rule_that_sees_everybody():
-    world = Intersection(max_humans=6, num_neighbours=9, sensor_range=400.0)
-    batch, time_step = reset_batch(world, jax.random.key(0), 128)
-    step = jax.jit(lambda batch, actions: step_batch(world, batch, actions))
+    batch, time_step = far_reset(jax.random.key(0))
     same = decisions = yielded = 0
     for t in range(40):
         gap = (-1.0, 0.0)[t % 2]
-        seen, everybody = (rule(world, gap)(time_step) for rule in (GapAcceptance, Reservation))
+        seen, everybody = (rule(FAR, gap)(time_step) for rule in (GapAcceptance, Reservation))
         driving = np.asarray(time_step.available)[..., 0]
         decisions, same = decisions + driving.sum(), same + (seen == everybody)[driving].sum()
         yielded += (everybody[driving] == 0).sum()
-        batch, time_step = step(batch, everybody)
+        batch, time_step = far_step(batch, everybody)
     assert yielded > 0.1 * decisions
     assert same > 0.998 * decisions  # the global state's rounding tips some that are on the edge
 
 
 def test_a_driver_who_asks_for_any_gap_goes_where_nobody_is():
     world = Intersection(num_agents=1, human_rate=0.0)
-    _, time_step = reset_batch(world, jax.random.key(0), 8)
+    _, time_step = jax.jit(partial(reset_batch, world, num_envs=8))(jax.random.key(0))
     driving = np.asarray(time_step.available)[..., 0]
     assert driving.any()
     assert (Reservation(world, 1e4)(time_step)[driving] == GO).all()
 
 
 def test_only_agents_that_drive_see_gaps():
-    world = Intersection()
-    batch, time_step = reset_batch(world, jax.random.key(3), 64)
-    step = jax.jit(lambda batch, actions: step_batch(world, batch, actions))
+    batch, time_step = far_reset(jax.random.key(3))
     gaps = 0
     for _ in range(40):
         own = own_numbers(np.asarray(time_step.observations))
@@ -133,5 +145,5 @@ def test_only_agents_that_drive_see_gaps():
             assert not part[idle].any()
         assert np.abs(own.gap_to_agents).max() <= 5
         gaps += (own.gap_to_humans[~idle] < 5).sum()
-        batch, time_step = step(batch, np.full((64, 4), 2, np.int32))
+        batch, time_step = far_step(batch, np.full((NUM_ENVS, 4), 2, np.int32))
     assert gaps > 100

@@ -86,7 +86,7 @@ def test_agents_take_their_turns_on_the_product_of_the_ratios_before_them():
     for order in ("fixed", "random"):
         learner = learners.learner("mv-matrpo", environment, beta=0.8, lam=0.6, order=order, max_kl=0.05, **SMALL)
         update = jax.jit(learner.update)
-        state = learner.init(jax.random.key(3))
+        state = jax.jit(learner.init)(jax.random.key(3))
         for k in range(6):
             trajectory = rollout(environment, learner, state, seed=10 * k)
             new, metrics = update(state, trajectory)
@@ -120,7 +120,7 @@ def test_agents_take_their_turns_on_the_product_of_the_ratios_before_them():
 def test_an_agent_whose_step_is_refused_keeps_its_policy():
     environment = RandomTeam()
     learner = learners.learner("mv-matrpo", environment, accept=1.0, backtracks=1, max_kl=10.0, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     new, metrics = jax.jit(learner.update)(state, rollout(environment, learner, state))
     assert metrics["accepted_0"] == metrics["accepted_1"] == 0
     for before, after in zip(jax.tree.leaves(state.actors), jax.tree.leaves(new.actors)):
@@ -150,7 +150,7 @@ class World:
 def test_every_learner_updates_all_its_networks_for_every_kind_of_action(method, space):
     world = World(space)
     learner = learners.learner(method, world, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 6)
     lead = (learner.rollout_steps, learner.num_envs)
     agents = (*lead, 3)
@@ -186,7 +186,7 @@ def test_ippo_is_ppo_for_each_agent_on_its_own():
     """Neither the other agents' actions nor what they see change an agent's update."""
     environment = RandomTeam(agents=3)
     learner = learners.learner("mv-ippo", environment, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     trajectory = rollout(environment, learner, state)
     others = trajectory._replace(
         actions=trajectory.actions.at[..., 1:].set(0),

@@ -62,7 +62,7 @@ def learned():
     """A batch, a learner's state before it, and what two settings make of it."""
     world = World(Discrete(4))
     build = partial(learners.learner, "mappo", world, epsilon=0.7, **SMALL)
-    state = build().init(jax.random.key(0))
+    state = jax.jit(build().init)(jax.random.key(0))
     batch = trajectory(world, build(), state)
     return {
         (units, normalised): jax.jit(build(epsilon_units=units, normalise_advantages=normalised).update)(state, batch)
@@ -93,7 +93,7 @@ def test_without_normalised_advantages_both_are_the_same(learned):
 def test_a_swept_epsilon_is_in_the_same_units():
     world = World(Discrete(4))
     learner = learners.learner("mappo", world, epsilon_units="reward", **SMALL)
-    swept, fixed = learner.init(jax.random.key(0), epsilon=0.7), learner.init(jax.random.key(0))
+    swept, fixed = jax.jit(learner.init)(jax.random.key(0), epsilon=0.7), jax.jit(learner.init)(jax.random.key(0))
     batch = trajectory(world, learner, fixed)
     update = jax.jit(learner.update)
     for state, epsilon in ((swept, 0.7), (fixed, 0.01)):

@@ -26,14 +26,14 @@ def of_agent(params, agent):
 
 
 def gradient_of_squares(function, params):
-    return jax.grad(lambda p: (function(p) ** 2).sum())(params)
+    return jax.jit(jax.grad(lambda p: (function(p) ** 2).sum()))(params)
 
 
 @pytest.mark.parametrize("activation", first_quick([jnp.tanh, jax.nn.relu]))
 @pytest.mark.parametrize("shared", first_quick([True, False]))
 def test_inputs_in_parts_stand_for_the_whole_input(shared, activation):
     network = agent_networks(MLP((8, 6), 5, 0.1, activation), AGENTS, SHARED + OWN, shared=shared)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     seen_by_all = jax.random.normal(jax.random.key(1), (2, 9, 1, SHARED))
     own = jax.random.normal(jax.random.key(2), (2, 9, AGENTS, OWN))
 
@@ -47,7 +47,7 @@ def test_inputs_in_parts_stand_for_the_whole_input(shared, activation):
     def in_parts(params):
         return network.apply(params, seen_by_all, own)
 
-    np.testing.assert_allclose(in_parts(params), whole(params), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(in_parts)(params), jax.jit(whole)(params), rtol=1e-5, atol=1e-6)
     gradient, expected = (gradient_of_squares(function, params) for function in (in_parts, whole))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, expected)
 
@@ -75,26 +75,30 @@ def gru_by_hand(params, memory, inputs):
 
 def test_a_recurrent_network_by_hand():
     network = recurrent(MLP((6, 5), 4, 1.0), 2, 3, shared=False)
-    params = network.init(jax.random.key(0))
-    params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)  # biases too
+    params = jax.jit(network.init)(jax.random.key(0))
+    waves = jax.tree.map(lambda x: 0.1 * np.cos(np.arange(x.size, dtype=x.dtype)).reshape(x.shape), params)
+    params = jax.tree.map(np.add, params, waves)  # biases too
     memory, inputs = jax.random.normal(jax.random.key(1), (2, 5)), jax.random.normal(jax.random.key(2), (2, 3))
-    outputs, after = network.step(params, memory, inputs)
+    outputs, after = jax.jit(network.step)(params, memory, inputs)
     for agent in range(2):
         found = gru_by_hand(of_agent(params, agent), np.asarray(memory[agent]), np.asarray(inputs[agent]))
         for one, other in zip((outputs[agent], after[agent]), found):
             np.testing.assert_allclose(one, other, atol=1e-5)
-    np.testing.assert_array_equal(network.recall(params, after), outputs)
+    np.testing.assert_allclose(jax.jit(network.recall)(params, after), outputs, rtol=1e-6)
 
 
 def test_gradients_go_back_through_time():
     """The last output of a sequence depends on its first input, unless an episode begins in between."""
     network = recurrent(MLP((8, 8), 1, 1.0), 2, 3, shared=True)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     inputs = jax.random.normal(jax.random.key(1), (5, 4, 2, 3))
 
+    @jax.jit
+    def gradient(first):
+        return jax.grad(lambda x: network.unroll(params, network.initial_memory(4), x, first)[-1].sum())(inputs)
+
     def influence(first):
-        last = lambda x: network.unroll(params, network.initial_memory(4), x, first)[-1].sum()  # noqa: E731
-        return np.abs(jax.grad(last)(inputs)).sum((2, 3))
+        return np.abs(gradient(first)).sum((2, 3))
 
     quiet = jnp.zeros((5, 4), bool)
     assert (influence(quiet) > 0).all()
@@ -111,7 +115,7 @@ def test_unrolling_is_stepping(shared):
     first = jnp.asarray(generator.random((7, 3)) < 0.3)
     for build in (recurrent, feed_forward):
         network = build(MLP((6, 5), 4, 1.0), 2, 4, shared=shared)
-        params = network.init(jax.random.key(0))
+        params = jax.jit(network.init)(jax.random.key(0))
         memory, outputs = network.initial_memory(3), []
         for t in range(7):
             memory = where_done(first[t], network.initial_memory(3), memory)

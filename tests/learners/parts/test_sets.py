@@ -1,6 +1,7 @@
 """Set encoders against members worked out one by one: what is pooled, in any order, and the gradient of it."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ def vectors(layout: SetLayout, *lead: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.concatenate([own, members.reshape(*lead, -1)], -1), jnp.float32)
 
 
+@partial(jax.jit, static_argnums=(1, 2))
 def permuted(vector: jax.Array, layout: SetLayout, order: tuple[int, ...]) -> jax.Array:
     own, members = vector[..., : layout.own], vector[..., layout.own :]
     members = members.reshape(*vector.shape[:-1], layout.count, layout.size)[..., list(order), :]
@@ -70,13 +72,14 @@ def test_members_are_pooled_as_one_by_one():
 
 def moved(params):
     """Parameters whose biases are not 0."""
-    return jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
+    waves = jax.tree.map(lambda x: 0.1 * np.cos(np.arange(x.size, dtype=x.dtype)).reshape(x.shape), params)
+    return jax.tree.map(np.add, params, waves)
 
 
 def test_a_member_that_is_there_twice_counts_once():
     encoder = SetEncoder(SetLayout(0, 2, 3), 4)
     member = jnp.array([1.0, -0.5, 2.0])
-    params = encoder.init(jax.random.key(0), jnp.zeros(6))
+    params = jax.jit(encoder.init)(jax.random.key(0), jnp.zeros(6))
     once, twice = (
         jax.value_and_grad(lambda p: encoder.apply(p, jnp.concatenate([member, other]))[1].sum())(params)  # noqa: B023
         for other in (jnp.zeros(3), member)
@@ -88,7 +91,7 @@ def test_a_member_that_is_there_twice_counts_once():
 def test_sets_may_have_many_members():
     layout = SetLayout(0, 200, 2)  # more than a byte counts
     encoder, seen = SetEncoder(layout, 3), vectors(layout, 4)
-    params = encoder.init(jax.random.key(0), seen)
+    params = jax.jit(encoder.init)(jax.random.key(0), seen)
     pooled, gradient = jax.value_and_grad(lambda x: encoder.apply(params, x)[1].sum())(seen)
     np.testing.assert_allclose(pooled, sum(one_by_one(params, vector, layout).sum() for vector in seen), rtol=1e-5)
     expected = jax.grad(lambda x: one_by_one(params, x, layout).sum())
@@ -107,34 +110,36 @@ def test_the_order_of_members_changes_nothing_for_a_critic(shared):
     params = moved(network.init(jax.random.key(0)))
     state, seen = vectors(STATE, 9, 1), vectors(LAYOUT, 9, AGENTS, seed=1)
     memory = jax.random.normal(jax.random.key(1), (9, AGENTS, 2))
-    outputs = network.apply(params, state, seen, memory)
+    apply = jax.jit(network.apply)
+    outputs = apply(params, state, seen, memory)
     for of_state, of_seen in itertools.product(orders(STATE), orders(LAYOUT)):
         parts = permuted(state, STATE, of_state), permuted(seen, LAYOUT, of_seen), memory
-        np.testing.assert_allclose(network.apply(params, *parts), outputs, atol=1e-6)
+        np.testing.assert_allclose(apply(params, *parts), outputs, atol=1e-6)
     for k, part in enumerate((state, seen, memory)):  # but everything that is there counts
         parts = [state, seen, memory]
         parts[k] = part.at[1:].multiply(1.5)
-        assert (np.abs(network.apply(params, *parts) - outputs)[1:].max((1, 2)) > 1e-4).all()
+        assert (np.abs(apply(params, *parts) - outputs)[1:].max((1, 2)) > 1e-4).all()
 
 
 @pytest.mark.parametrize("shared", first_quick([True, False]))
 @pytest.mark.parametrize("build", [feed_forward, recurrent])
 def test_the_order_of_members_changes_nothing_for_an_actor(build, shared):
     network = build(MLP((8, 6), 5, 1.0, layouts=(LAYOUT,), set_units=7), AGENTS, LAYOUT.total, shared=shared)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     seen, first = vectors(LAYOUT, 4, 2, AGENTS), jnp.zeros((4, 2), bool).at[2, 1].set(True)
     memory = network.initial_memory(2)
-    outputs = network.unroll(params, memory, seen, first)
+    unroll = jax.jit(network.unroll)
+    outputs = unroll(params, memory, seen, first)
     for order in orders(LAYOUT):
-        other = network.unroll(params, memory, permuted(seen, LAYOUT, order), first)
+        other = unroll(params, memory, permuted(seen, LAYOUT, order), first)
         np.testing.assert_allclose(other, outputs, atol=1e-6)
-    stepped, _ = network.step(params, memory, seen[0])
+    stepped, _ = jax.jit(network.step)(params, memory, seen[0])
     np.testing.assert_allclose(stepped, outputs[0], atol=1e-6)
 
 
 def test_agents_of_one_network_differ_by_their_identity_alone():
     network = feed_forward(MLP((8,), 5, 1.0, layouts=(LAYOUT,), set_units=7), AGENTS, LAYOUT.total, shared=True)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     assert params["params"]["Dense_0"]["kernel"].shape == (LAYOUT.own + 7 + AGENTS, 8)
     assert params["params"]["Set_0"]["kernel"].shape == (LAYOUT.own + LAYOUT.size, 7)
     outputs, _ = network.step(params, (), jnp.broadcast_to(vectors(LAYOUT, 2)[1], (AGENTS, LAYOUT.total)))
@@ -145,7 +150,7 @@ def test_agents_of_one_network_differ_by_their_identity_alone():
 @pytest.mark.thorough
 def test_gradients_are_finite_where_nobody_is_there(shared):
     network = critic(shared)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     nobody = jnp.zeros((4, 1, STATE.total)), jnp.zeros((4, AGENTS, LAYOUT.total)), jnp.zeros((4, AGENTS, 2))
     gradient = jax.grad(lambda p, *parts: (network.apply(p, *parts) ** 2).sum(), (0, 1, 2))(params, *nobody)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

@@ -71,7 +71,7 @@ CASES = [
 def test_every_combination_updates_all_its_parameters(method, settings, space):
     world = World(space)
     learner = learners.learner(method, world, **SMALL, **settings)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     new, metrics = jax.jit(learner.update)(state, trajectory(world, learner, state))
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert int(new.updates) == 1
@@ -87,7 +87,7 @@ def test_every_combination_updates_all_its_parameters(method, settings, space):
 )
 def test_networks_that_read_sets_update_all_their_parameters(settings):
     learner = learners.learner("rqe-mappo", WorldOfSets(), **SMALL, network="sets", **settings)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     new, metrics = jax.jit(learner.update)(state, trajectory(WorldOfSets(), learner, state))
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     for before, after in zip(jax.tree.leaves(state.networks), jax.tree.leaves(new.networks)):
@@ -99,7 +99,7 @@ def test_networks_that_read_sets_update_all_their_parameters(settings):
 def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
     world = WorldOfSets()
     learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     seen, cars = jax.random.normal(jax.random.key(1), (4, 3, 5)), jax.random.normal(jax.random.key(2), (4, 7))
     others = seen[..., jnp.array([0, 3, 4, 1, 2])], cars[..., jnp.array([0, 4, 5, 6, 1, 2, 3])]
     available, memory = jnp.ones((4, 3, 4), bool), learner.initial_memory(4)
@@ -117,7 +117,7 @@ def test_a_learner_that_reads_sets_learns_the_same_in_blocks(settings, monkeypat
     for rows in (1024, 12):
         monkeypatch.setattr(mappo, "BLOCK_ROWS", rows)
         learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
-        state = learner.init(jax.random.key(0))
+        state = jax.jit(learner.init)(jax.random.key(0))
         data = trajectory(world, learner, state)
         data = data._replace(active=data.active.at[:, :, 1].set(False))
         learnt.append(jax.jit(learner.update)(state, data))
@@ -133,7 +133,7 @@ def test_the_scale_of_values_is_a_unit(critic):
     for unit in (1.0, 10.0):
         settings = {**SMALL, "critic": critic, "value_scale": unit, "support": (-10 * unit, 10 * unit)}
         learner = learners.learner("mappo", world, **settings)
-        state = learner.init(jax.random.key(0))
+        state = jax.jit(learner.init)(jax.random.key(0))
         data = trajectory(world, learner, state)
         new, _ = jax.jit(learner.update)(state, data._replace(rewards=unit * data.rewards))
         learnt.append(jax.tree.leaves(new.networks))
@@ -172,7 +172,7 @@ def test_a_dead_agents_data_changes_nothing(settings):
     """Whatever an inactive agent's observations, rewards and actions were, the update is the same."""
     world = World()
     learner = learners.learner("rqe-mappo", world, **SMALL, **settings)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     data = trajectory(world, learner, state)
     dead = jnp.zeros_like(data.active).at[:, :, 1].set(True)
     data = data._replace(active=~dead, terminated=data.terminated | dead)
@@ -190,7 +190,7 @@ def test_a_dead_agents_data_changes_nothing(settings):
 def test_unavailable_actions_are_never_taken():
     world = World()
     learner = learners.learner("mappo", world, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     available = jnp.zeros((64, 3, 4), bool).at[..., 2].set(True)
     observations = jax.random.normal(jax.random.key(1), (64, 3, 5))
     for greedy in (True, False):
@@ -215,7 +215,7 @@ def test_policies_against_their_formulas():
 def test_the_risk_schedule_goes_from_neutral_to_the_target():
     world = World()
     learner = learners.learner("rqe-mappo", world, total_updates=10, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     update = jax.jit(learner.update)
     fractions = []
     for i in range(8):
@@ -227,7 +227,7 @@ def test_the_risk_schedule_goes_from_neutral_to_the_target():
 def test_swept_numbers_reach_the_measure():
     world = World()
     learner = learners.learner("rqe-mappo", world, **SMALL)
-    state = learner.init(jax.random.key(0), tau=jnp.float32(3.5), epsilon=0.2)
+    state = jax.jit(learner.init)(jax.random.key(0), tau=jnp.float32(3.5), epsilon=0.2)
     assert float(state.measure.tau) == 3.5
     assert float(state.epsilon) == pytest.approx(0.2)
     assert learner.sweepable == {"tau", "epsilon", "learning_rate"}
@@ -280,7 +280,7 @@ def test_sets_need_an_environment_that_has_them():
 
 def test_sets_are_pooled_to_as_many_numbers_as_asked_for():
     learner = learners.learner("mappo", WorldOfSets(), **SMALL, network="sets", set_units=5)
-    networks = learner.init(jax.random.key(0)).networks
+    networks = jax.jit(learner.init)(jax.random.key(0)).networks
     sets = [layer for network in networks.values() for name, layer in network["params"].items() if "Set" in name]
     assert [layer["kernel"].shape[-1] for layer in sets] == [5, 5, 5]  # the actor's, and the critic's two
 

@@ -119,7 +119,7 @@ def test_double_q_and_lambda_targets_against_a_plain_loop(mixer, lam):
     world, gamma = World(), 0.9
     settings = {**SMALL, "num_envs": 1, "gradient_steps": 1, "rollout_steps": 12, "gamma": gamma, "lam": lam}
     learner = learners.learner("vdn", world, **{**settings, "mixer": mixer})
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     # A target network of its own, so that who chooses and who values is told apart.
     state = state._replace(
         target=jax.tree.map(lambda x: x + 0.3 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), state.params)
@@ -178,7 +178,7 @@ def test_acting_step_by_step_is_unrolling(method):
     world = World()
     learner = learners.learner(method, world, **{**SMALL, "num_envs": 1, "gradient_steps": 1})
     config = learners.preset(method, **{**SMALL, "num_envs": 1})
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     data = data_of(world, learner, state)
     first = data.first.at[0].set(True).at[3].set(True)
     network = ValueBased.of(config, world, 1).network

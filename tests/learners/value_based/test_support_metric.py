@@ -16,7 +16,7 @@ SMALL = {"num_envs": 2, "rollout_steps": 8, "batch_size": 4, "gradient_steps": 1
 def test_c51_tells_what_its_atoms_add(measure):
     world = World()
     learner = learners.learner("c51", world, measure=measure, num_atoms=11, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     metrics = {
         name: float(x) for name, x in jax.jit(learner.update)(state, trajectory(world, learner, state))[1].items()
     }
@@ -32,7 +32,7 @@ def test_c51_tells_what_its_atoms_add(measure):
 def test_quantiles_have_no_support():
     world = World()
     learner = learners.learner("qr-dqn", world, num_atoms=4, **SMALL)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     metrics = jax.eval_shape(learner.update, state, trajectory(world, learner, state))[1]
     assert not {"support_std", "clamped_mass"} & metrics.keys()
     assert np.isfinite(projection_std(1.0, 0.99))

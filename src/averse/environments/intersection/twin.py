@@ -178,7 +178,7 @@ class Intersection(IntersectionEnvironment):
             departure_speed=starts.speed.astype(jnp.float32),
             factor=jnp.concatenate([nothing + 1, humans.factor]),
             reckless=jnp.concatenate([nothing > 0, humans.reckless]),
-            entered=jnp.full((cars, *batch), _NEVER),
+            entered=jnp.full((cars, *batch), _NEVER, jnp.float32),
             waited=jnp.zeros((cars, *batch)),
             arrivals=gaps_between(self, numbers.first_gaps),
             tally=new_tally(jnp, self, batch),
