@@ -152,10 +152,10 @@ def test_a_node_looks_at_the_folder_of_results(tmp_path):
 
 
 CLAIMS = """
-import os
+import os, sys
 from averse.engines.worker import claim_cores
-mine = claim_cores(1)
-again = claim_cores(1)
+mine = claim_cores(1, sys.argv[1])
+again = claim_cores(1, sys.argv[1])
 print(mine == again == sorted(os.sched_getaffinity(0)), *mine, flush=True)
 input()
 """
@@ -164,11 +164,11 @@ input()
 @pytest.mark.skipif(not sys.platform.startswith("linux") or cores() < 2, reason="cores are claimed on Linux")
 def test_no_two_workers_keep_to_the_same_core():
     """A worker that is killed leaves its core free; one that finds none free keeps all."""
-    usual = sorted(os.sched_getaffinity(0))
+    usual, prefix = sorted(os.sched_getaffinity(0)), f"averse-test-{os.getpid()}"  # other tests may use Ray now
 
     def start() -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-c", CLAIMS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CLAIMS, prefix], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     workers = [start() for _ in usual]

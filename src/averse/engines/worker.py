@@ -144,12 +144,15 @@ def _at_work(manner: Manner) -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def claim_cores(count: int) -> Sequence[int]:
+def claim_cores(count: int, prefix: str = "averse-core") -> Sequence[int]:
     """Keep this process to so many cores that no other worker on this machine keeps to, once for its whole life.
 
     Ray counts cores and does not say which; threads of XLA would run on all of them. A core is claimed by a name in
     the kernel (an abstract socket), which goes with the process however it ends. Where too few are free, as where
     several nodes are simulated on one machine, or the system has no such names, the process keeps all of its cores.
+
+    Args:
+      prefix: of these names; processes with other prefixes do not heed each other.
     """
     if _CORES or not sys.platform.startswith("linux"):
         return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -159,7 +162,7 @@ def claim_cores(count: int) -> Sequence[int]:
             break
         name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            name.bind(f"\0averse-core-{core}")
+            name.bind(f"\0{prefix}-{core}")
         except OSError:
             name.close()
         else:
