@@ -107,6 +107,7 @@ OWN = {
     "averse.environments.register": {"name": "mine"},
     "averse.learners.MAPPOConfig": {"measure": "mean"},
     "averse.learners.RMIXConfig": {"measure": "mean", "tau": None},
+    "averse.learners.SRPOConfig": {"measure": "entropic:1"},
     "averse.learners.ValueBasedConfig": {"measure": "mean"},
     "averse.learners.build": {"name": "mappo", "config": MAPPOConfig()},
     "averse.learners.method": {"name": "mappo"},
