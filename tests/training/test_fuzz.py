@@ -52,6 +52,8 @@ SAID = st.lists(st.tuples(st.sampled_from(FLAGS), st.lists(st.sampled_from(TEXTS
 def environment_of(method: str) -> str:
     if "static" in method:
         return "budget:corridor"
+    if method == "srpo-mappo":
+        return "cliff-walk"  # it needs several agents
     return "microgrids" if "mv" in method or method == "matrpo" else "corridor"
 
 
