@@ -47,12 +47,12 @@ def keep_programs(folder: str = "xla") -> None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update(_CACHED_FROM, 0.5)
 
 
 def is_hasty() -> bool:
-    """Whether programs are compiled without XLA's optimisations just now."""
-    return bool(jax.config.values["jax_disable_most_optimizations"])
+    """Whether programs are compiled in haste just now, within a block of `hasty_compilation`."""
+    return _in_haste.get()
 
 
 @contextlib.contextmanager

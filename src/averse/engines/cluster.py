@@ -48,7 +48,7 @@ class Task:
     name: str  # for errors: what is trained or played
     trials: int
     size: int  # what its reports count up to
-    hasty: bool = False  # compile without XLA's optimisations
+    hasty: bool = False  # compile with few of XLA's optimisations
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Work:
     path: Path
     resuming: bool = False
     overwrite: bool = False
-    hasty: bool = False  # compile without XLA's optimisations
+    hasty: bool = False  # compile with few of XLA's optimisations
 
     def check(self) -> None:
         """What can be told before any work. Raises AverseError for a place or a source that is none."""

@@ -33,7 +33,7 @@ class Manner:
     cpus: int
     on_gpu: bool
     host: str  # that the command was given on
-    hasty: bool = False  # compile without XLA's optimisations
+    hasty: bool = False  # compile with few of XLA's optimisations
     checkpoint_minutes: float | None = None
 
 

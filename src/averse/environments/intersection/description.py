@@ -20,9 +20,9 @@ from averse.environments.sets import SetLayout
 
 # MAPPO and its presets.
 _MAPPO = (
-    *("ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo"),
-    *("static-cvar-mappo", "static-entropic-mappo", "srpo-mappo"),
-)
+    "ppo", "mappo", "reward-shaped-mappo", "mean-variance-mappo", "c51-cvar-mappo", "rqe-mappo", "static-cvar-mappo",
+    "static-entropic-mappo", "srpo-mappo",
+)  # fmt: skip
 # A precise critic: fine atoms, as the width that they add to every return is feared like a risk. And early aversion,
 # so that most of the training is under the measure that counts. docs/results.md has what each is worth.
 _AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.98}
