@@ -6,35 +6,42 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 
 .PHONY: demo test thorough slow lint docs bench clean
 
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable
+
 .venv/ready: pyproject.toml requirements.txt
-	@echo "setting up .venv with all that is needed, once: about a minute"
+	@echo "setting up .venv with what the demo needs, once: less than a minute"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[sumo,dev,docs]'
+	$(INSTALL) '.[sumo]'
+	touch $@
+
+.venv/dev: .venv/ready
+	@echo "adding what tests, lint and docs need, once: a minute or two"
+	$(INSTALL) '.[sumo,dev,docs]'
 	touch $@
 
 demo: .venv/ready
 	rm -rf runs/demo
 	$(BIN)/averse demo --out runs/demo $(DEMO)
 
-test: .venv/ready
+test: .venv/dev
 	$(BIN)/python -m pytest -n 2
 
-thorough: .venv/ready
+thorough: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m 'thorough and not slow'
 
-slow: .venv/ready
+slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/ready
+lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-docs: .venv/ready
+docs: .venv/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "the site: build/site/index.html"
 
-bench: .venv/ready
+bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
 clean:

@@ -23,6 +23,9 @@ _TUNED = {"xla_cpu_prefer_vector_width": 512}
 # fused operations takes nearly half of the newer one's time.
 _HASTY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 
+# For a program that is called once: LLVM's levels above none take five times as long to compile how an episode begins.
+_ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
 _DISABLED = "jax_disable_most_optimizations"
 _CACHED_FROM = "jax_persistent_cache_min_compile_time_secs"
 _in_haste = ContextVar("_in_haste", default=False)
@@ -35,7 +38,7 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
 def jit_once(function: Callable[..., Any]) -> Any:
     """`jax.jit`, for large programs that are called once: how training begins."""
-    return jax.jit(function, compiler_options=_HASTY if _in_haste.get() else None)
+    return jax.jit(function, compiler_options=_ONCE if jax.default_backend() == "cpu" else None)
 
 
 def keep_programs(folder: str = "xla") -> None:
