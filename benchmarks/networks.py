@@ -27,7 +27,9 @@ def networks() -> None:
     end = max(trial.seconds[-1] for of_seeds in trials.values() for trial in of_seeds)
     grid = np.arange(WINDOW, end + WINDOW, WINDOW)
     curves = {name: np.array([trial.curve(grid) for trial in of_seeds]) for name, of_seeds in trials.items()}
-    print(f"rqe-mappo at the intersection, {STEPS:,.0f} steps, seeds {SEEDS}: mean return of the episodes that ended in")
+    print(
+        f"rqe-mappo at the intersection, {STEPS:,.0f} steps, seeds {SEEDS}: mean return of the episodes that ended in"
+    )
     print(f"the last {WINDOW:g} s before so many seconds of processor time, compilation apart")
     print("  seconds " + "".join(f"{at:7.3g}" for at in grid[1::2]) + "   us per step")
     for name, values in curves.items():

@@ -170,7 +170,7 @@ def record(
     instance("environment", SumoIntersection, environment, "a SumoIntersection")
     check_value("title", str | None, title)
     with environment.vector(1, trace=True) as vector:
-        film = Film(environment, vector)
+        film = Film(environment.name, vector)
 
         def watch(moment: Moment) -> None:
             film(moment)

@@ -1,6 +1,7 @@
 """Our worlds as Gymnasium's and PettingZoo's: their own tests, and the compiled worlds stepped by hand."""
 
 import warnings
+from dataclasses import replace
 from importlib.util import find_spec
 
 import gymnasium
@@ -14,7 +15,10 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 import averse.gymnasium
 from averse import AverseError
 from averse.environments import CompiledEnvironment, Discrete, make, to_gymnasium, to_pettingzoo
+from averse.environments.intersection.task import STEPS_PER_DECISION
 from averse.environments.recorded import RecordedEpisode, states_of
+from averse.evaluation.host_play import scripted
+from averse.evaluation.recording import record
 from averse.report.film import drawing_of
 
 SIMULATED = pytest.mark.skipif(find_spec("libsumo") is None, reason="needs the extra sumo")
@@ -214,6 +218,31 @@ def test_a_world_that_shows_itself_is_shown():
     env.close()
 
 
+@SIMULATED
+def test_pictures_of_a_simulation_are_those_of_its_film():
+    """After each decision, the last one too: the cars that `averse record` shows at the time, below the title."""
+
+    def boldest(available):
+        return available.shape[-1] - 1 - np.argmax(available[..., ::-1], axis=-1)
+
+    world = make("sumo-intersection", num_agents=2, horizon=12)
+    env = to_pettingzoo(world, render_mode="rgb_array")
+    assert env.metadata == {**env.metadata, "render_modes": ["rgb_array"], "render_fps": 2}
+    _, infos = env.reset(seed=4)
+    pictures = [env.render()]
+    while env.agents:
+        _, _, _, _, infos = env.step({agent: int(boldest(infos[agent]["action_mask"])) for agent in env.agents})
+        pictures.append(env.render())
+    env.close()
+    whole = record(world, scripted(lambda step: boldest(step.available)), 4)
+    assert len(pictures) > 2
+    for index, picture in enumerate(pictures):
+        so_far = replace(whole, frames=whole.frames[: index * STEPS_PER_DECISION + 1])
+        drawn = np.asarray(drawing_of(world).moment(so_far, index * STEPS_PER_DECISION))
+        np.testing.assert_array_equal(picture[30:], drawn[30:])
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
 def test_unseeded_episodes_follow_from_the_last_seed():
     env = to_gymnasium("risky-cartpole")
     starts = []
@@ -260,7 +289,10 @@ def test_it_comes_back_through_the_door():
             lambda: to_pettingzoo(Leaving(), render_mode="rgb_array"),
             "render_mode must be None, not 'rgb_array': leaving has no pictures of a running episode",
         ),
-        (lambda: to_pettingzoo("sumo-intersection", render_mode="rgb_array"), "sumo-intersection has no pictures of a"),
+        (
+            lambda: to_pettingzoo("sumo-intersection", render_mode="rgb_array").render(),
+            "sumo-intersection: no episode has begun; call reset first",
+        ),
         (
             lambda: to_gymnasium("budget:gymnasium:CartPole-v1", render_mode="rgb_array"),
             "CartPole-v1 has no pictures of",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from averse.environments.intersection.description import IntersectionEnvironment
 from averse.environments.intersection.task import METRICS
 from averse.environments.sumo.encoding import FAILED, TrafficEncoding, layout
+from averse.environments.sumo.rendered import RenderedTraffic
 from averse.environments.sumo.simulation import SIMULATOR, Simulation
 from averse.environments.workers.encoded import EncodedVector
 from averse.environments.workers.pool import WorkerPool
@@ -46,6 +47,10 @@ class SumoIntersection(IntersectionEnvironment):
         With `trace`, the vector's batches also tell where every car was after every 0.1 s.
         """
         return EncodedVector(self.pool(num_envs, trace), TrafficEncoding(self.task(), trace), self.action_space)
+
+    def rendered(self) -> RenderedTraffic:
+        """A single simulation that shows itself: the episode that `vector` plays on the same seed."""
+        return RenderedTraffic(self.name, self.vector(1, trace=True), self.drawing)
 
     def pool(self, num_envs: int, trace: bool = False) -> WorkerPool:
         """The worker processes alone; with `trace`, they also tell where every car was after every 0.1 s."""

@@ -7,7 +7,6 @@ import numpy as np
 from averse.environments.intersection.geometry import LANE_WIDTH, geometry, lanes, poses_at
 from averse.environments.intersection.recording import Car, Recording
 from averse.environments.intersection.task import CAR_LENGTH, CAR_WIDTH, STEP_SECONDS, Status
-from averse.environments.sumo.environment import SumoIntersection
 from averse.environments.workers.encoded import EncodedVector
 from averse.environments.workers.pool import Batch
 from averse.errors import AverseError
@@ -20,23 +19,37 @@ class Film:
     """An observer of one simulation (`averse.evaluation.host_play`) that keeps every car's pose after every 0.1 s.
 
     Args:
+      name: of the environment.
       vector: the simulation that is played, alone and tracing: `environment.vector(1, trace=True)`.
     """
 
-    def __init__(self, environment: SumoIntersection, vector: EncodedVector):
-        self._name, self._vector, self._seed = environment.name, vector, 0
+    def __init__(self, name: str, vector: EncodedVector):
+        self._name, self._vector, self._seed = name, vector, 0
         self._frames: list[list[Car]] = []  # crashed cars appear in one frame only
         self._who: np.ndarray
 
     def __call__(self, moment: Any) -> None:
         """See `averse.evaluation.host_play.Observer`."""
-        batch = self._batch
         if moment.actions is None:
-            self._seed = int(moment.seeds[0])
-            self._frames.append(_cars(batch.now["cars"][0].T, batch.now["who"][0]))
+            self.begin(int(moment.seeds[0]))
         else:
-            self._frames.extend(_cars(rows, self._who) for rows in batch.outcome["trace"][0])
+            self.step()
+
+    def begin(self, seed: int) -> None:
+        """The simulation has been reset to this seed."""
+        now = self._batch.now
+        self._seed, self._who = seed, now["who"][0]
+        self._frames.append(_cars(now["cars"][0].T, self._who))
+
+    def step(self) -> None:
+        """The simulation has made a decision's steps."""
+        batch = self._batch
+        self._frames.extend(_cars(rows, self._who) for rows in batch.outcome["trace"][0])
         self._who = batch.now["who"][0]
+
+    def __len__(self) -> int:
+        """How many moments there are so far."""
+        return len(self._frames)
 
     @property
     def _batch(self) -> Batch:

@@ -36,7 +36,11 @@ class JunctionDrawing:
 
     def frame(self, episode: RecordedEpisode, index: int) -> Image.Image:
         """What is there after `index` decisions."""
-        return Painter([recording_of(episode)]).frame(index * STEPS_PER_DECISION)
+        return self.moment(recording_of(episode), index * STEPS_PER_DECISION)
+
+    def moment(self, recording: Recording, index: int) -> Image.Image:
+        """What is there after `index` steps of 0.1 s."""
+        return Painter([recording]).frame(index)
 
     def film(self, episodes: Sequence[RecordedEpisode]) -> tuple[Painter, float]:
         """A film of episodes side by side, and how long a frame is shown, s."""
