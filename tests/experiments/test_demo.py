@@ -55,7 +55,7 @@ def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "trained for 1,500,000 steps each, then play 500 episodes .* about 4 minutes on 2 free cores$"),
+        ({}, "trained for 1,200,000 steps each, then play 500 episodes .* about 4 minutes on 2 free cores$"),
         ({"steps": 2e5, "episodes": 100}, "trained for 200,000 steps each, then play 100 .* about 2 minutes"),
         ({"trained_in": "sumo"}, "trained for 100,000 steps each, .* about 4 minutes"),
         ({"steps": 1e8}, "about 132 minutes"),

@@ -40,7 +40,7 @@ from averse.training.run import Run
 NEUTRAL, AVERSE = "mappo", "rqe-mappo"
 SIMULATOR = "sumo-intersection"
 TRAINED_IN = {"twin": "intersection", "sumo": SIMULATOR}
-STEPS = {"twin": 1.5e6, "sumo": 1e5}
+STEPS = {"twin": 1.2e6, "sumo": 1e5}
 SETTINGS: dict[str, dict[str, Any]] = {NEUTRAL: {}, AVERSE: {"tau": 3.0}}
 # What it takes on 2 free cores (docs/performance.md), to tell beforehand.
 COMPILING = 0.7  # minutes, both methods at once
@@ -59,7 +59,7 @@ class DemoArguments:
     trained_in: Annotated[Literal["twin", "sumo"], tyro.conf.arg(name="in")] = "twin"
     """Train in the intersection's compiled twin, or in the simulator; all figures are measured in SUMO."""
     steps: Positive | None = None
-    """Environment steps (of 4 cars each) that each method is trained for; 1.5e6 in the twin, 1e5 in sumo."""
+    """Environment steps (of 4 cars each) that each method is trained for; 1.2e6 in the twin, 1e5 in sumo."""
     episodes: Count = 500
     """Evaluation episodes per policy; tails deserve 1,000, which take a minute longer."""
 
