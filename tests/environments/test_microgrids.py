@@ -1,5 +1,7 @@
 """The microgrids: published figures, and the compiled world against the exact local models."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,9 @@ CASES = [{"scenario": 1}, {"scenario": 2}, {"scenario": 2, "wind_levels": 3, "lo
 def states_of(env: Microgrids, local: list[np.ndarray]) -> MicrogridsState:
     """A batch of states from the numbers of local states, per microgrid [M]."""
     levels = np.stack([model.levels[s] for model, s in zip(env.local_models(), local)], 1)  # [M, N, 3]
-    wind, load, battery = (jnp.asarray(levels[..., k], jnp.int32) for k in range(3))
-    zeros = jnp.zeros(len(levels), jnp.float32)
-    return MicrogridsState(wind, load, battery, zeros.astype(jnp.int32), zeros, zeros, zeros)
+    wind, load, battery = np.moveaxis(levels.astype(np.int32), -1, 0)
+    zeros = np.zeros(len(levels), np.float32)
+    return MicrogridsState(wind, load, battery, zeros.astype(np.int32), zeros, zeros, zeros)
 
 
 @pytest.mark.parametrize(("scenario", "factor"), [(1, 1), (2, 3)])
@@ -60,6 +62,7 @@ def test_every_state_and_action_of_the_compiled_world_is_the_exact_model(paramet
     models = env.local_models()
     rng = np.random.default_rng(0)
     states, actions = models[0].num_states, models[0].num_actions
+    masks, advance = jax.jit(jax.vmap(env.available_actions)), jax.jit(jax.vmap(env._advance))
     for agent, model in enumerate(models):
         pairs = np.argwhere(np.ones((states, actions), bool))
         local = [rng.integers(m.num_states, size=len(pairs)) for m in models]
@@ -67,12 +70,12 @@ def test_every_state_and_action_of_the_compiled_world_is_the_exact_model(paramet
         local[agent] = pairs[:, 0] % model.num_states
         chosen[:, agent] = pairs[:, 1] % model.num_actions
         batch = states_of(env, local)
-        mask = np.asarray(jax.vmap(env.available_actions)(batch))
+        mask = np.asarray(masks(batch))
         for k, other in enumerate(models):
             np.testing.assert_array_equal(mask[:, k, : other.num_actions], other.available[local[k]])
             assert not mask[:, k, other.num_actions :].any()
-        following, reward = jax.vmap(env._advance)(
-            batch, jnp.asarray(chosen), jnp.full((len(pairs), 2, len(models)), 0.5)
+        following, reward = advance(
+            batch, chosen.astype(np.int32), np.full((len(pairs), 2, len(models)), 0.5, np.float32)
         )
         can = model.available[local[agent], chosen[:, agent]]
         exact = sum(m.reward[s, a] for m, s, a in zip(models, local, chosen.T))
@@ -101,7 +104,7 @@ def test_the_chance_of_the_compiled_world_is_the_exact_model(parameters):
 def test_long_runs_agree_with_the_exact_transitions_and_rewards():
     """Chi-square of the counted transitions of the first microgrid under random actions, and every reward."""
     env = averse.make("microgrids", scenario=1, horizon=10_000)
-    batch, first = reset_batch(env, jax.random.key(0), 200)
+    batch, first = jax.jit(partial(reset_batch, env, num_envs=200))(jax.random.key(0))
 
     @jax.jit
     def play(batch, available, key):
@@ -144,10 +147,10 @@ def test_numbers_of_states_and_their_inverse():
     for parameters in CASES:
         env = averse.make("microgrids", **parameters)
         total = int(np.prod([model.num_states for model in env.local_models()]))
-        numbers = jnp.asarray(np.random.default_rng(0).integers(0, total, 1000))
-        states = jax.vmap(env.state_at)(numbers)
-        np.testing.assert_array_equal(jax.vmap(env.state_index)(states), numbers)
-        local = np.unravel_index(np.asarray(numbers), [model.num_states for model in env.local_models()])
+        numbers = np.random.default_rng(0).integers(0, total, 1000, np.int32)
+        states = jax.device_get(jax.jit(jax.vmap(env.state_at))(numbers))
+        np.testing.assert_array_equal(jax.jit(jax.vmap(env.state_index))(states), numbers)
+        local = np.unravel_index(numbers, [model.num_states for model in env.local_models()])
         for agent, (model, s) in enumerate(zip(env.local_models(), local)):
             mine = np.stack([states.wind[:, agent], states.load[:, agent], states.battery[:, agent]], -1)
             np.testing.assert_array_equal(model.levels[s], mine)
@@ -155,25 +158,26 @@ def test_numbers_of_states_and_their_inverse():
 
 def test_observations_show_the_joint_state_from_each_agents_side():
     env = averse.make("microgrids", scenario=2)
-    state = env.state_at(jnp.int32(1_234_567))
-    observed = np.asarray(env.step(jax.random.key(0), state, jnp.array(env.idle)).observations).reshape(3, 3, 18)
+    state, step = jax.jit(env.state_at)(1_234_567), jax.jit(env.step)
+    observed = np.asarray(step(jax.random.key(0), state, np.array(env.idle, np.int32)).observations).reshape(3, 3, 18)
     np.testing.assert_array_equal(observed[0, 1], observed[1, 0])
     np.testing.assert_array_equal(observed[2, 1], observed[0, 0])
     assert (observed.reshape(3, 3, 3, 6).sum(-1) == 1).all()
-    alone = np.asarray(averse.make("microgrids", scenario=1).reset(jax.random.key(0))[1]).reshape(2, 2, 3, 6)
+    reset = jax.jit(averse.make("microgrids", scenario=1).reset)
+    alone = np.asarray(reset(jax.random.key(0))[1]).reshape(2, 2, 3, 6)
     assert (alone[0].sum(-1) == [[1, 1, 1], [0, 0, 1]]).all()
     assert (alone[1].sum(-1) == [[0, 0, 1], [1, 1, 1]]).all()
 
 
 def test_it_never_ends_and_its_metrics_are_the_running_mean_and_variance():
     env = averse.make("microgrids", scenario=2, horizon=50)
-    state, _ = env.reset(jax.random.key(3))
-    rewards = []
+    state, _ = jax.jit(env.reset)(jax.random.key(3))
+    step, rewards = jax.jit(env.step), []
     for hour in range(50):
-        result = env.step(jax.random.key(hour), state, jnp.array([3, 15, 20]))
+        result = step(jax.random.key(hour), state, np.array([3, 15, 20], np.int32))
         state = result.state
         rewards.append(float(result.rewards[0]))
-        assert not result.terminated.any()
+        assert not np.asarray(result.terminated).any()
         assert bool(result.truncated) == (hour == 49)
     assert (np.asarray(result.rewards) == rewards[-1]).all()
     assert float(result.info["mean_power"]) == pytest.approx(np.mean(rewards), abs=1e-5)
@@ -211,7 +215,7 @@ def test_bad_parameters_are_one_clear_line(parameters, message):
 def test_more_joint_states_than_can_be_numbered(parameters):
     """Four of scenario 2 have 2,176,782,336 joint states: int32 would begin again from below."""
     world = averse.make("microgrids", **parameters)
-    state, _ = world.reset(jax.random.key(0))
+    state, _ = jax.eval_shape(world.reset, jax.random.key(0))
     with pytest.raises(AverseError, match="joint states are more than int32 can number"):
         world.state_index(state)
     with pytest.raises(AverseError, match="joint states are more than int32 can number"):

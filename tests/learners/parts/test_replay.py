@@ -1,7 +1,8 @@
 """The replay buffer and its sequences against plain Python."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,9 +37,21 @@ def trajectory(seed: int, steps: int = T, envs: int = B) -> Trajectory:
     )
 
 
+@partial(jax.jit, static_argnames="with_state")
+def stored_sequences(data: Trajectory, with_state: bool) -> Sequences:
+    return sequences_of(data, with_state=with_state)
+
+
+@jax.jit
+def marks(data: Trajectory) -> tuple[jax.Array, jax.Array]:
+    """What is usable, and what goes on."""
+    batch = time_major(sequences_of(data, with_state=False))
+    return usable(batch), continues(batch)
+
+
 def test_a_column_of_a_rollout_is_a_sequence():
     data = trajectory(0)
-    stored = sequences_of(jax.tree.map(jnp.asarray, data), with_state=True)
+    stored = jax.device_get(stored_sequences(data, True))
     for b in range(B):
         for t in range(T):
             np.testing.assert_array_equal(stored.observations[b, t], data.observations[t, b])
@@ -51,7 +64,7 @@ def test_a_column_of_a_rollout_is_a_sequence():
         np.testing.assert_array_equal(stored.available[b, T], data.next_available[T - 1, b])
         np.testing.assert_array_equal(stored.global_state[b, T], data.next_global_state[T - 1, b])
         np.testing.assert_array_equal(stored.memory[b], data.memory[0, b])
-    there_and_back = time_major(time_major(stored))
+    there_and_back = jax.jit(lambda batch: time_major(time_major(batch)))(stored)
     for one, other in zip(jax.tree.leaves(there_and_back), jax.tree.leaves(stored), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -59,8 +72,7 @@ def test_a_column_of_a_rollout_is_a_sequence():
 def test_what_is_usable_and_what_goes_on():
     for seed in range(20):
         data = trajectory(seed)
-        batch = time_major(sequences_of(jax.tree.map(jnp.asarray, data), with_state=False))
-        use, on = np.asarray(usable(batch)), np.asarray(continues(batch))
+        use, on = map(np.asarray, marks(data))
         for b in range(B):
             for t in range(T):
                 cut = data.truncated[t, b] and not data.terminated[t, b].all()
@@ -76,8 +88,8 @@ def test_what_is_usable_and_what_goes_on():
 def test_the_ring_against_a_plain_list(capacity):
     """After any number of additions it holds the last `capacity` sequences, and draws each equally often."""
     buffer = ring(max_length=capacity, min_length=B, sample_batch_size=10)
-    batches = [sequences_of(jax.tree.map(jnp.asarray, trajectory(seed)), with_state=True) for seed in range(9)]
-    state = buffer.init(jax.tree.map(lambda x: x[0], batches[0]))
+    batches = [jax.device_get(stored_sequences(trajectory(seed), True)) for seed in range(9)]
+    state = jax.jit(buffer.init)(jax.tree.map(lambda x: x[0], batches[0]))
     add, sample = jax.jit(buffer.add), jax.jit(jax.vmap(buffer.sample, in_axes=(None, 0)))
     reference: list[Sequences] = []
     for number, batch in enumerate(batches):
@@ -99,16 +111,19 @@ def test_the_ring_against_a_plain_list(capacity):
 
 def test_vmapped_rings_are_independent():
     buffer = ring(max_length=16, min_length=B, sample_batch_size=16)
-    batches = [sequences_of(jax.tree.map(jnp.asarray, trajectory(seed)), with_state=False) for seed in range(2)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    states = jax.vmap(lambda batch: buffer.add(buffer.init(jax.tree.map(lambda x: x[0], batch)), batch))(stacked)
-    drawn = jax.vmap(buffer.sample)(states, jax.random.split(jax.random.key(0), 2)).experience
+    batches = [jax.device_get(stored_sequences(trajectory(seed), False)) for seed in range(2)]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *batches)
+
+    def filled_and_sampled(batch, key):
+        state = buffer.add(buffer.init(jax.tree.map(lambda x: x[0], batch)), batch)
+        return buffer.sample(state, key).experience
+
+    drawn = jax.jit(jax.vmap(filled_and_sampled))(stacked, jax.random.split(jax.random.key(0), 2))
     for i in range(2):
-        own = {float(x) for x in batches[i].rewards[:, 0, 0]}
-        assert {float(x) for x in drawn.rewards[i, :, 0, 0]} == own
+        assert set(np.asarray(drawn.rewards)[i, :, 0, 0]) == set(batches[i].rewards[:, 0, 0])
 
 
 def test_bytes():
-    blank = sequences_of(jax.tree.map(jnp.asarray, trajectory(0)), with_state=True)
+    blank = stored_sequences(trajectory(0), True)
     per_sequence = 4 * (7 * A * O + 7 * G + T * A + A * 7) + 7 * A * N + T * A * 3 + T * 2
     assert size_in_bytes(blank) == B * per_sequence

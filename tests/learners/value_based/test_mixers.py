@@ -1,6 +1,7 @@
 """Mixers against brute force: what is best for each agent by itself is best for the team."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,7 @@ JOINT = np.array(list(itertools.product(range(ACTIONS), repeat=AGENTS)))
 
 def random_params(mixer, key):
     """Parameters far from the initial ones, of order one."""
-    params = mixer.init(key)
-    leaves, tree = jax.tree.flatten(params)
+    leaves, tree = jax.tree.flatten(jax.eval_shape(mixer.init, key))
     keys = jax.random.split(key, len(leaves))
     return jax.tree.unflatten(tree, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
 
@@ -30,8 +30,8 @@ def joint_values(own):
 
 def regrets(mixer, measure, cases=CASES):
     """How much better the best joint action is than the agents' own choices, on random mixers, states and returns."""
-    found = []
-    for case in range(cases):
+
+    def regret(case):
         keys = jax.random.split(jax.random.key(case), 4)
         params = random_params(mixer, keys[0])
         state = jax.random.normal(keys[1], (STATE,))
@@ -40,10 +40,12 @@ def regrets(mixer, measure, cases=CASES):
         own = jnp.sort(spread * jax.random.gumbel(keys[3], (AGENTS, ACTIONS, QUANTILES)), -1)
         choices = measure(Quantiles(own)).argmax(-1)
         totals = mixer.apply(params, joint_values(own), jnp.broadcast_to(state, (len(JOINT), STATE)))
-        values = np.asarray(measure(Quantiles(totals)))
-        chosen = np.flatnonzero((np.asarray(choices) == JOINT).all(-1)).item()
-        found.append((values.max() - values[chosen]) / (np.ptp(values) + 1e-6))
-    return np.array(found)
+        return choices, measure(Quantiles(totals))
+
+    choices, values = map(np.asarray, jax.jit(jax.vmap(regret))(np.arange(cases)))
+    chosen = (choices[:, None] == JOINT).all(-1)
+    assert (chosen.sum(-1) == 1).all()
+    return (values.max(-1) - values[chosen]) / (np.ptp(values, -1) + 1e-6)
 
 
 MEASURES = [VaR(0.3), CVaR(0.1), VaR(0.05), CVaR(0.5), Wang(0.75), CPW(0.71), Expectation()]
@@ -63,28 +65,34 @@ def test_rigm_does_not_hold_for_every_measure():
 
 def test_the_monotone_mixer_never_falls_in_an_agents_value():
     mixer = monotone_mixer(AGENTS, STATE, 16, 16)
-    for case in range(CASES):
+
+    def slopes(case):
         keys = jax.random.split(jax.random.key(case), 3)
         params = random_params(mixer, keys[0])
         state = jax.random.normal(keys[1], (STATE,))
-        slopes = jax.vmap(jax.grad(lambda q: mixer.apply(params, q[:, None], state)[0]))(  # noqa: B023
-            5.0 * jax.random.normal(keys[2], (50, AGENTS))
-        )
-        assert (slopes >= 0).all()
-        assert (slopes > 0).any()
+        slope = jax.grad(lambda q: mixer.apply(params, q[:, None], state)[0])
+        return jax.vmap(slope)(5.0 * jax.random.normal(keys[2], (50, AGENTS)))
+
+    found = np.asarray(jax.jit(jax.vmap(slopes))(np.arange(CASES)))
+    assert (found >= 0).all()
+    assert (found > 0).any(axis=(1, 2)).all()
 
 
 def test_own_greedy_choices_are_the_joint_greedy_action_of_qmix():
     """IGM by brute force over all joint actions."""
     mixer = monotone_mixer(AGENTS, STATE, 16, 16)
-    for case in range(CASES):
+
+    def totals(case):
         keys = jax.random.split(jax.random.key(case), 3)
         params = random_params(mixer, keys[0])
         state = jnp.broadcast_to(jax.random.normal(keys[1], (STATE,)), (len(JOINT), STATE))
         own = 3.0 * jax.random.normal(keys[2], (AGENTS, ACTIONS, 1))
-        totals = np.asarray(mixer.apply(params, joint_values(own), state))[:, 0]
-        chosen = (np.asarray(own[..., 0].argmax(-1)) == JOINT).all(-1)
-        assert totals[chosen].item() == pytest.approx(totals.max(), rel=1e-6, abs=1e-6)
+        return own[..., 0].argmax(-1), mixer.apply(params, joint_values(own), state)[:, 0]
+
+    choices, found = map(np.asarray, jax.jit(jax.vmap(totals))(np.arange(CASES)))
+    chosen = (choices[:, None] == JOINT).all(-1)
+    assert (chosen.sum(-1) == 1).all()
+    np.testing.assert_allclose(found[chosen], found.max(-1), rtol=1e-6, atol=1e-6)
 
 
 def test_vdn_adds():
@@ -95,13 +103,12 @@ def test_vdn_adds():
 def test_mixers_treat_each_moment_by_itself():
     """Leading axes are batch axes: one call is as many calls."""
     for mixer, size in ((monotone_mixer(AGENTS, STATE, 8, 8), 1), (quantile_mixer(AGENTS, STATE, 8), QUANTILES)):
-        keys = jax.random.split(jax.random.key(1), 3)
-        params = random_params(mixer, keys[0])
-        values = jax.random.normal(keys[1], (4, 2, AGENTS, size))
-        states = jax.random.normal(keys[2], (4, 2, STATE))
-        together = mixer.apply(params, values, states)
+        draws = np.random.default_rng(1)
+        params = jax.jit(partial(random_params, mixer))(jax.random.key(1))
+        values = draws.normal(size=(4, 2, AGENTS, size)).astype(np.float32)
+        states = draws.normal(size=(4, 2, STATE)).astype(np.float32)
+        apply = jax.jit(mixer.apply)
+        together = np.asarray(apply(params, values, states))
         assert together.shape == (4, 2, size)
         for t, b in itertools.product(range(4), range(2)):
-            np.testing.assert_allclose(
-                together[t, b], mixer.apply(params, values[t, b], states[t, b]), rtol=1e-5, atol=1e-5
-            )
+            np.testing.assert_allclose(together[t, b], apply(params, values[t, b], states[t, b]), rtol=1e-5, atol=1e-5)
