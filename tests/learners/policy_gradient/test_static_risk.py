@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import luck
 import numpy as np
 import pytest
+import scipy.special
 
 import averse
 from averse import learners
@@ -16,27 +17,28 @@ from averse.risk import Categorical, CVaR, Entropic, MeanVariance, Samples, epis
 SMALL = {"num_envs": 64, "rollout_steps": 32, "segment_length": 8, "hidden": (16, 16), "learning_rate": 5e-3}
 SEEDS = 5
 PREDICTED = {"critic": "categorical", "advantage": "episode-influence"}
+paid = jax.jit(worth)
 
 
 def test_cvar_pays_up_to_the_cap():
     """With alpha for a factor the influence is min(G - C, 0) and a constant: increments are those of min(G, C)."""
-    returns = jnp.arange(10.0)
-    before, after = jnp.array([[3.5], [0.5], [-4.0]]), jnp.array([[2.5], [6.0], [-3.0]])
-    found = [worth(CVaR(0.3), Samples(returns[None]), x, 5.0) for x in (before, after)]
-    cap = float(jnp.sort(returns)[2])
-    np.testing.assert_allclose(found[1] - found[0], jnp.minimum(after, cap) - jnp.minimum(before, cap), atol=1e-5)
+    returns = np.arange(10, dtype=np.float32)
+    before, after = np.array([[[3.5], [0.5], [-4.0]], [[2.5], [6.0], [-3.0]]], np.float32)
+    found = [np.asarray(paid(CVaR(0.3), Samples(returns[None]), x, 5.0)) for x in (before, after)]
+    cap = np.sort(returns)[2]
+    np.testing.assert_allclose(found[1] - found[0], np.minimum(after, cap) - np.minimum(before, cap), atol=1e-5)
 
 
 def test_entropic_and_mean_variance_pay_by_their_utility():
-    returns, points = jnp.array([[0.0, 1.0, 5.0], [2.0, 2.0, 3.0]]), jnp.array([[0.5, -1.0], [2.0, 4.0], [-90.0, 3.0]])
-    values = np.asarray(returns, np.float64)
+    values = np.array([[0.0, 1.0, 5.0], [2.0, 2.0, 3.0]])
+    returns, points = values.astype(np.float32), np.array([[0.5, -1.0], [2.0, 4.0], [-90.0, 3.0]], np.float32)
     ce = -2.0 * np.log(np.exp(-values / 2.0).mean(-1))
-    clipped = np.maximum(np.asarray(points), ce - 5.0 * 2.0)
+    clipped = np.maximum(points, ce - 5.0 * 2.0)
     expected = 2.0 * (1.0 - np.exp(-(clipped - ce) / 2.0))
-    np.testing.assert_allclose(worth(Entropic(2.0), Samples(returns), points, 5.0), expected, rtol=1e-4)
-    gap = np.asarray(points) - values.mean(-1)
+    np.testing.assert_allclose(paid(Entropic(2.0), Samples(returns), points, 5.0), expected, rtol=1e-4)
+    gap = points - values.mean(-1)
     expected = gap - 0.1 * (gap**2 - values.var(-1))
-    np.testing.assert_allclose(worth(MeanVariance(0.1), Samples(returns), points, 5.0), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(paid(MeanVariance(0.1), Samples(returns), points, 5.0), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("measure", [CVaR(0.3), Entropic(2.0), MeanVariance(0.1)])
@@ -44,30 +46,36 @@ def test_the_mean_of_what_is_paid_has_the_gradient_of_the_measure(measure):
     """Against finite differences: probabilities of three returns, moved a little each."""
     values, logits = np.array([0.0, 1.0, 2.5]), np.array([-1.2, 0.3, 0.1])
 
+    compiled = jax.jit(lambda values, probs: measure(Samples(values, probs)))
+
     def measured(logits):
         probs = np.exp(logits) / np.exp(logits).sum()
         with jax.enable_x64(True):
-            return float(measure(Samples(jnp.asarray(values), jnp.asarray(probs))))
+            return float(compiled(values, probs))
 
     probs = np.exp(logits) / np.exp(logits).sum()
-    paid = np.asarray(worth(measure, Samples(values[None], probs[None]), jnp.asarray(values[:, None]), 50.0))[:, 0]
+    worths = np.asarray(paid(measure, Samples(values[None], probs[None]), values[:, None], 50.0))[:, 0]
     unit = 0.3 if isinstance(measure, CVaR) else 1.0
-    gradient = probs * (paid - probs @ paid) / unit
+    gradient = probs * (worths - probs @ worths) / unit
     steps = 1e-5 * np.eye(3)
     differences = [(measured(logits + step) - measured(logits - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(gradient, differences, atol=2e-4)
 
 
 def test_the_latest_episodes_are_remembered():
+    @jax.jit
+    def after(ring, returns, ended):
+        ring = ring.with_ended(returns, ended)
+        return ring, ring.distribution(None)
+
     ring, expected = Remembered.none(1, 4), []
     rng = np.random.default_rng(0)
     for number in (0, 1, 3, 0, 4, 9, 2):
         ended = np.zeros(12, bool)
         ended[rng.choice(12, number, replace=False)] = True
         returns = rng.normal(size=(12, 1)).astype(np.float32)
-        ring = ring.with_ended(jnp.asarray(returns), jnp.asarray(ended))
+        ring, found = after(ring, returns, ended)
         expected = [*expected, *returns[ended, 0]][-4:]
-        found = ring.distribution(None)
         assert sorted(np.asarray(found.values)[np.asarray(found.weights) > 0].tolist()) == sorted(expected or [0.0])
     assert float(ring.distribution(0.5).values.min()) >= 0.5
 
@@ -104,12 +112,12 @@ def test_the_exact_optimum_is_learned_where_nested_risk_cannot_find_it():
 def test_predicted_weights_are_the_exact_estimator(measure):
     """`averse.risk.episode_influence_advantage` is an exact gradient (tests/risk/test_gradient_oracle.py)."""
     rng = np.random.default_rng(0)
-    atoms, earned = jnp.linspace(-2.0, 3.0, 6), jnp.asarray(rng.normal(size=(4, 3, 2)), jnp.float32)
-    episodes = Samples(jnp.asarray(rng.normal(size=(2, 50)), jnp.float32))
-    before, after = (Categorical.from_logits(atoms, jnp.asarray(rng.normal(size=(4, 3, 2, 6)))) for _ in range(2))
-    found = jax.jit(episode_advantages)(measure, episodes, before, after, earned, 50.0)
-    of_each = Samples(jnp.broadcast_to(episodes.values, (4, 3, 2, 50)))
-    exact = episode_influence_advantage(measure, of_each, before, after, earned)
+    atoms, earned = np.linspace(-2.0, 3.0, 6, dtype=np.float32), rng.normal(size=(4, 3, 2)).astype(np.float32)
+    returns, *probs = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 50), (4, 3, 2, 6), (4, 3, 2, 6)))
+    before, after = (Categorical(atoms, scipy.special.softmax(logits, -1)) for logits in probs)
+    found = np.asarray(jax.jit(episode_advantages)(measure, Samples(returns), before, after, earned, 50.0))
+    of_each = Samples(np.broadcast_to(returns, (4, 3, 2, 50)))
+    exact = np.asarray(jax.jit(episode_influence_advantage)(measure, of_each, before, after, earned))
     unit = measure.alpha if isinstance(measure, CVaR) else 1.0
     np.testing.assert_allclose(found, unit * exact, atol=1e-5)
     assert abs(found).max() > 0.1
