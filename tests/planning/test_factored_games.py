@@ -30,7 +30,7 @@ SHAPES = [((3, 2, 2), (2, 3, 2)), ((4,), (3,)), ((5, 4), (4, 2)), ((2, 2, 2, 2),
 
 
 def test_every_function_agrees_with_the_dense_form():
-    for seed in range(24):
+    for seed in range(12):  # each shape at each price
         game = random_factored_game(seed, *SHAPES[seed % 4], masks=seed % 3 > 0)
         dense, beta = as_dense(game), (0.0, 0.3, 2.0)[seed % 3]
         rng = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from stirred import stirred
 
 import averse
 from averse.evaluation.host_play import learned, play_host
@@ -51,7 +52,7 @@ def test_interrupt_resume_and_evaluate(tmp_path, monkeypatch):
 @pytest.mark.timeout(240)
 def test_episodes_do_not_depend_on_the_number_of_workers():
     """The same policy and seeds give the same episodes, in whatever company they are played."""
-    run = averse.train("sumo-intersection", "mappo", steps=32, **SMALL)
+    run = stirred("sumo-intersection", "mappo", network="dense", **SMALL)
     actor = learned(run.learner, greedy=False)(run.state(0))
     seeds = np.arange(7)
     played = []

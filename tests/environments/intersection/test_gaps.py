@@ -1,7 +1,5 @@
 """Gap acceptance: what agents see of gaps, against drives step by step, and against the rule that sees everybody."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import pytest
@@ -128,11 +126,15 @@ def test_agents_who_see_far_drive_as_the_rule_that_sees_everybody():
 
 
 def test_a_driver_who_asks_for_any_gap_goes_where_nobody_is():
-    world = Intersection(num_agents=1, human_rate=0.0)
-    _, time_step = jax.jit(partial(reset_batch, world, num_envs=8))(jax.random.key(0))
-    driving = np.asarray(time_step.available)[..., 0]
+    _, time_step = far_reset(jax.random.key(0))
+    state, layout = np.array(time_step.global_state), FAR.global_state_layout
+    cars = state[:, layout.own :].reshape(NUM_ENVS, layout.count, layout.size)
+    driving = np.asarray(time_step.available)[:, 0, 0]
     assert driving.any()
-    assert (Reservation(world, 1e4)(time_step)[driving] == GO).all()
+    for there, goes in ((layout.count, False), (1, True)):
+        cars[:, there:] = 0
+        alone = time_step._replace(global_state=np.concatenate([state[:, : layout.own], cars.reshape(NUM_ENVS, -1)], 1))
+        assert (Reservation(FAR, 1e4)(alone)[driving, 0] == GO).all() == goes
 
 
 def test_only_agents_that_drive_see_gaps():
