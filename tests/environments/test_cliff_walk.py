@@ -173,7 +173,7 @@ def test_scores_are_simulated_means():
     game = CliffWalk(horizon=10).model()
     strategies = solve_markov(game, 1.0, 0.1).strategies
     exact = score(game, strategies)
-    returns, _ = simulate(game, strategies, 40_000)
+    returns, _ = simulate(game, strategies, 10_000)
     assert (np.abs(returns.mean(0) - exact.values) < 4 * returns.std(0) / np.sqrt(len(returns))).all()
 
 

@@ -77,7 +77,7 @@ def test_a_return_that_hardly_changes_is_widened_less_and_the_metric_says_so(rew
 
 
 @pytest.mark.parametrize(("gamma", "steps"), [(0.9, 5), (1.0, 30), (0.99, 100)])
-def test_an_end_bounds_the_projection_std(gamma, steps, float64):
+def test_an_end_bounds_the_width(gamma, steps, float64):
     """Certain rewards until the end, anywhere between the atoms."""
     support = uniform_support(-60.0, 60.0, 121)
     rewards = np.random.default_rng(1).uniform(-0.9, 0.9, (steps, 300))
