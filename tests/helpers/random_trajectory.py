@@ -39,9 +39,10 @@ class WorldOfSets(World):
 
 def trajectory(world, learner, state, seed=0):
     """Random observations and rewards, with actions that the learner itself takes."""
-    return jax.jit(partial(_trajectory, world, learner))(state, jax.random.key(seed))
+    return _trajectory(world, learner, state, jax.random.key(seed))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _trajectory(world, learner, state, key):
     shape = (learner.rollout_steps, learner.num_envs)
     keys = jax.random.split(key, 8)

@@ -40,8 +40,10 @@ QUICK_IN_A_BOX = ("ppo",)  # continuous actions change the actor alone
 THOROUGH = [  # no new part of the learner, but parts that others have, too
     ("rqe-mappo", {"advantage": "risk-value"}),
     ("rqe-mappo", {"advantage": "influence"}),
+    ("rqe-mappo", {"critic": "quantile"}),
     ("rqe-mappo", {"critic": "quantile", "advantage": "action-value"}),
     ("rqe-mappo", {"tau": float("inf")}),
+    ("mappo", {"shared": False}),
     ("ppo", {"recurrent": True}),
     ("rqe-mappo", {"recurrent": True, "advantage": "action-value"}),
     ("c51-cvar-mappo", {"shared": False, "measure": "evar:0.2"}),
@@ -100,15 +102,19 @@ def test_a_learner_that_reads_sets_does_not_mind_their_order(settings):
     world = WorldOfSets()
     learner = learners.learner("rqe-mappo", world, **SMALL, network="sets", **settings)
     state = jax.jit(learner.init)(jax.random.key(0))
-    seen, cars = jax.random.normal(jax.random.key(1), (4, 3, 5)), jax.random.normal(jax.random.key(2), (4, 7))
-    others = seen[..., jnp.array([0, 3, 4, 1, 2])], cars[..., jnp.array([0, 4, 5, 6, 1, 2, 3])]
-    available, memory = jnp.ones((4, 3, 4), bool), learner.initial_memory(4)
-    for read in (
-        lambda seen, cars: learner.action_probabilities(state, seen, available, memory),
-        lambda seen, cars: learner.predict_returns(state, seen, cars, available, memory).probs,
-    ):
-        np.testing.assert_allclose(read(seen, cars), read(*others), atol=1e-6)
-        assert not np.allclose(read(seen, cars), read(seen[..., ::-1], cars[..., ::-1]), atol=1e-6)
+    draws = np.random.default_rng(1)
+    seen, cars = (draws.normal(size=shape).astype(np.float32) for shape in ((4, 3, 5), (4, 7)))
+    others = seen[..., [0, 3, 4, 1, 2]], cars[..., [0, 4, 5, 6, 1, 2, 3]]
+    available, memory = np.ones((4, 3, 4), bool), learner.initial_memory(4)
+
+    @jax.jit
+    def read(seen, cars):
+        returns = learner.predict_returns(state, seen, cars, available, memory)
+        return learner.action_probabilities(state, seen, available, memory), returns.probs
+
+    for plain, other, backwards in zip(read(seen, cars), read(*others), read(seen[..., ::-1], cars[..., ::-1])):
+        np.testing.assert_allclose(plain, other, atol=1e-6)
+        assert not np.allclose(plain, backwards, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", first_quick([{}, {"recurrent": True}]), ids=str)
@@ -144,17 +150,13 @@ def test_the_scale_of_values_is_a_unit(critic):
 def test_a_drawn_pass_has_the_gradient_of_the_batch_on_average():
     """Each active sample counts once in expectation, and rows where nobody is active are never drawn."""
     config = learners.preset("mappo", **{**SMALL, "segment_length": 1}, batch_fraction=0.25)
-    world = World()
-    data = trajectory(
-        world,
-        learners.learner("mappo", world, **SMALL),
-        learners.learner("mappo", world, **SMALL).init(jax.random.key(0)),
-    )
-    advantages = jax.random.normal(jax.random.key(1), data.rewards.shape) ** 3
-    active = jnp.ones(data.rewards.shape).at[:, 0].set(0.0)
-    fields = {name: jnp.zeros((*active.shape[:2], 1)) for name in mappo.Samples._fields}
+    shape = (SMALL["rollout_steps"], SMALL["num_envs"], World.num_agents)
+    advantages = np.random.default_rng(1).normal(size=shape).astype(np.float32) ** 3
+    active = np.ones(shape, np.float32)
+    active[:, 0] = 0.0
+    fields = {name: np.zeros((*shape[:2], 1), np.float32) for name in mappo.Samples._fields}
     samples = mappo.Samples(**{**fields, "advantages": advantages, "active": active})
-    segments = jax.tree.map(lambda x: mappo.segments(x, 1), samples)
+    segments = jax.jit(lambda samples: jax.tree.map(lambda x: mappo.segments(x, 1), samples))(samples)
 
     def counted(key):
         rows, drawn = mappo.drawn(config, segments, key)
@@ -181,8 +183,8 @@ def test_a_dead_agents_data_changes_nothing(settings):
         next_observations=jnp.where(dead[..., None], -7.0, data.next_observations),
         rewards=jnp.where(dead, 100.0, data.rewards),
     )
-    one, _ = jax.jit(learner.update)(state, data)
-    other, _ = jax.jit(learner.update)(state, garbage)
+    update = jax.jit(learner.update)
+    (one, _), (other, _) = update(state, data), update(state, garbage)
     for a, b in zip(jax.tree.leaves(one.networks), jax.tree.leaves(other.networks)):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -191,11 +193,12 @@ def test_unavailable_actions_are_never_taken():
     world = World()
     learner = learners.learner("mappo", world, **SMALL)
     state = jax.jit(learner.init)(jax.random.key(0))
-    available = jnp.zeros((64, 3, 4), bool).at[..., 2].set(True)
-    observations = jax.random.normal(jax.random.key(1), (64, 3, 5))
+    available = np.broadcast_to(np.arange(4) == 2, (64, 3, 4))
+    observations = np.random.default_rng(1).normal(size=(64, 3, 5)).astype(np.float32)
+    act = jax.jit(learner.act, static_argnames="greedy")
     for greedy in (True, False):
-        actions, extras = learner.act(state, observations, available, jax.random.key(2), greedy=greedy)
-        assert (actions == 2).all()
+        actions, extras = act(state, observations, available, jax.random.key(2), greedy=greedy)
+        assert (np.asarray(actions) == 2).all()
         np.testing.assert_allclose(extras["log_prob"], 0.0, atol=1e-6)
 
 

@@ -23,12 +23,20 @@ METHODS = ("dqn", "c51", "qr-dqn", "vdn", "qmix", "rmix", "riskq")
 
 def data_of(world, learner, state, seed=0):
     """`test_mappo.trajectory` with memories and beginnings of episodes."""
-    idle = learner._replace(act=lambda s, o, a, k, **_: (jnp.zeros(o.shape[:3], jnp.int32), {}))
-    data = trajectory(world, idle, state, seed)
+    data = trajectory(world, learner._replace(act=idle), state, seed)
+    return filled(data, jax.eval_shape(lambda: learner.initial_memory(1)), seed)
+
+
+def idle(state, observations, available, key, memory=()):
+    return jnp.zeros(observations.shape[:3], jnp.int32), {}
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def filled(data, blank, seed):
     actions = jax.random.categorical(jax.random.key(seed), jnp.where(data.available, 0.0, -jnp.inf))
     shape = actions.shape[:2]
     noise = lambda x: jax.random.normal(jax.random.key(seed + 1), (*shape, *x.shape[1:]))  # noqa: E731
-    memory = jax.tree.map(noise, learner.initial_memory(1))
+    memory = jax.tree.map(noise, blank)
     data = data._replace(actions=actions, memory=memory)
     done = data.terminated.all(-1) | data.truncated
     first = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])
@@ -182,14 +190,15 @@ def test_acting_step_by_step_is_unrolling(method):
     data = data_of(world, learner, state)
     first = data.first.at[0].set(True).at[3].set(True)
     network = ValueBased.of(config, world, 1).network
-    together = network.unroll(state.params["agents"], data.memory[0], data.observations, first)
-    memory = learner.initial_memory(1)
+    together = jax.jit(network.unroll)(state.params["agents"], data.memory[0], data.observations, first)
+    step, act, data, first = jax.jit(network.step), jax.jit(learner.act), *jax.device_get((data, first))
+    blank = memory = learner.initial_memory(1)
     for t in range(6):
         if first[t, 0]:
-            memory = learner.initial_memory(1)
-        alone, after = network.step(state.params["agents"], memory, data.observations[t])
+            memory = blank
+        alone, after = step(state.params["agents"], memory, data.observations[t])
         np.testing.assert_allclose(alone, together[t], atol=1e-5)
-        _, extras = learner.act(state, data.observations[t], data.available[t], jax.random.key(0), memory=memory)
+        _, extras = act(state, data.observations[t], data.available[t], jax.random.key(0), memory=memory)
         np.testing.assert_array_equal(extras["memory"], after)
         memory = after
 
@@ -214,15 +223,23 @@ def test_a_dead_agents_data_changes_nothing(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_unavailable_actions_are_never_taken(method):
     world, _, state, _ = prepared(method)
-    for exploration in (0.0, 0.5, 1.0):
-        settings = {"exploration_start": exploration, "exploration_end": exploration}
-        learner = learners.learner(method, world, **{**SMALL, **settings})
-        available = jax.random.bernoulli(jax.random.key(1), 0.4, (500, 3, 4)).at[..., 2].set(True)
-        observations = jax.random.normal(jax.random.key(1), (500, 3, 5))
-        memory = learner.initial_memory(500)
-        for greedy in (True, False):
-            actions, _ = learner.act(state, observations, available, jax.random.key(2), memory=memory, greedy=greedy)
-            assert jnp.take_along_axis(available, actions[..., None], -1).all()
+    draws = np.random.default_rng(1)
+    available = draws.random((500, 3, 4)) < 0.4
+    available[..., 2] = True
+    observations = draws.normal(size=(500, 3, 5)).astype(np.float32)
+
+    @jax.jit
+    def chosen(state, observations, available):
+        actions = []
+        for exploration, greedy in ((0.0, False), (0.5, False), (1.0, False), (0.5, True)):
+            settings = {"exploration_start": exploration, "exploration_end": exploration}
+            learner = learners.learner(method, world, **{**SMALL, **settings})
+            memory, key = learner.initial_memory(500), jax.random.key(2)
+            actions.append(learner.act(state, observations, available, key, memory=memory, greedy=greedy)[0])
+        return actions
+
+    for actions in chosen(state, observations, available):
+        assert np.take_along_axis(available, np.asarray(actions)[..., None], -1).all()
 
 
 def test_unavailable_actions_never_enter_a_target():
@@ -239,9 +256,9 @@ def test_unavailable_actions_never_enter_a_target():
 
 
 def test_epsilon_greedy_draws_what_it_says():
-    scores = jnp.broadcast_to(jnp.array([3.0, 1.0, 2.0, 0.0]), (40_000, 4))
-    available = jnp.broadcast_to(jnp.array([False, True, True, True]), (40_000, 4))
-    actions = epsilon_greedy(jax.random.key(0), scores, available, jnp.float32(0.3))
+    scores = np.broadcast_to(np.array([3.0, 1.0, 2.0, 0.0], np.float32), (40_000, 4))
+    available = np.broadcast_to(np.array([False, True, True, True]), (40_000, 4))
+    actions = jax.jit(epsilon_greedy)(jax.random.key(0), scores, available, np.float32(0.3))
     shares = np.bincount(actions, minlength=4) / 40_000
     np.testing.assert_allclose(shares, [0.0, 0.1, 0.8, 0.1], atol=0.01)
 
@@ -282,15 +299,11 @@ def test_the_risk_level_does_not_follow_what_all_steps_have_in_common():
 
     def moved(data):
         new, _ = update(state, data)
-        return jnp.concatenate(
-            [
-                (b - a).ravel()
-                for a, b in zip(*map(jax.tree.leaves, (state.params["predictor"], new.params["predictor"])))
-            ]
-        )
+        pairs = zip(*(jax.tree.leaves(each.params["predictor"]) for each in (state, new)))
+        return np.concatenate([(np.asarray(b) - np.asarray(a)).ravel() for a, b in pairs])
 
     plain, shifted = moved(data), moved(data._replace(rewards=data.rewards + 1000.0))
-    assert plain @ shifted > 0.95 * jnp.linalg.norm(plain) * jnp.linalg.norm(shifted)
+    assert plain @ shifted > 0.95 * np.linalg.norm(plain) * np.linalg.norm(shifted)
 
 
 @pytest.mark.parametrize(
