@@ -21,7 +21,15 @@ TINY = {"num_envs": 1, "rollout_steps": 4, "segment_length": 4, "minibatches": 1
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def corridor(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "corridor"
+    trained = averse.train("corridor", "ppo", steps=4, out=out, length=3, bad_probability=0.5, **TINY)
+    averse.evaluate(trained, 3, num_envs=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def junction(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "junction"
     trained = averse.train("sumo-intersection", "mappo", steps=4, out=out, network="dense", horizon=12, **TINY)
     averse.evaluate(trained, 3, num_envs=1)
@@ -33,9 +41,9 @@ def films(path) -> list[dict[str, str | None]]:
 
 
 @pytest.mark.thorough
-def test_the_worst_episodes(run, tmp_path):
-    done = write_report(run, tmp_path / "page.html", films=2)
-    table = Episodes.read_parquet(run / "episodes.parquet")
+def test_the_worst_episodes(junction, tmp_path):
+    done = write_report(junction, tmp_path / "page.html", films=2)
+    table = Episodes.read_parquet(junction / "episodes.parquet")
     worst = table.episode_return.argsort()[:2]
     shown = films(tmp_path / "page.html")
     assert done.films == len(shown) == 2
@@ -62,26 +70,24 @@ def test_worlds_that_are_drawn_by_their_states(tmp_path):
     assert "luck cannot be drawn" in done.without_films
 
 
-def test_no_room(run, tmp_path, monkeypatch):
-    write_report(run, tmp_path / "none.html", films=0)
-    monkeypatch.setattr(page, "LARGEST", (tmp_path / "none.html").stat().st_size + 10_000)
-    done = write_report(run, tmp_path / "page.html", films=2)
+def test_no_room(corridor, tmp_path, monkeypatch):
+    write_report(corridor, tmp_path / "none.html", films=0)
+    monkeypatch.setattr(page, "LARGEST", (tmp_path / "none.html").stat().st_size + 100)
+    done = write_report(corridor, tmp_path / "page.html", films=2)
     assert done.films == 0
     assert done.without_films.startswith("no room")
 
 
-def test_an_episode_that_goes_otherwise(run, tmp_path):
+def test_an_episode_that_goes_otherwise(corridor, tmp_path):
     """A table that is not of these policies: the films would not be of its episodes."""
-    figures, table = run / "evaluation.json", run / "episodes.parquet"
+    figures, table = corridor / "evaluation.json", corridor / "episodes.parquet"
     kept = table.read_bytes()
     try:
         columns = Episodes.read_parquet(table).columns()
-        Episodes.from_columns(
-            {**columns, **{f"return_{k}": columns[f"return_{k}"] - 1 for k in range(4)}}
-        ).write_parquet(table)
-        done = write_report(run, tmp_path / "page.html", films=1)
+        Episodes.from_columns({**columns, "return_0": columns["return_0"] - 1}).write_parquet(table)
+        done = write_report(corridor, tmp_path / "page.html", films=1)
     finally:
         table.write_bytes(kept)
-    assert json.loads(figures.read_text())["environment"] == "sumo-intersection"
+    assert json.loads(figures.read_text())["environment"] == "corridor"
     assert done.films == 0
     assert "took another course when it was played again" in done.without_films
