@@ -15,6 +15,7 @@ from averse.environments.batch import BatchState, reset_batch, step_batch, where
 from averse.environments.protocol import Environment
 from averse.learners.contract import Learner
 from averse.training.trainee import EpisodeRecord, transition
+from averse.training.trials import chosen, side_by_side
 
 
 class LoopState(NamedTuple):
@@ -147,8 +148,10 @@ class CompiledGroup:
 
     def _dealt_out(self, of_trials: Any) -> list[Any]:
         """A tree with leading axis trials, in the parts that are computed at once."""
+        if self._per_part == len(self.trials):
+            return [of_trials]
         begins = range(0, len(self.trials), self._per_part)
-        return [jax.tree.map(lambda x: x[begin : begin + self._per_part], of_trials) for begin in begins]  # noqa: B023
+        return [chosen(of_trials, slice(begin, begin + self._per_part)) for begin in begins]
 
     def advance(self, num_updates: int) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
         """Do some updates; per trial, the means of the learner's metrics and the episodes that ended."""
@@ -175,7 +178,7 @@ class CompiledGroup:
 
     def snapshot(self) -> LoopState:
         """What a checkpoint must hold for training to go on bit for bit; leading axis: trials."""
-        return jax.tree.map(lambda *x: jnp.concatenate(x), *self._parts)
+        return side_by_side(self._parts)
 
     def abstract(self) -> LoopState:
         """Shapes and dtypes of a snapshot, without computing anything."""

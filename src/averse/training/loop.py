@@ -9,8 +9,6 @@ from threading import Event
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.progress import Progress
 
@@ -33,6 +31,7 @@ from averse.training.run import Run, build, checkpoint_folder, groups_of, traine
 from averse.training.sizes import require_memory
 from averse.training.tracking import Tracker, require_trackers, sinks
 from averse.training.trainee import Trainee
+from averse.training.trials import chosen, side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +147,7 @@ def run_training(
             ):
                 bar.update(task, advance=updates * len(group), figures=progress_text(speed, figures))
             states.append(trainee.learner_states())
-    learner_states = jax.tree.map(lambda *x: jnp.concatenate(x), *states)
-    return Run(config, path, learner_states, (config.total_updates,) * len(config.trials))
+    return Run(config, path, side_by_side(states), (config.total_updates,) * len(config.trials))
 
 
 def _check_objects(config: Any, progress: Any, stop: Any, monitor: Any) -> None:
@@ -242,7 +240,7 @@ def advance_group(
         if monitor is not None:
             states = trainee.learner_states()
             for i, row in enumerate(figures):
-                row |= monitor(trainee.learner, jax.tree.map(lambda x: x[i], states))  # noqa: B023
+                row |= monitor(trainee.learner, chosen(states, i))
         if disk is not None:
             rows = [
                 (index, trainee.trials[i], done, done * steps_per_update, {**figures[i], "steps_per_second": speed})

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from averse.compilation import single_precision
@@ -29,6 +27,7 @@ from averse.training.loop import Disk, Rhythm, Stop, advance_group, begin
 from averse.training.metrics import kept_lines
 from averse.training.run import build, checkpoint_folder, groups_of, read_config, trainee_of
 from averse.training.sizes import require_memory
+from averse.training.trials import chosen, side_by_side
 
 _JOINED = ".joined"  # parts that are in the run by now and are being thrown away
 _KEPT = 2  # checkpoints of a run, as `Checkpoints` keeps
@@ -178,12 +177,12 @@ def _of_part(snapshot: Any, part: Part, group: list[int]) -> Any:
     if len(part.trials) == len(group):
         return snapshot
     first = group.index(part.trials[0])
-    return jax.tree.map(lambda x: x[first : first + len(part.trials)], snapshot)
+    return chosen(snapshot, slice(first, first + len(part.trials)))
 
 
 def _together(snapshots: list[Any]) -> Any:
     """The snapshot of a group from those of its parts; a part that is the whole group need not have a trial axis."""
-    return snapshots[0] if len(snapshots) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *snapshots)
+    return side_by_side(snapshots)
 
 
 def _lines(path: Path, parts: Sequence[Part]) -> list[str]:

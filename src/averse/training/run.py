@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from averse import environments
@@ -25,6 +24,7 @@ from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
 from averse.training.policy import Policy
 from averse.training.trainee import Trainee
+from averse.training.trials import chosen, side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,7 @@ class Run:
 
     def state(self, index: int) -> Any:
         """The learner's state of one trial. Raises AverseError for a number that no trial has."""
-        chosen = self.trial(index)
-        return jax.tree.map(lambda x: x[chosen], self.learner_states)
+        return chosen(self.learner_states, self.trial(index))
 
     def policy(
         self, index: int | None = None, *, greedy: bool = False, random_seed: int = 0, **settings: float
@@ -231,4 +230,4 @@ def load(path: str | Path) -> Run:
                 f"the run at {path} is incomplete: no checkpoint of trials {group}; finish it with --resume"
             )
         updates += [done] * len(group)
-    return Run(config, path, jax.tree.map(lambda *x: jax.numpy.concatenate(x), *states), tuple(updates))
+    return Run(config, path, side_by_side(states), tuple(updates))

@@ -1,7 +1,6 @@
 """Set encoders against members worked out one by one: what is pooled, in any order, and the gradient of it."""
 
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
