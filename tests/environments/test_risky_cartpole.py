@@ -34,15 +34,15 @@ def play(env, controller, seed):
 
 def test_physics_equals_gymnasium_without_wind():
     env = environments.make("risky-cartpole", level="none")
-    reference = gymnasium.make("CartPole-v1").unwrapped
+    reference, step = gymnasium.make("CartPole-v1").unwrapped, jax.jit(env.step)
     rng = np.random.default_rng(0)
     for episode in range(5):
         start, _ = reference.reset(seed=episode)
-        state = CartPoleState(jnp.asarray(start, jnp.float32), jnp.float32(0.1), jnp.int32(0))
+        state = CartPoleState(np.asarray(start, np.float32), np.float32(0.1), np.int32(0))
         for _ in range(60):
             action = int(rng.integers(2))
             expected, _, ended, _, _ = reference.step(action)
-            result = env.step(jax.random.key(0), state, jnp.array([action]))
+            result = step(jax.random.key(0), state, np.array([action], np.int32))
             np.testing.assert_allclose(result.observations[0], expected, atol=2e-5)
             assert bool(result.terminated[0]) == ended
             state = result.state
@@ -53,12 +53,14 @@ def test_physics_equals_gymnasium_without_wind():
 def test_gusts_come_as_often_and_as_strong_as_stated():
     env = environments.make("risky-cartpole", wind_std=7.0, wind_probability=0.3, mass_std=0.0)
     calm = environments.make("risky-cartpole", level="none")
-    state = CartPoleState(jnp.zeros(4), jnp.float32(0.1), jnp.int32(0))
-    action = jnp.array([1])
-    pushed = jax.vmap(lambda key: env.step(key, state, action).observations[0, 1])(
-        jax.random.split(jax.random.key(0), 20_000)
-    )
-    still = calm.step(jax.random.key(0), state, action).observations[0, 1]
+    state, action = CartPoleState(np.zeros(4, np.float32), np.float32(0.1), np.int32(0)), np.array([1], np.int32)
+
+    @jax.jit
+    def velocities(key):
+        pushed = jax.vmap(lambda key: env.step(key, state, action).observations[0, 1])(jax.random.split(key, 20_000))
+        return pushed, calm.step(key, state, action).observations[0, 1]
+
+    pushed, still = map(np.asarray, velocities(jax.random.key(0)))
     force = np.asarray((pushed - still) / still * 10.0)  # from rest the velocity gained is proportional to the force
     gusts = force[np.abs(force) > 1e-3]
     assert len(gusts) / len(force) == pytest.approx(0.3, abs=0.01)
@@ -86,9 +88,13 @@ def test_severe_level_has_a_tail():
 
 def test_the_corridor_pays_more_near_the_edge():
     env = environments.make("risky-cartpole", corridor=True, level="none")
-    positions = jnp.linspace(-2.0, 2.3, 9)
-    states = jax.vmap(lambda x: CartPoleState(jnp.array([x, 0.0, 0.0, 0.0]), jnp.float32(0.1), jnp.int32(0)))(positions)
-    rewards = jax.vmap(lambda state: env.step(jax.random.key(0), state, jnp.array([0])).rewards[0])(states)
-    right = np.asarray(rewards)[np.asarray(positions) > 0.1]
+    positions = np.linspace(-2.0, 2.3, 9, dtype=np.float32)
+
+    def reward(x):
+        state = CartPoleState(jnp.array([x, 0.0, 0.0, 0.0]), jnp.float32(0.1), jnp.int32(0))
+        return env.step(jax.random.key(0), state, jnp.array([0])).rewards[0]
+
+    rewards = np.asarray(jax.jit(jax.vmap(reward))(positions))
+    right = rewards[positions > 0.1]
     assert (np.diff(right) > 0).all()
     assert rewards[0] == pytest.approx(1.0 - env.edge_reward, abs=1e-3)

@@ -32,6 +32,10 @@ modest = settings(
 seeds = st.integers(0, 10_000)
 lams = st.sampled_from([0.0, 0.5, 0.95, 1.0])
 jit_gae, jit_entropic, jit_weights = jax.jit(gae), jax.jit(entropic), jax.jit(entropic_weights)
+jit_lambda, jit_second, jit_mean_variance = map(
+    jax.jit, (lambda_returns, second_moment_targets, mean_variance_advantage)
+)
+jit_categorical, jit_influence = jax.jit(categorical_lambda_returns), jax.jit(influence_advantage)
 
 
 def rollout(seed, steps=6, batch=4):
@@ -61,7 +65,7 @@ def entropic_by_definition(values, next_values, rewards, discounts, continues, l
 def test_gae_is_the_lambda_return_less_the_value(precision, seed, lam):
     values, *rest = rollout(seed)
     np.testing.assert_allclose(
-        jit_gae(values, *rest, lam), np.asarray(lambda_returns(*rest, lam)) - values, atol=10 * precision
+        jit_gae(values, *rest, lam), np.asarray(jit_lambda(*rest, lam)) - values, atol=10 * precision
     )
 
 
@@ -144,8 +148,8 @@ def test_action_value_has_mean_zero_and_prefers_the_safe_action():
     risky = Categorical(jnp.array([-2.0, 1.0, 1.5]), jnp.array([[0.0, 1.0, 0.0], [0.1, 0.0, 0.9]]))
     probs = jnp.array([0.3, 0.7])
     for measure, safe_is_better in ((Entropic(1.0), True), (Entropic(8.0), False), (Expectation(), False)):
-        both = jax.vmap(lambda a, m=measure: action_value(m(risky), probs, a))(jnp.arange(2))
-        assert float(probs @ both) == pytest.approx(0, abs=1e-6)
+        both = np.asarray(jax.jit(jax.vmap(lambda a, m=measure: action_value(m(risky), probs, a)))(np.arange(2)))
+        assert float(np.asarray(probs) @ both) == pytest.approx(0, abs=1e-6)
         assert bool(both[0] > both[1]) == safe_is_better
 
 
@@ -169,10 +173,11 @@ def test_influence_of_the_mean_is_gae():
 
 @pytest.mark.parametrize("measure", [Entropic(1.0), CVaR(0.2), MeanVariance(0.5)], ids=str)
 def test_influence_advantage_of_the_prediction_itself_is_zero(measure):
-    distribution = Categorical(jnp.linspace(-1, 1, 9), jax.nn.softmax(jax.random.normal(jax.random.key(0), (4, 9))))
-    np.testing.assert_allclose(influence_advantage(measure, distribution, distribution), 0, atol=2e-6)
-    worse = Categorical(distribution.atoms, jnp.zeros((4, 9)).at[:, 0].set(1))
-    assert np.all(influence_advantage(measure, distribution, worse) <= 0)
+    probs = np.random.default_rng(0).dirichlet(np.ones(9), 4).astype(np.float32)
+    distribution = Categorical(np.linspace(-1, 1, 9, dtype=np.float32), probs)
+    np.testing.assert_allclose(jit_influence(measure, distribution, distribution), 0, atol=2e-6)
+    worse = Categorical(distribution.atoms, np.tile(np.eye(9, dtype=np.float32)[0], (4, 1)))
+    assert np.all(jit_influence(measure, distribution, worse) <= 0)
 
 
 def test_influence_advantage_needs_an_influence():
@@ -185,9 +190,9 @@ def test_mean_variance_without_weight_is_gae_and_targets_are_second_moments():
     values, next_values, rewards, discounts, continues = rollout(4)
     moments, next_moments = values**2 + 1, next_values**2 + 1
     arrays = (rewards, discounts, continues)
-    found = mean_variance_advantage(values, next_values, moments, next_moments, *arrays, 0.9, 0.0)
-    np.testing.assert_allclose(found, gae(values, next_values, *arrays, 0.9), atol=1e-6)
-    targets = second_moment_targets(next_values, next_moments, *arrays, 0.0)
+    found = jit_mean_variance(values, next_values, moments, next_moments, *arrays, 0.9, 0.0)
+    np.testing.assert_allclose(found, jit_gae(values, next_values, *arrays, 0.9), atol=1e-6)
+    targets = jit_second(next_values, next_moments, *arrays, 0.0)
     expected = rewards**2 + 2 * rewards * discounts * next_values + discounts**2 * next_moments
     np.testing.assert_allclose(targets, expected, atol=1e-5)
 
@@ -212,8 +217,8 @@ def test_mean_variance_at_full_credit_is_monte_carlo(precision, seed):
     rng = np.random.default_rng(seed)
     moments, next_moments = values**2 + rng.exponential(size=values.shape), next_values**2 + rng.exponential(3.0)
     rest = (rewards, discounts, continues)
-    targets = second_moment_targets(next_values, next_moments, *rest, 1.0)
-    found = mean_variance_advantage(values, next_values, moments, next_moments, *rest, 1.0, 0.7)
+    targets = np.asarray(jit_second(next_values, next_moments, *rest, 1.0))
+    found = np.asarray(jit_mean_variance(values, next_values, moments, next_moments, *rest, 1.0, 0.7))
     for t, b in np.ndindex(rewards.shape):
         mean, moment = observed_moments(next_values, next_moments, *rest, t, b)
         np.testing.assert_allclose(targets[t, b], moment, rtol=20 * precision, atol=20 * precision)
@@ -239,22 +244,22 @@ def test_second_moments_at_full_credit_do_not_look_at_the_critic():
 def test_second_moment_targets_are_those_of_the_distributional_lambda_return(precision, seed, lam):
     """On atoms so wide and fine that projection adds next to nothing: the same mixture of critic and rewards."""
     _, _, rewards, discounts, continues = rollout(seed, steps=5, batch=3)
-    atoms = jnp.linspace(-12.0, 12.0, 4801)
+    atoms = np.linspace(-12.0, 12.0, 4801)
     offsets = np.random.default_rng(seed).normal(size=(5, 3, 1))
-    probs = np.exp(-np.square(np.asarray(atoms) - offsets))
+    probs = np.exp(-np.square(atoms - offsets))
     probs /= probs.sum(-1, keepdims=True)
-    target = categorical_lambda_returns(probs, rewards, discounts, continues, lam, atoms)
-    found = second_moment_targets(probs @ atoms, probs @ jnp.square(atoms), rewards, discounts, continues, lam)
-    np.testing.assert_allclose(found, target @ jnp.square(atoms), rtol=1e-3, atol=1e-3)
+    target = np.asarray(jit_categorical(probs, rewards, discounts, continues, lam, atoms))
+    found = jit_second(probs @ atoms, probs @ np.square(atoms), rewards, discounts, continues, lam)
+    np.testing.assert_allclose(found, target @ np.square(atoms), rtol=1e-3, atol=1e-3)
 
 
 def test_mean_variance_of_one_step_is_the_influence():
     """A bandit: A = (r - mean) - w ((r - mean)^2 - var)."""
     rewards = jnp.array([[0.0, 1.0, 5.0]])
     zeros, mean, second = jnp.zeros((1, 3)), jnp.full((1, 3), 2.0), jnp.full((1, 3), 26 / 3)
-    found = mean_variance_advantage(mean, zeros, second, zeros, rewards, zeros, zeros, 0.95, 0.3)
-    distribution = Categorical(rewards[0], jnp.full(3, 1 / 3))
-    np.testing.assert_allclose(found[0], MeanVariance(0.3).influence(distribution, rewards[0]), atol=1e-5)
+    found = jit_mean_variance(mean, zeros, second, zeros, rewards, zeros, zeros, 0.95, 0.3)
+    influence = jax.jit(lambda z: MeanVariance(0.3).influence(Categorical(z, jnp.full(3, 1 / 3)), z))
+    np.testing.assert_allclose(found[0], influence(rewards[0]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("tau", "risky_is_right"), [(1.0, False), (3.0, False), (5.0, True), (8.0, True)])

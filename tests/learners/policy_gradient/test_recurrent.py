@@ -121,7 +121,7 @@ def test_without_memory_it_is_chance():
 
 def rollout(learner, env, steps):
     """A trajectory of the compiled loop, from an early moment on, and the learner's state."""
-    state = start(env, learner, jnp.uint32(3), {})
+    state = jax.jit(lambda seed: start(env, learner, seed, {}))(np.uint32(3))
     step = jax.jit(lambda state: jax.lax.scan(lambda s, _: _rollout_step(env, learner, s, None), state, length=steps))
     state, _ = step(state)  # memories are not blank when the next trajectory begins
     state, (trajectory, _) = step(state)
@@ -141,16 +141,18 @@ def test_sequences_are_evaluated_as_they_were_acted(shared):
     assert np.asarray(trajectory.memory)[0].any()
 
     network = recurrent(MLP((16, 12), 2, 0.01), 2, env.observation_size, shared=shared)
-    data = jax.tree.map(lambda x: segments(x, length), trajectory._replace(extras={}))
-    log_prob = segments(trajectory.extras["log_prob"], length)
 
-    def ratio(first):
-        outputs = network.unroll(state.networks["actor"], data.memory[:, 0], data.observations, first, batch_first=True)
-        return np.exp(action_distribution(env.action_space, outputs, data.available).log_prob(data.actions) - log_prob)
+    @jax.jit
+    def ratio(params, trajectory, first):
+        data = jax.tree.map(lambda x: segments(x, length), trajectory._replace(extras={}, first=first))
+        log_prob = segments(trajectory.extras["log_prob"], length)
+        outputs = network.unroll(params, data.memory[:, 0], data.observations, data.first, batch_first=True)
+        return jnp.exp(action_distribution(env.action_space, outputs, data.available).log_prob(data.actions) - log_prob)
 
-    np.testing.assert_allclose(ratio(data.first), 1.0, atol=1e-5)
+    actor = state.networks["actor"]
+    np.testing.assert_allclose(ratio(actor, trajectory, first), 1.0, atol=1e-5)
     # Were memories not blanked where an episode begins, it would show.
-    assert np.abs(ratio(jnp.zeros_like(data.first)) - 1.0).max() > 1e-4
+    assert np.abs(ratio(actor, trajectory, np.zeros_like(first)) - 1.0).max() > 1e-4
 
     # Memory goes on from step to step, blank at each beginning.
     before, after = np.asarray(trajectory.memory), np.asarray(trajectory.extras["memory"])
