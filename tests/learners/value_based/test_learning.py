@@ -1,6 +1,7 @@
 """Each value-based method solves a small task whose answer is known, over 5 seeds, better than a stated baseline."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -81,14 +82,15 @@ def test_the_corridor_separates_neutral_from_cautious(method, settings, share):
     environment = Corridor(length=3)
     options = {**FAST, **RISKY, "rollout_steps": 3, "exploration_end": 0.3, **settings}
     learner, states, _ = train(environment, method, 80, **options)
+    act = jax.jit(partial(learner.act, greedy=True))
     for seed in range(5):
         state = jax.tree.map(lambda x: x[seed], states)  # noqa: B023
         observations = np.eye(3, dtype=np.float32)[:, None]
         memory = learner.initial_memory(1)
         chosen = []
         for t in range(3):
-            action, extras = learner.act(
-                state, observations[t][None], np.ones((1, 1, 2), bool), jax.random.key(0), memory=memory, greedy=True
+            action, extras = act(
+                state, observations[t][None], np.ones((1, 1, 2), bool), jax.random.key(0), memory=memory
             )
             memory = extras["memory"]
             chosen.append(int(action[0, 0]))
