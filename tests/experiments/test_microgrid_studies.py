@@ -16,7 +16,7 @@ from averse.experiments.microgrids.week import by_tables, one_week
 from averse.planning import mv_mapi
 from averse.report.microgrids_architecture import draw_architecture
 
-TINY = Scale(policies=4, starts=2, curves=1, betas=(0.0, 0.3, 1.0), levels=(2, 2, 3), gap=1e-5)
+TINY = Scale(policies=2, starts=1, curves=1, betas=(0.0, 0.3, 1.0), levels=(2, 2, 3), gap=1e-5)
 SILENT = Console(quiet=True)
 
 
