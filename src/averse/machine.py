@@ -1,9 +1,7 @@
-"""What this machine has: how much memory there is for arrays."""
+"""What this machine has: how much memory there is for arrays, how many cores."""
 
 import os
 from pathlib import Path
-
-import jax
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where there is none
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB")
@@ -11,6 +9,8 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 def memory() -> int:
     """Bytes of memory for arrays: of the accelerator, of this machine, or of the container around this process."""
+    import jax  # only here: who asks for cores may have to do so before JAX looks at them
+
     if jax.default_backend() != "cpu":
         known = jax.local_devices()[0].memory_stats() or {}
         if "bytes_limit" in known:
@@ -20,6 +20,11 @@ def memory() -> int:
         return min(there, int(_LIMIT.read_text()))
     except (OSError, ValueError):
         return there
+
+
+def cores() -> int:
+    """How many cores this process may use, by its affinity where the system has such a thing."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_words(size: float) -> str:

@@ -99,9 +99,25 @@ class Spaced(Stretched):
         self.observation_space, self.action_space = self.SPACES[seen], self.SPACES[acted]
 
 
+class Hidden(gymnasium.Env):
+    """Draws what it shows, and how long it lasts, from numpy's own generator, which all of a process share."""
+
+    observation_space = spaces.Box(0.0, 1.0, (2,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        np.random.seed(seed)
+        return np.random.random(2), {}
+
+    def step(self, action):
+        seen = np.random.random(2)
+        return seen, float(seen[0]), bool(seen[1] < 0.2), False, {}
+
+
 gymnasium.register("Odd-v0", Odd, max_episode_steps=20)
 gymnasium.register("Stretched-v0", "foreign_worlds:Stretched")
 gymnasium.register("Spaced-v0", "foreign_worlds:Spaced", max_episode_steps=5)
+gymnasium.register("Hidden-v0", Hidden, max_episode_steps=8)
 gymnasium.register("Local-v0", lambda: Odd(), max_episode_steps=5)
 
 

@@ -13,6 +13,8 @@ from averse.errors import AverseError
 AGENTS = 2
 KILL, RAISE, HANG, REFUSE = 100, 101, 102, 103  # actions of the first agent that end badly
 NUM_ACTIONS = 104
+FORBIDDEN = 90  # from this seed on, a reset by a seed raises an exception ...
+DEADLY = 95  # ... and from this one up to 99 ends the process
 
 LAYOUT = Layout(
     actions=((AGENTS,), "int32"),
@@ -44,6 +46,10 @@ class Toy:
         self.has_jax = "jax" in sys.modules
 
     def reset(self, seed, exact):
+        if exact and FORBIDDEN <= seed < DEADLY:
+            raise ZeroDivisionError("the toy knows no such episode")
+        if exact and DEADLY <= seed < 100:
+            os.kill(os.getpid(), signal.SIGKILL)
         self._seed, self._step, self._total = seed, 0, 0.0
         self._played = 0 if exact else self._played + 1
         return self._state()

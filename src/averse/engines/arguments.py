@@ -1,21 +1,16 @@
 """What can be said of who does the work: `--engine local`, or `--engine ray` with its address and its shares."""
 
 import math
-import os
 import socket
 from typing import Annotated, Literal
 
 import tyro
 
 from averse.errors import AverseError
+from averse.machine import cores
 from averse.settings import Count, NonNegative, settings
 
 SECONDS = 5.0  # that an address may take to answer
-
-
-def cores() -> int:
-    """How many cores this process may use, by its affinity where the system has such a thing."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @settings

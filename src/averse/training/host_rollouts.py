@@ -39,11 +39,11 @@ def rollouts(environment: HostEnvironment, learner: Learner, vector: HostVector)
     return StepwiseRollouts(environment, learner, vector)
 
 
-def _act(learner: Learner, state: Any, key: jax.Array, time: Any, seen: Any, memory: Any, first: Any) -> Any:
-    """Actions, extras and the memory before acting, which is blank where an episode begins; key of an update."""
+def _act(learner: Learner, state: Any, key: jax.Array, seen: Any, memory: Any, first: Any) -> Any:
+    """Actions, extras and the memory before acting, which is blank where an episode begins; key of a step."""
     memory = where_done(first, learner.initial_memory(learner.num_envs), memory)
     behave = learner.behave or learner.act
-    return *behave(state, *seen, jax.random.fold_in(key, time), memory=memory), memory
+    return *behave(state, *seen, key, memory=memory), memory
 
 
 class StepwiseRollouts:
@@ -55,7 +55,8 @@ class StepwiseRollouts:
 
     def _act_at(self, state: Any, key: jax.Array, update: int, time: int, seen: Any, memory: Any, first: Any) -> Any:
         # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
-        return _act(self.learner, state, jax.random.fold_in(key, update + 1), time, seen, memory, first)
+        key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
+        return _act(self.learner, state, key, seen, memory, first)
 
     def begin(self, seed: int) -> None:
         """See `Rollouts`."""
@@ -94,11 +95,19 @@ class StepwiseRollouts:
         return jax.tree.map(stack, *steps), jax.tree.map(stack, *ended)
 
 
+class _Now(NamedTuple):
+    """What is seen now. Of a `TimeStep` no more is needed for what comes, and each array costs microseconds."""
+
+    observations: jax.Array
+    global_state: jax.Array
+    available: jax.Array
+
+
 class _Ride(NamedTuple):
     """Where all environments are, between two of their steps. Arrays of the device."""
 
     past: Any  # the encoding's
-    step: TimeStep  # what was seen last
+    now: _Now
     actions: jax.Array
     extras: dict[str, Any]
     memory: Any  # before acting
@@ -106,7 +115,6 @@ class _Ride(NamedTuple):
     first: jax.Array
     returns: jax.Array  # of the running episodes so far
     lengths: jax.Array
-    key: jax.Array  # of the update
     time: jax.Array  # steps since the update
 
 
@@ -129,11 +137,12 @@ class EncodedRollouts:
         """See `Rollouts`."""
         if self._ride is None:  # a step from nowhere, in which all episodes end and the first ones begin
             self._ride, self._lines = self._nowhere(state)
-            self._ride, self._lines, _ = self._turn(state, self._ride, self._lines, self._rows)
-        self._ride, commands = self._start(state, key, update, self._ride)
+            keys = jax.random.split(key, self.learner.rollout_steps)  # of no consequence
+            self._ride, self._lines, _ = self._turn(state, self._ride, self._lines, keys, self._rows)
+        self._ride, keys, commands = self._start(state, key, update, self._ride)
         for _ in range(self.learner.rollout_steps):
             rows = self.vector.exchange(np.asarray(commands))
-            self._ride, self._lines, commands = self._turn(state, self._ride, self._lines, rows)
+            self._ride, self._lines, commands = self._turn(state, self._ride, self._lines, keys, rows)
         trajectory, record = self._lines
         return trajectory, jax.tree.map(np.array, record)  # a copy, as the next rollout writes to the same memory
 
@@ -142,14 +151,14 @@ class EncodedRollouts:
         num_envs, rows = self.learner.num_envs, jax.ShapeDtypeStruct(self._rows.shape, np.int32)
         past = self.vector.encoding.blank(num_envs)
         _, step = jax.eval_shape(self.vector.encoding.advance, past, rows)
+        now = _zeros(_Now(step.observations, step.global_state, step.available))
         act = partial(_act, self.learner)
-        key, first = jax.random.key(0), jnp.ones(num_envs, bool)
-        memory = self.learner.initial_memory(num_envs)
-        seen = step.observations, step.available
-        actions, extras, memory = _zeros(jax.eval_shape(act, state, key, 0, seen, memory, first))
+        first, memory = jnp.ones(num_envs, bool), self.learner.initial_memory(num_envs)
+        seen = now.observations, now.available
+        actions, extras, memory = _zeros(jax.eval_shape(act, state, jax.random.key(0), seen, memory, first))
         none = jnp.zeros(num_envs)
         active = jnp.ones((num_envs, self.environment.num_agents), bool)
-        ride = _Ride(past, _zeros(step), actions, extras, memory, active, first, none, none, key, jnp.int32(0))
+        ride = _Ride(past, now, actions, extras, memory, active, first, none, none, jnp.int32(0))
         _, *line = jax.eval_shape(self._enter, ride, rows)
         length = self.learner.rollout_steps
         lines = jax.tree.map(lambda part: jnp.zeros((length, *part.shape), part.dtype), tuple(line))
@@ -159,12 +168,12 @@ class EncodedRollouts:
         """What a step led to: the ride after it, not yet acting, and a line for the trajectory and the record."""
         past, after = self.vector.encoding.advance(ride.past, rows)
         done = after.done
-        line = transition(ride.step, ride.actions, ride.extras, ride.memory, ride.active, ride.first, after)
+        line = transition(ride.now, ride.actions, ride.extras, ride.memory, ride.active, ride.first, after)
         returns, lengths = ride.returns + after.rewards.mean(-1), ride.lengths + 1
         ended = jax.tree.map(lambda figure: jnp.where(done, figure, jnp.nan), (returns, lengths, dict(after.info)))
         ride = ride._replace(
             past=past,
-            step=after,
+            now=_Now(after.observations, after.global_state, after.available),
             memory=ride.extras.get("memory", ()),
             active=~after.terminated | done[:, None],
             first=done,
@@ -174,22 +183,26 @@ class EncodedRollouts:
         )
         return ride, line, EpisodeRecord(*ended)
 
-    def _act_on(self, state: Any, ride: _Ride) -> tuple[_Ride, jax.Array]:
+    def _act_on(self, state: Any, ride: _Ride, key: jax.Array) -> tuple[_Ride, jax.Array]:
         """The ride, acting, and the commands for the workers."""
-        seen = ride.step.observations, ride.step.available
-        actions, extras, memory = _act(self.learner, state, ride.key, ride.time, seen, ride.memory, ride.first)
+        seen = ride.now.observations, ride.now.available
+        actions, extras, memory = _act(self.learner, state, key, seen, ride.memory, ride.first)
         commands = self.vector.encoding.commands(ride.past, actions)
         return ride._replace(actions=actions, extras=extras, memory=memory), commands
 
-    def _start_at(self, state: Any, key: jax.Array, update: int, ride: _Ride) -> tuple[_Ride, jax.Array]:
-        ride = ride._replace(key=jax.random.fold_in(key, update + 1), time=jnp.int32(0))
-        return self._act_on(state, ride)
+    def _start_at(self, state: Any, key: jax.Array, update: int, ride: _Ride) -> tuple[_Ride, jax.Array, jax.Array]:
+        times = jnp.arange(self.learner.rollout_steps)
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, update + 1)))(times)
+        ride, commands = self._act_on(state, ride._replace(time=jnp.int32(0)), keys[0])
+        return ride, keys, commands
 
-    def _turn_at(self, state: Any, ride: _Ride, lines: Any, rows: jax.Array) -> tuple[_Ride, Any, jax.Array]:
-        here = ride.time
+    def _turn_at(
+        self, state: Any, ride: _Ride, lines: Any, keys: jax.Array, rows: jax.Array
+    ) -> tuple[_Ride, Any, jax.Array]:
+        put = partial(jax.lax.dynamic_update_index_in_dim, index=ride.time, axis=0)  # in place; at[...].set copies all
         ride, *line = self._enter(ride, rows)
-        lines = jax.tree.map(lambda kept, one: kept.at[here].set(one), lines, tuple(line))
-        ride, commands = self._act_on(state, ride)
+        lines = jax.tree.map(put, lines, tuple(line))
+        ride, commands = self._act_on(state, ride, jax.lax.dynamic_index_in_dim(keys, ride.time, keepdims=False))
         return ride, lines, commands
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ import averse
 from averse import AverseError, environments, learners
 from averse.cli import main
 from averse.environments import Box, Discrete, check_environment, make
+from averse.environments.adapters.parallel import ParallelWorker
 from averse.training.config import TrainingConfig
 
 ODD = "gymnasium:foreign_worlds:Odd-v0"
@@ -236,7 +238,7 @@ def _builds(method, environment):
 
 
 def test_a_worker_that_dies_is_replaced_and_said_so():
-    with make(ODD, env_arg=("fault=deadly",)).vector(2) as vector:
+    with make(ODD, env_arg=("fault=deadly",), own_process=True).vector(2) as vector:
         vector.reset(SEEDS)
         before = vector.step(np.array([[0], [0]]))
         died = vector.step(np.array([[KILL], [0]]))
@@ -254,7 +256,13 @@ def test_a_run_is_trained_resumed_and_evaluated_as_by_hand(tmp_path, capsys):
     world = ["--env", name, "--env-arg", "sutton_barto_reward=true", "--horizon", "30", "--method", "ppo"]
     assert main(["train", *world, "--steps", "64", "--out", out, "--quiet", *flags]) == 0
     config = TrainingConfig.from_json((tmp_path / "run" / "config.json").read_text())
-    kept = {"env_arg": ("sutton_barto_reward=true",), "horizon": 30, "reward_bounds": None, "report": ()}
+    kept = {
+        "env_arg": ("sutton_barto_reward=true",),
+        "horizon": 30,
+        "reward_bounds": None,
+        "report": (),
+        "own_process": False,
+    }
     assert (config.environment, config.environment_parameters) == (name, kept)
     assert environments.specification(config.build_environment()) == (name, kept)
     assert main(["train", "--resume", out, "--steps", "96", "--quiet"]) == 0
@@ -296,3 +304,61 @@ def test_gymnasium_is_not_imported_by_averse():
 
 def test_discrete_spaces_keep_their_size():
     assert make(ODD).action_space == Discrete(3)
+
+
+@pytest.mark.parametrize(
+    "world", ["CartPole-v1", "Pendulum-v1", "foreign_worlds:Stretched-v0", "foreign_worlds:Odd-v0"]
+)
+def test_the_short_cut_for_plain_answers_is_no_other_way(world):
+    """Whatever a world answers comes out as where it is looked at closely, its faults too."""
+    horizon = 7
+    environment = make(f"gymnasium:{world}", horizon=horizon)
+    shape, dtype = environment._interface.layout(environment._terms).actions
+    told = 0
+    for answer in (None, (np.zeros(2), 0.0, False), "nan", "bool", "mask"):
+        workers = []
+        for is_short in (True, False):
+            start = partial(environment._start({}), horizon=horizon)
+            workers.append(ParallelWorker(start, environment._terms))
+            workers[-1]._is_plain &= is_short
+        generator = np.random.default_rng(0)
+        for seed in range(3):
+            states = [worker.reset(seed, True) for worker in workers]
+            done = False
+            while not done:
+                steps, faults = [], []
+                actions = generator.integers(0, 2, shape).astype(dtype)
+                for worker in workers:
+                    inner, own = worker._env.env, worker._env.env.step
+                    if answer is not None and worker._time == 3:
+                        inner.step = partial(odd_answer, own, answer)
+                    try:
+                        steps.append(worker.step(actions))
+                    except AverseError as error:
+                        faults.append(str(error))
+                    inner.step = own
+                assert not faults or (len(faults) == 2 and faults[0] == faults[1])
+                if faults:
+                    told += 1
+                    break
+                one, other = steps
+                done = one.done
+                assert one.done is other.done
+                for values, others in ((one.state, other.state), (one.outcome, other.outcome), states):
+                    assert values.keys() == others.keys()
+                    for name, value in values.items():
+                        np.testing.assert_array_equal(value, others[name], strict=isinstance(value, np.ndarray))
+                        assert np.shape(value) == np.shape(others[name])
+    assert told
+
+
+def odd_answer(step, answer, action):
+    """What a world answers, but for one thing."""
+    if not isinstance(answer, str):
+        return answer
+    seen, reward, terminated, truncated, info = step(action)
+    if answer == "nan":
+        return seen, np.nan, terminated, truncated, info
+    if answer == "bool":
+        return seen, np.float64(reward), np.bool_(terminated), truncated, info
+    return seen, reward, terminated, truncated, {**info, "action_mask": np.array([0, 1, 0], np.int8), "cost": 2}

@@ -21,7 +21,7 @@ from averse.errors import AverseError
 
 
 def toys(num_envs: int, timeout: float = 30.0, **options) -> WorkerVector:
-    pool = WorkerPool(partial(Toy, **options), LAYOUT, num_envs, timeout=timeout, import_main=False)
+    pool = WorkerPool(partial(Toy, **options), LAYOUT, num_envs, processes=num_envs, timeout=timeout, import_main=False)
     return WorkerVector(pool, PlainEncoder(LAYOUT), Discrete(NUM_ACTIONS))
 
 
@@ -197,11 +197,11 @@ def test_whom_an_interrupt_left_untold_is_not_waited_for(order, monkeypatch, cap
     with toys(3) as vector, caplog.at_level(logging.WARNING):
         vector.reset_endless(0)
         with monkeypatch.context() as patch:
-            first = vector.pool._workers[0]
+            first = vector.pool._crew._workers[0]
             patch.setattr(first, "go", Interrupted(first.go))
             with pytest.raises(KeyboardInterrupt):
                 getattr(vector, order)(acts(3) if order == "step" else 0)
-        monkeypatch.setattr(vector.pool, "timeout", 5.0)
+        monkeypatch.setattr(vector.pool._crew, "timeout", 5.0)
         assert vector.reset(np.array([[3], [6], [4]], np.uint32)).observations[:, 0, 0].tolist() == [3, 6, 4]
         assert vector.step(acts(3)).next_observations[:, 0, 1].tolist() == [1, 1, 1]
         assert not caplog.records  # nobody was taken for hung
@@ -211,7 +211,7 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
     with toys(2, slow=0.05) as vector:
         vector.reset_endless(0)
 
-        take, taken = vector.pool._take, []
+        take, taken = vector.pool._crew._take, []
 
         def interrupt(index):  # as soon as one of the two has answered
             if take(index):
@@ -220,7 +220,7 @@ def test_an_interrupted_step_does_not_spoil_the_next_reset(monkeypatch):
             return False
 
         with monkeypatch.context() as patch:
-            patch.setattr(vector.pool, "_take", interrupt)
+            patch.setattr(vector.pool._crew, "_take", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 vector.step(acts(2))
         assert len(taken) == 1
@@ -241,7 +241,7 @@ SCRIPT = """
     from averse.environments.workers.pool import WorkerPool
     from averse.environments.workers.vector import PlainEncoder, WorkerVector
     import numpy as np
-    vector = WorkerVector(WorkerPool(Toy, LAYOUT, 2, import_main=False), PlainEncoder(LAYOUT), Discrete(2))
+    vector = WorkerVector(WorkerPool(Toy, LAYOUT, 2, processes=2, import_main=False), PlainEncoder(LAYOUT), Discrete(2))
     print(*vector.pool.process_ids, flush=True)
     vector.reset_endless(0)
     {ending}

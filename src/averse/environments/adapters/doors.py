@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
+from averse import machine
 from averse.environments.adapters.foreign import Foreign, arguments_of, class_of, unbuilt
 from averse.environments.adapters.parallel import Interface, ParallelWorker, Terms
 from averse.environments.adapters.rendered import MODE, RenderedVector
@@ -23,14 +24,16 @@ from averse.environments.adapters.sources import (
 )
 from averse.environments.protocol import ActionSpace, Box, Discrete
 from averse.environments.ranges import Reward, Steps
+from averse.environments.workers.encoded import EncodedVector, PlainEncoding
 from averse.environments.workers.pool import WorkerPool
-from averse.environments.workers.vector import PlainEncoder, WorkerVector
 from averse.errors import AverseError
 from averse.settings import settings
 
 
 class ForeignWorld(Foreign):
     """What worlds of Gymnasium and PettingZoo have in common: a `HostEnvironment` of worker processes."""
+
+    own_process: bool
 
     # ---- what a kind of worlds adds
 
@@ -93,11 +96,11 @@ class ForeignWorld(Foreign):
         return {
             "total_cost": "sum of info['cost'] over an episode and all agents; 0 where the world has none",
             **{name: f"info[{name!r}] at the episode's last step, mean over agents" for name in self.report},
-            "worker_failed": "1 if the episode was cut because its worker process died",
+            "worker_failed": "1 if the episode was given up because its world raised an exception or its process died",
         }
 
-    def vector(self, num_envs: int) -> WorkerVector:
-        """Start `num_envs` of them, each in its own worker process.
+    def vector(self, num_envs: int) -> EncodedVector:
+        """Start `num_envs` of them in as many worker processes as there are cores, or with `own_process` one for each.
 
         Raises AverseError where it is made from what cannot be sent to a process.
         """
@@ -113,10 +116,11 @@ class ForeignWorld(Foreign):
             partial(ParallelWorker, start, self._terms),
             layout,
             num_envs,
+            processes=num_envs if self.own_process else machine.cores(),
             import_main=self._is_in_script,
             preload=["averse.environments.adapters.parallel", "averse.environments.adapters.sources", "gymnasium"],
         )
-        return WorkerVector(pool, PlainEncoder(layout), self.action_space)
+        return EncodedVector(pool, PlainEncoding(layout), self.action_space)
 
     def rendered(self) -> RenderedVector:
         """Start one in this process that shows itself: `render()` gives a picture uint8 [H, W, 3].
@@ -145,6 +149,8 @@ class GymnasiumWorld(ForeignWorld):
     """Lowest and highest reward of a step, for critics with a support."""
     report: tuple[str, ...] = ()
     """Numbers in `info` that are metrics, by their value at an episode's last step: is_success."""
+    own_process: bool = False
+    """A worker process for each environment, for worlds that keep something outside themselves (numpy.random.seed)."""
 
     @classmethod
     def _start(cls, arguments: Mapping[str, Any]) -> Callable[..., Any]:
@@ -173,6 +179,8 @@ class PettingZooWorld(ForeignWorld):
     """All agents earn the mean of their rewards, and end together."""
     state: Literal["observations", "own"] = "observations"
     """What a centralised critic sees: all agents' observations, or the world's own `state()`."""
+    own_process: bool = False
+    """A worker process for each environment, for worlds that keep something outside themselves (numpy.random.seed)."""
 
     @classmethod
     def _start(cls, arguments: Mapping[str, Any]) -> Callable[..., Any]:

@@ -50,12 +50,14 @@ class OneAgent:
 
     def reset(self, seed: int) -> Any:
         """A fresh episode: observations and infos by agent."""
-        answer = self.env.reset(seed=seed)
-        return answer if not isinstance(answer, tuple) else tuple({AGENT: part} for part in answer)
+        return self.answered(self.env.reset(seed=seed))
 
     def step(self, actions: Mapping[str, Any]) -> Any:
         """One step: observations, rewards, terminations, truncations and infos by agent."""
-        answer = self.env.step(actions[AGENT])
+        return self.answered(self.env.step(actions[AGENT]))
+
+    def answered(self, answer: Any) -> Any:
+        """What the environment answers, by agent; what is no answer at all stays as it is."""
         return answer if not isinstance(answer, tuple) else tuple({AGENT: part} for part in answer)
 
     def render(self) -> Any:

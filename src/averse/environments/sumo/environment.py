@@ -60,6 +60,7 @@ class SumoIntersection(IntersectionEnvironment):
             partial(Simulation, task, self.drivers == "sumo", trace),
             layout(task, trace),
             num_envs,
+            processes=num_envs,  # libsumo holds one simulation per process
             import_main=False,
             preload=["averse.environments.sumo.preload"],
         )

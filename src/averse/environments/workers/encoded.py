@@ -19,7 +19,7 @@ from averse.environments.actions import checked_actions
 from averse.environments.protocol import ActionSpace, TimeStep
 from averse.environments.workers.pool import Batch, WorkerPool
 from averse.environments.workers.process import Layout, places
-from averse.environments.workers.vector import assignments, endless_assignments
+from averse.environments.workers.vector import assignments, endless_assignments, plain_metrics
 
 
 class Encoding(Hashable, Protocol):
@@ -32,8 +32,9 @@ class Encoding(Hashable, Protocol):
     def advance(self, past: Any, rows: jax.Array) -> tuple[Any, TimeStep]:
         """The past after this, and the answer to a step; rows int32 [B, W].
 
-        Where all environments were reset, only `observations`, `global_state` and `available` mean anything. `info` has
-        `worker_failed`. Environments that were idle: zero rewards, nothing ended, NaN.
+        Where all environments were reset, everything is done (`TimeStep.done`), and beside that only `observations`,
+        `global_state` and `available` mean anything. `info` has `worker_failed`. Environments that were idle: zero
+        rewards, nothing ended, NaN.
         """
         ...
 
@@ -43,14 +44,19 @@ class Encoding(Hashable, Protocol):
 
 
 def decoded(rows: Any, layout: Layout) -> dict[str, dict[str, jax.Array]]:
-    """The fields of rows int32 [B, W] by section, each [B, ...]; of those of 4 bytes."""
+    """The fields of rows int32 [B, W] by section, each [B, ...]; of those of 4 bytes, and truths."""
     fields: dict[str, dict[str, jax.Array]] = {}
     for section, found in places(layout)[0].items():
         fields[section] = {}
         for name, (shape, dtype, start) in found.items():
+            size = int(np.prod(shape))
             if dtype.itemsize == 4:
-                words = rows[:, start // 4 : start // 4 + int(np.prod(shape))].reshape(-1, *shape)
+                words = rows[:, start // 4 : start // 4 + size].reshape(-1, *shape)
                 fields[section][name] = jax.lax.bitcast_convert_type(words, dtype)
+            elif dtype.kind == "b":
+                words = rows[:, start // 4 : -(-(start + size) // 4)]
+                octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(len(rows), -1)
+                fields[section][name] = octets[:, start % 4 : start % 4 + size].reshape(-1, *shape) != 0
     return fields
 
 
@@ -145,6 +151,67 @@ class EncodedVector:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class PlainEncoding:
+    """The encoding of workers that speak in the terms of `TimeStep` themselves: a `PlainEncoder` in compiled code.
+
+    Layout: as `PlainEncoder` has it.
+    """
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        self._metrics = plain_metrics(layout)
+        parts = (tuple(fields.items()) for fields in (layout.state, layout.outcome))
+        self._key = (layout.actions, *parts)  # in their order, which says where they are
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PlainEncoding) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def blank(self, num_envs: int) -> jax.Array:
+        """See `Encoding`: which agents are done, bool [B, A]."""
+        (shape, _) = self.layout.outcome["terminated"]
+        return jnp.zeros((num_envs, *shape), bool)
+
+    def commands(self, past: jax.Array, actions: jax.Array) -> jax.Array:
+        """See `Encoding`: the same."""
+        del past
+        return actions.astype(self.layout.actions[1])
+
+    def advance(self, past: jax.Array, rows: jax.Array) -> tuple[jax.Array, TimeStep]:
+        """See `Encoding`."""
+        told = decoded(rows, self.layout)
+        flags = {name: value != 0 for name, value in told["flags"].items()}
+        ended, failed, idle, idle_now = (flags[name] for name in ("ended", "failed", "was_idle", "idle"))
+        after, outcome = told["after"], told["outcome"]
+        now = {name: _where(ended, begun, after[name]) for name, begun in told["now"].items()}
+        # of a failed episode the agents who were done before stay so
+        terminated = _where(idle, False, _where(failed, past, outcome["terminated"]))
+        # after a reset, too, everything has ended, whatever the outcome of the last step before it was
+        truncated = outcome["truncated"] | failed | (ended & ~terminated.all(-1))
+        figures = {**{name: outcome[name] for name in self._metrics}, "worker_failed": failed}
+        step = TimeStep(
+            observations=_where(idle_now, 0, now["observations"]),
+            global_state=_where(idle_now, 0, now["global_state"]),
+            available=_where(idle_now, True, now["available"]),
+            rewards=_where(idle, 0, outcome["rewards"]),
+            costs=_where(idle, 0, outcome["costs"]),
+            terminated=terminated,
+            truncated=truncated & ~idle,
+            next_observations=_where(idle, 0, after["observations"]),
+            next_global_state=_where(idle, 0, after["global_state"]),
+            next_available=_where(idle, True, after["available"]),
+            info={name: jnp.where(idle, jnp.nan, value.astype(jnp.float32)) for name, value in figures.items()},
+        )
+        return _where(ended, False, terminated), step
+
+
+def _where(which: jax.Array, new: Any, old: jax.Array) -> jax.Array:
+    """`new` in those environments, bool [B], else `old`; [B, ...]."""
+    return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
 
 # Compiled once for all vectors of an environment.

@@ -1,45 +1,25 @@
-"""Batches of host environments in worker processes: started safely, stepped together, replaced when they die.
+"""Batches of host environments in worker processes: stepped together, replaced when they fail.
 
-A `WorkerPool` moves raw arrays between the parent and its workers through shared memory, with one semaphore each way
-per worker, and one that wakes the parent when all have answered. A `HostVector` is made of a pool and an *encoder*,
-which turns the raw arrays of the whole batch into `TimeStep`s (`workers.vector`, `workers.encoded`); what an encoder
-computes for all environments at once costs far less than in each worker.
+A `WorkerPool` moves raw arrays between the parent and its workers (`workers.crew`) through shared memory. A
+`HostVector` is made of a pool and an *encoder*, which turns the raw arrays of the whole batch into `TimeStep`s
+(`workers.vector`, `workers.encoded`); what an encoder computes for all environments at once costs far less than in each
+worker.
 """
 
 import logging
-import multiprocessing
-import os
-import sys
-import threading
-import time
-import types
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from averse.environments.workers.process import (
-    Assignment,
-    Command,
-    Factory,
-    Layout,
-    Link,
-    places,
-    run,
-    shared_size,
-    views_of,
-)
+from averse.environments.workers.crew import Crew, Loss
+from averse.environments.workers.process import Assignment, Command, Factory, Layout, places, views_of
 from averse.errors import AverseError
 from averse.settings import Count, check_value
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 3  # failures of one environment in a row, without a finished episode in between, that end the run
-_POLL_SECONDS = 0.25  # how often a waiting parent looks whether a worker is still alive
-_STARTING = threading.Lock()  # starting a process changes this process's environment variables for a moment
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
 class Batch(NamedTuple):
@@ -49,89 +29,27 @@ class Batch(NamedTuple):
     after: Mapping[str, np.ndarray]  # what the last action led to
     outcome: Mapping[str, np.ndarray]
     ended: np.ndarray  # bool [B]: an episode ended in this step
-    failed: np.ndarray  # bool [B]: it ended because its worker died; `after` is the state before, `outcome` is zero
+    failed: np.ndarray  # bool [B]: it was given up; `after` is the state before, `outcome` is zero
     idle: np.ndarray  # bool [B]: had no episode to play in this step; its rows mean nothing
     idle_now: np.ndarray  # bool [B]: has no episode to play next; its rows of `now` mean nothing
 
 
-@contextmanager
-def _plain_process_start(import_main: bool) -> Iterator[None]:
-    """While processes are started: one thread each and, without `import_main`, no import of the user's script.
-
-    A worker that needs nothing of the script must not import it: it may import JAX, or lack the usual guard.
-    """
-    with _STARTING:
-        variables = {name: os.environ.get(name) for name in _ONE_THREAD}
-        main = sys.modules["__main__"]
-        os.environ.update(_ONE_THREAD)
-        if not import_main:
-            sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-            for name, value in variables.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-
-class _Worker:
-    """A running worker process, as its parent sees it."""
-
-    def __init__(self, pool: "WorkerPool", index: int):
-        context = pool.context
-        self.go, self.ready = context.Semaphore(0), context.Semaphore(0)
-        self.pipe, theirs = context.Pipe()
-        link = Link(
-            index, pool.layout, pool.num_envs, pool.memory, self.go, self.ready, pool.others, pool.all_ready, theirs
-        )
-        name = f"averse-worker-{index}"
-        self.process = context.Process(target=run, args=(pool.factory, link), name=name, daemon=True)
-        with _plain_process_start(pool.import_main):
-            self.process.start()
-        theirs.close()
-
-    @property
-    def answered(self) -> bool:
-        """Whether an answer is there; it is taken."""
-        return self.ready.acquire(block=False)
-
-    def exception(self) -> str:
-        """What a worker told before it went. Raises its own AverseError."""
-        message, trace = self.pipe.recv()
-        if message is not None:
-            raise AverseError(message)
-        return f"raised an exception:\n{trace}"
-
-    def kill(self) -> None:
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-
-def _shut_down(workers: list[_Worker], command: np.ndarray) -> None:
-    """Ask all workers to end, and end those that do not."""
-    command[...] = Command.CLOSE
-    for worker in workers:
-        worker.go.release()
-    deadline = time.monotonic() + 2.0
-    for worker in workers:
-        worker.process.join(max(deadline - time.monotonic(), 0.0))
-        worker.kill()
-    workers.clear()
-
-
 class WorkerPool:
-    """`num_envs` worker processes with one environment each.
+    """`num_envs` environments in worker processes, each with a block of them that it steps in turn.
+
+    An environment that raises an exception costs its own episode and is built anew. A process that dies or hangs costs
+    the episodes of its block and is replaced. Where nothing fails, the answers do not depend on the number of
+    processes, if environments in one process leave each other alone.
 
     factory: builds a `WorkerEnvironment` in the worker; picklable.
     layout: the arrays it exchanges.
+    processes: among which the environments are divided, `machine.cores()` for environments that can share a process;
+      at most one for each environment is started, which is what a simulator needs that fills its process.
     import_main: whether workers import the user's script; needed only where the factory is defined in it.
     preload: modules that new workers should find already imported (where the system has a fork server).
-    timeout: seconds after which a worker that does not answer is taken for hung.
+    timeout: seconds after which an environment that does not answer is taken for hung.
+
+    Raises AverseError for numbers below 1, and where an environment cannot start.
     """
 
     def __init__(
@@ -140,47 +58,33 @@ class WorkerPool:
         layout: Layout,
         num_envs: int,
         *,
+        processes: int,
         import_main: bool = True,
         preload: Sequence[str] = (),
         timeout: float = 60.0,
     ):
         check_value("num_envs", Count, num_envs)
-        self.factory, self.layout, self.num_envs = factory, layout, num_envs
-        self.import_main, self.timeout = import_main, timeout
-        # never fork: the parent runs JAX's threads, and a simulator's state must not be inherited
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self.context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self.context.set_forkserver_preload(["averse.environments.workers.process", *preload])
-        self.memory = self.context.RawArray("b", shared_size(layout, num_envs))
-        self._views = views_of(self.memory, layout, num_envs)
-        self._rows = np.frombuffer(self.memory, np.int32).reshape(num_envs, -1)
+        check_value("processes", Count, processes)
+        self.layout, self.num_envs = layout, num_envs
+        self._crew = Crew(factory, layout, num_envs, processes, import_main, preload, timeout)
+        self._views = self._crew.views
+        self._rows = np.frombuffer(self._crew.memory, np.int32).reshape(num_envs, -1)
         flags = places(layout)[0]["flags"]
         self._column = {name: place.start // 4 for name, place in flags.items() if place.dtype == np.int32}
-        self.others, self.all_ready = self.context.Semaphore(0), self.context.Semaphore(0)
         self._episodes = [Assignment(())] * num_envs
+        self._begun = np.zeros(num_envs, np.int64)  # episodes of these assignments, before the present step
         self._replacements = [0] * num_envs
-        self._failures = [0] * num_envs
-        self._waiting: set[int] = set()  # workers that owe an answer
-        self._workers: list[_Worker] = []
-        self._finalizer = weakref.finalize(self, _shut_down, self._workers, self._views["flags"]["command"])
-        try:
-            for index in range(num_envs):
-                self._workers.append(_Worker(self, index))
-            for index in range(num_envs):
-                self._await_start(index)
-        except BaseException:
-            self.close()
-            raise
+        self._failures = [0] * num_envs  # in a row
+        self._unfinished = False  # the last step or reset was interrupted
 
     @property
     def process_ids(self) -> list[int]:
-        """The process id of each environment's worker."""
-        return [worker.process.pid for worker in self._workers]
+        """The process id of each environment's worker, [B]."""
+        return self._crew.process_ids
 
     def close(self) -> None:
         """End every worker. May be called again."""
-        self._finalizer()
+        self._crew.close()
 
     def reset(self, episodes: Sequence[Assignment]) -> Batch:
         """Start over: one `Assignment` for each environment."""
@@ -226,10 +130,11 @@ class WorkerPool:
         """As `step`, in rows (see `reset_rows`): their flags tell what `Batch` does."""
         idle, failed = self._play(actions)
         rows = self._rows.copy()
-        rows[:, self._column["was_idle"]], rows[:, self._column["failed"]] = idle, failed
         if idle.any():
+            rows[:, self._column["was_idle"]] = idle
             rows[idle, self._column["ended"]] = False
         if failed.any():
+            rows[:, self._column["failed"]] = failed
             self._give_up(rows, failed)
         self._last_rows = rows
         return rows
@@ -256,7 +161,7 @@ class WorkerPool:
     # ---- workers
 
     def _require_open(self) -> None:
-        if not self._finalizer.alive:
+        if self._crew.is_closed:
             raise AverseError("these environments are closed")
 
     def _copy(self, section: str) -> dict[str, np.ndarray]:
@@ -264,19 +169,24 @@ class WorkerPool:
 
     def _start_over(self, episodes: Sequence[Assignment]) -> None:
         self._require_open()
-        for index, reason in self._collect(self._waiting).items():  # an interrupted step may have left answers behind
-            self._replace(index, reason, play=False)
+        self._unfinished = True
+        for loss in self._crew.collect(sorted(self._crew.waiting)):  # an interrupted step may have left answers behind
+            if loss.gone:
+                self._crew.restart(loss.worker)
+        self._crew.restart_unheard()
         self._episodes = list(episodes)
+        self._begun[:] = 0
         self._replacements = [0] * self.num_envs
         self._failures = [0] * self.num_envs
-        self._expect(self.num_envs)
-        for index in range(self.num_envs):
-            self._order_reset(index, self._episodes[index])
-        for index, reason in self._collect(range(self.num_envs)).items():
-            self._replace(index, reason)
+        self._crew.expect(len(self._crew.blocks))
+        for index, rows in enumerate(self._crew.blocks):
+            self._crew.order_reset(index, {row: self._episodes[row] for row in rows})
+        for loss in self._crew.collect(range(len(self._crew.blocks))):
+            self._mend(loss)
+        self._unfinished = False
 
     def _play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Let the workers do a step: which had no episode to play, and which died, both bool [B]."""
+        """Let the workers do a step: which had no episode to play, and whose was given up, both bool [B]."""
         self._require_open()
         flags, shared = self._views["flags"], self._views["actions"]["actions"]
         actions = np.asarray(actions)
@@ -284,99 +194,62 @@ class WorkerPool:
             raise AverseError(
                 f"actions must be {shared.dtype} {list(shared.shape)}, not {actions.dtype} {list(actions.shape)}"
             )
-        if self._waiting:  # their late answers would be taken for those to this step
+        if self._unfinished:  # late answers would be taken for those to this step
             raise AverseError("the last step was interrupted; reset these environments before the next one")
+        self._unfinished = True
         shared[...] = actions
         flags["command"][...] = Command.STEP
         idle = flags["idle"] != 0
-        playing = np.flatnonzero(~idle).tolist()
-        self._expect(len(playing))
+        self._begun[:] = flags["episodes"]
+        playing: Sequence[int] = range(len(self._crew.blocks))
+        if idle.any():
+            playing = [index for index, rows in enumerate(self._crew.blocks) if not idle[rows.start : rows.stop].all()]
+        self._crew.expect(len(playing))
         for index in playing:
-            self._waiting.add(index)  # one by one: whom an interrupt leaves untold owes no answer
-            self._workers[index].go.release()
+            self._crew.go(index)
         failed = np.zeros(self.num_envs, bool)
-        for index, reason in self._collect(playing).items():
-            self._replace(index, reason)
-            failed[index] = True
-        for index in np.flatnonzero((flags["ended"] != 0) & ~idle & ~failed).tolist():
-            self._failures[index] = 0
+        for loss in self._crew.collect(playing):
+            failed[self._mend(loss)] = True
+            failed &= ~idle
+        if any(self._failures):
+            for row in np.flatnonzero((flags["ended"] != 0) & ~idle & ~failed).tolist():
+                self._failures[row] = 0
+        self._unfinished = False
         return idle, failed
 
-    def _expect(self, count: int) -> None:
-        """Before so many workers are told to go: the last of them is to wake the parent."""
-        for semaphore in (self.others, self.all_ready):  # what is left of workers that died, or of an interrupted step
-            while semaphore.acquire(block=False):
-                pass
-        for _ in range(count - 1):
-            self.others.release()
-
-    def _collect(self, indices: Iterable[int]) -> dict[int, str]:
-        """Wait for the workers' answers: those that died, hang, or told of an exception, and what they did.
-
-        Raises AverseError where a worker's environment did.
-        """
-        left, lost = sorted(indices), {}
-        flags, deadline = self._views["flags"], time.monotonic() + self.timeout
-        asked = left
-        while left := [index for index in left if not self._take(index)]:
-            # A hint, not a proof: each worker's own semaphore tells whether it has answered.
-            if self.all_ready.acquire(timeout=_POLL_SECONDS):
-                continue
-            dead = [index for index in left if not self._workers[index].process.is_alive()]
-            left = [index for index in left if not self._take(index)]  # perhaps just before its end
-            for index in set(dead) & set(left):
-                lost[index] = f"ended with exit code {self._workers[index].process.exitcode}"
-            if time.monotonic() > deadline:
-                lost |= {index: f"did not answer for {self.timeout:g} s" for index in left if index not in lost}
-            left = [index for index in left if index not in lost]
-        self._waiting.difference_update(asked)
-        for index in asked:
-            if index not in lost and flags["broken"][index]:
-                lost[index] = self._workers[index].exception()
-        return lost
-
-    def _take(self, index: int) -> bool:
-        """Whether a worker's answer is there; then it owes none any more, also if this process is interrupted next."""
-        answered = self._workers[index].answered
-        if answered:
-            self._waiting.discard(index)
-        return answered
-
-    def _await_start(self, index: int) -> None:
-        for reason in self._collect([index]).values():  # a worker that dies at once would do so again
-            raise AverseError(f"environment worker {index} could not start: it {reason}")
-
-    def _order_reset(self, index: int, episodes: Assignment) -> None:
-        flags = self._views["flags"]
-        flags["command"][index] = Command.RESET
-        flags["episodes"][index] = 0
-        self._waiting.add(index)  # first, as episodes that were sent but not begun with would be taken for the next
-        with suppress(OSError):  # a dead worker is found out by whoever waits for it
-            self._workers[index].pipe.send(episodes)
-        self._workers[index].go.release()
-
-    def _replace(self, index: int, reason: str, play: bool = True) -> None:
-        """Put a new worker in the place of a dead one; with `play`, let it go on with the episode after the failed."""
-        flags = self._views["flags"]
+    def _mend(self, loss: Loss) -> list[int]:
+        """Put right what was lost, and let its rows go on with the episodes after those that failed: these rows."""
+        index, rows = loss.worker, self._crew.blocks[loss.worker]
+        given_up: set[int] = set()
         while True:
-            self._failures[index] += 1
-            self._replacements[index] += 1
-            self._workers[index].kill()
-            if self._failures[index] >= MAX_FAILURES:
-                raise AverseError(f"environment worker {index} failed {MAX_FAILURES} times in a row; it {reason}")
-            logger.warning("environment worker %d %s; it is replaced and its episode given up", index, reason)
-            flags["broken"][index] = False
-            begun = int(flags["episodes"][index])
-            self._workers[index] = _Worker(self, index)
-            self._await_start(index)
-            if not play:
-                return
-            old = self._episodes[index]
-            seeds = None if old.seeds is None else old.seeds[begun:]
-            entropy = (*old.entropy[:2], self._replacements[index])
-            self._episodes[index] = Assignment(seeds, entropy)
-            self._order_reset(index, self._episodes[index])
-            again = self._collect([index])
+            lost = list(rows) if loss.gone else sorted(loss.reasons)
+            given_up.update(lost)
+            for row, reason in loss.reasons.items():
+                self._failures[row] += 1
+                if self._failures[row] >= MAX_FAILURES:
+                    raise AverseError(f"environment {row} failed {MAX_FAILURES} times in a row: {reason}")
+            logger.warning("%s; what failed is replaced and %s given up", _told(loss), _episodes_of(lost))
+            # One that is alone in its process begins in a new one: what it may have spoilt there is gone, too.
+            if loss.gone or len(rows) == 1:
+                self._crew.restart(index)
+            for row in lost:
+                self._replacements[row] += 1
+                old = self._episodes[row]
+                seeds = None if old.seeds is None else old.seeds[self._begun[row] :]
+                self._episodes[row] = Assignment(seeds, (*old.entropy[:2], self._replacements[row]))
+                self._begun[row] = 0
+            self._crew.order_reset(index, {row: self._episodes[row] for row in lost})
+            again = self._crew.collect([index])
             if not again:
-                return
-            reason = again[index]
+                return sorted(given_up)
+            (loss,) = again
+
+
+def _told(loss: Loss) -> str:
+    """What happened, for the log."""
+    named = ", ".join(map(str, loss.reasons))
+    return f"environment {named}: {' '.join(dict.fromkeys(loss.reasons.values()))}"
+
+
+def _episodes_of(rows: Sequence[int]) -> str:
+    return "its episode" if len(rows) == 1 else f"the episodes of environments {', '.join(map(str, rows))}"

@@ -84,6 +84,11 @@ class WorkerVector:
         self.close()
 
 
+def plain_metrics(layout: Layout) -> list[str]:
+    """The metrics in the layout of workers that speak in the terms of `TimeStep`."""
+    return [name for name in layout.outcome if name not in ("rewards", "costs", "terminated", "truncated")]
+
+
 class PlainEncoder:
     """For workers that speak in the terms of `TimeStep` themselves.
 
@@ -92,8 +97,7 @@ class PlainEncoder:
     """
 
     def __init__(self, layout: Layout):
-        known = ("rewards", "costs", "terminated", "truncated")
-        self._metrics = [name for name in layout.outcome if name not in known]
+        self._metrics = plain_metrics(layout)
 
     def begin(self, batch: Batch) -> TimeStep:
         """See `Encoder`."""
