@@ -5,6 +5,7 @@ import sys
 from benchmarks.coverage import coverage
 from benchmarks.games import games
 from benchmarks.gap_acceptance import gap_acceptance
+from benchmarks.host_step import host_step
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
 from benchmarks.sumo import sumo
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "team-games": team_games,
     "coverage": coverage,
     "gap-acceptance": gap_acceptance,
+    "host-step": host_step,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
     "ray": ray_trials,
