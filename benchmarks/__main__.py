@@ -8,6 +8,7 @@ from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.host_step import host_step
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
+from benchmarks.spread import spread
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "host-step": host_step,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
+    "spread": spread,
     "ray": ray_trials,
 }
 
