@@ -6,6 +6,7 @@ from benchmarks.coverage import coverage
 from benchmarks.games import games
 from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.host_step import host_step
+from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
 from benchmarks.spread import spread
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "twin": twin,
     "update-cost": update_cost,
     "learner-cost": learner_cost,
+    "networks": networks,
     "games": games,
     "value-based": value_based,
     "team-games": team_games,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from averse.compilation import keep_programs
 from averse.report.plots import plot_learning_curves
 from averse.training import configure
 from averse.training.compiled import CompiledGroup
@@ -19,6 +20,7 @@ FIGURE = Path("build/networks.png")
 
 def networks() -> None:
     """Return while learning by processor time, `rqe-mappo` at tau 3 in the twin, three seeds; a table and a picture."""
+    keep_programs()  # a network's program is compiled once for all seeds
     trials = {network: [_Trial(network, seed) for seed in SEEDS] for network in ("sets", "dense")}
     for k in range(len(SEEDS)):
         waiting: list[Iterator[None]] = [of_seeds[k].turns() for of_seeds in trials.values()]
@@ -51,7 +53,7 @@ class _Trial:
     """A training, a few updates at a time."""
 
     def __init__(self, network: str, seed: int):
-        config = configure("intersection", "rqe-mappo", steps=STEPS, tau=3.0, network=network, seed=seed)
+        config = configure("intersection", "rqe-mappo", steps=STEPS, seeds=(seed,), tau=3.0, network=network)
         environment, self.updates = config.build_environment(), config.total_updates
         self.group = CompiledGroup(environment, config.build_learner(environment), config.trials)  # type: ignore[arg-type]
         self.steps = self.updates // UPDATES * UPDATES * self.group.learner.num_envs * self.group.learner.rollout_steps
