@@ -7,6 +7,7 @@ from benchmarks.games import games
 from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
+from benchmarks.set_points import set_points
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "team-games": team_games,
     "coverage": coverage,
     "gap-acceptance": gap_acceptance,
+    "set-points": set_points,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
     "ray": ray_trials,
