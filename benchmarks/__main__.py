@@ -10,6 +10,7 @@ from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
 from benchmarks.spread import spread
+from benchmarks.set_points import set_points
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "coverage": coverage,
     "gap-acceptance": gap_acceptance,
     "host-step": host_step,
+    "set-points": set_points,
     "stable-baselines": stable_baselines,
     "jaxmarl": jaxmarl,
     "spread": spread,

@@ -11,6 +11,7 @@ from averse.environments.batch import reset_batch, step_batch
 from averse.environments.budget import BudgetVector, is_budgeted, returns_so_far
 from averse.environments.protocol import TimeStep
 from averse.errors import AverseError
+from averse.training import configure
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,17 @@ def test_sets_stay_where_they_are_among_the_other_numbers():
     assert environments.suggested_settings(environment, "mappo") == environments.suggested_settings(
         environment.inner, "mappo"
     )
+
+
+def test_critics_of_whole_episodes_predict_in_the_unit_of_the_budget():
+    """As both are the size of a typical return; unless the world itself knows better."""
+    environment = make("budget:risky-cartpole", budget_unit=100.0)
+    for method, suggested in [("static-cvar-mappo", {"value_scale": 100.0}), ("mappo", {}), ("qmix", {})]:
+        assert environments.suggested_settings(environment, method) == suggested
+    assert configure(environment.name, "static-entropic-mappo", budget_unit=100.0).learner["value_scale"] == 100.0
+    own = environments.suggested_settings(make("intersection"), "static-cvar-mappo")
+    assert own["value_scale"] == 5.0
+    assert environments.suggested_settings(make("budget:intersection", budget_unit=20.0), "static-cvar-mappo") == own
 
 
 class Compiled:

@@ -32,6 +32,8 @@ from averse.errors import AverseError
 from averse.settings import Positive, settings
 
 DOOR = "budget"
+WHOLE_EPISODES = ("static-cvar-mappo", "static-entropic-mappo")
+"""Methods whose critics predict what is left of an episode's undiscounted return, or of a part of it."""
 Whose = Literal["own", "team"]
 
 
@@ -94,6 +96,13 @@ class _Budgeted:
     def parameters(self) -> dict[str, Any]:
         """Those of the world itself, and those of the budget."""
         return self.inner.parameters() | {"budget": self.budget, "budget_unit": self.budget_unit}
+
+    def suggested_settings(self, method: str) -> dict[str, Any]:
+        """Those of the world itself. Where it has no other, critics of whole episodes predict in the budget's unit."""
+        # Both are the size of a typical return. A scalar critic in units of 1 hardly learns returns of 100.
+        scale = {"value_scale": self.budget_unit} if method in WHOLE_EPISODES else {}
+        own = getattr(self.inner, "suggested_settings", None)
+        return scale | (own(method) if own is not None else {})
 
     def _counted(self, rewards: Any) -> Any:
         """What a step adds to the returns so far, [..., A]."""
@@ -261,7 +270,8 @@ def _class_of(inner: type, id: str) -> Any:
         budget: Whose = "own"
         """Whose return so far agents see. own: that of each; team: the mean over all, and all end together."""
         budget_unit: Positive = 1.0
-        """Size of a typical return of an episode in reward units, in which returns so far are seen."""
+        """Size of a typical return of an episode in reward units, in which returns so far are seen, and in which the
+        critics of static-cvar-mappo and static-entropic-mappo predict where no value_scale is given."""
 
     Budget.__doc__ = inner.__doc__
     Budget.__name__ = Budget.__qualname__ = f"<{DOOR}:{id}>"
