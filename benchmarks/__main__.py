@@ -9,8 +9,8 @@ from benchmarks.host_step import host_step
 from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
-from benchmarks.spread import spread
 from benchmarks.set_points import set_points
+from benchmarks.spread import spread
 from benchmarks.sumo import sumo
 from benchmarks.team_games import team_games
 from benchmarks.training_speed import methods, seeds
