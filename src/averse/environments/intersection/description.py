@@ -24,10 +24,9 @@ _MAPPO = (
     "static-entropic-mappo", "srpo-mappo",
 )  # fmt: skip
 # A precise critic: fine atoms, as the width that they add to every return is feared like a risk. And early aversion,
-# so that most of the training is under the measure that counts. docs/results.md has what each is worth.
-_AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.98}
-# The exponentials of losses that entropic advantages multiply along the way to a crash are noise to all before it.
-_ENTROPIC = {**_AVERSE, "lam": 0.8}
+# so that most of the training is under the measure that counts. And a short look ahead: the losses that averse
+# advantages weigh up along the way to a crash are noise to all before it. docs/results.md has what each is worth.
+_AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.8}
 
 
 class IntersectionEnvironment(Described, IntersectionTask):
@@ -75,7 +74,7 @@ class IntersectionEnvironment(Described, IntersectionTask):
 
     def suggested_settings(self, method: str) -> dict[str, Any]:
         """`mappo_settings` for MAPPO and its presets, and what a risk-averse critic needs besides."""
-        averse = {"rqe-mappo": _ENTROPIC, "c51-cvar-mappo": _AVERSE}.get(method, {})
+        averse = _AVERSE if method in ("rqe-mappo", "c51-cvar-mappo") else {}
         return {**self.mappo_settings, **averse} if method in _MAPPO else {}
 
     def task(self) -> IntersectionTask:
