@@ -27,7 +27,7 @@ from averse.errors import (
     unknown_name,
 )
 from averse.plugins import Registry
-from averse.settings import Count, NonNegative, Positive, Seed, field_names, settings
+from averse.settings import Count, NonNegative, Part, Positive, Seed, field_names, settings
 from averse.stopping import Unread, discard
 
 
@@ -56,6 +56,10 @@ class TrainArguments:
     """Throw away the run that --out holds, if any, once the new one has its first checkpoint."""
     fine_tune: Path | None = None
     """Begin with the networks of this run, such as one trained in intersection, to go on in sumo-intersection."""
+    tail_starts: Part = 0.0
+    """Share of the training episodes whose conditions are drawn from a proposal that moves towards those of the worst
+    episodes; importance weights make up for it. 0 is off. For compiled environments that say what episodes begin with
+    (intersection, risky-cartpole), and mappo with its presets."""
     checkpoints: Count = 10
     """How many checkpoints to write."""
     checkpoint_minutes: Positive | None = None
@@ -134,6 +138,7 @@ def train(arguments: Any) -> None:
             checkpoints=arguments.checkpoints,
             seeds_as=arguments.seeds_as,
             fine_tune=arguments.fine_tune,
+            tail_starts=arguments.tail_starts,
             **_learner_settings(arguments),
             **_sweeps(arguments.sweep),
         )

@@ -69,6 +69,8 @@ Seed = Annotated[int, Ge(0), pydantic.AfterValidator(_of_32_bits)]
 """What random numbers begin with: a whole number of 32 bits."""
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A number in [0, 1]."""
+Part = Annotated[float, Ge(0), Lt(1)]
+"""A number in [0, 1)."""
 Share = Annotated[float, Gt(0), Le(1)]
 """A number in (0, 1]."""
 

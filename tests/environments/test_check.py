@@ -244,6 +244,20 @@ class StateThatChangesItsForm(Walk):
     step = changed(state=lambda result: result.state._replace(time=result.state.time.astype(jnp.float32)))
 
 
+@faulty("num_conditions is 2, but there is no begin(key, conditions)")
+class ConditionsThatNothingTakes(Walk):
+    num_conditions = 2
+
+
+@faulty(r"state.time is int32 \[\] after reset, but float32 \[\] after begin")
+class OtherBeginning(Walk):
+    num_conditions = 2
+
+    def begin(self, key, conditions):
+        state, observations = self.reset(key)
+        return state._replace(time=conditions[0]), observations
+
+
 @faulty("step must return a StepResult, not tuple")
 class PlainTuple(Walk):
     def step(self, key, state, actions):

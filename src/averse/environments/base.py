@@ -10,6 +10,7 @@
 | `average_reward` | False: episodes end, and what counts is the return |
 | `observation_layout`, `global_state_layout` | the vector holds no set (`environments.sets`) |
 | `drawing` | no films (`averse.report.film`); what draws it, or the text `module:Attribute` of that |
+| `num_conditions`, `begin(key, conditions)` | nobody but itself draws what episodes begin with (`training.starts`) |
 | `suggested_settings(method)` | none but those for its kind (`environments.suggested_settings`) |
 | `global_state(state)`, `global_state_size` | the observations of all agents, one after another (compiled ones) |
 | `available_actions(state)` | every action, always (compiled ones) |

@@ -131,7 +131,18 @@ class _CompiledBudget(_Budgeted):
 
     def reset(self, key: jax.Array) -> tuple[BudgetState, jax.Array]:
         """A fresh episode: (state, observations [A, O])."""
-        inner, observations = self.inner.reset(key)
+        return self._started(*self.inner.reset(key))
+
+    @property
+    def num_conditions(self) -> int:
+        """Those of the world itself; 0 where it does not tell."""
+        return getattr(self.inner, "num_conditions", 0)
+
+    def begin(self, key: jax.Array, conditions: jax.Array) -> tuple[BudgetState, jax.Array]:
+        """As the world itself does, which must tell its conditions."""
+        return self._started(*self.inner.begin(key, conditions))
+
+    def _started(self, inner: Any, observations: jax.Array) -> tuple[BudgetState, jax.Array]:
         state = BudgetState(inner, jnp.zeros(observations.shape[0], jnp.float32), jnp.int32(0))
         return state, self._seen(observations, state)
 

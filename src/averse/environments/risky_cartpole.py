@@ -109,9 +109,23 @@ class RiskyCartPole(CompiledEnvironment):
         """Nearly upright at the middle, with a pole of unknown mass: (state, observations [1, 4])."""
         key_start, key_mass = jax.random.split(key)
         physics = jax.random.uniform(key_start, (4,), minval=-START, maxval=START)
-        pole_mass = jnp.maximum(0.05, POLE_MASS + self.disturbance.mass_std * jax.random.normal(key_mass))
+        return self._started(physics, jax.random.normal(key_mass))
+
+    def _started(self, physics: jax.Array, normal: jax.Array) -> tuple[CartPoleState, jax.Array]:
+        pole_mass = jnp.maximum(0.05, POLE_MASS + self.disturbance.mass_std * normal)
         state = CartPoleState(physics, pole_mass, jnp.int32(0))
         return state, self.observe(state)
+
+    @property
+    def num_conditions(self) -> int:
+        """Where cart and pole are and how they move, and the pole's mass."""
+        return 5
+
+    def begin(self, key: jax.Array, conditions: jax.Array) -> tuple[CartPoleState, jax.Array]:
+        """`reset` from random numbers [5] in [0, 1): (state, observations [1, 4])."""
+        del key  # nothing else is random at the start
+        normal = jax.scipy.special.ndtri(jnp.clip(conditions[4], 1e-7, 1 - 1e-7))
+        return self._started((2.0 * conditions[:4] - 1.0) * START, normal)
 
     def step(self, key: jax.Array, state: CartPoleState, actions: jax.Array) -> StepResult:
         """0.02 s; actions int32 [1], left or right, or float32 [1, 1], shares of 10 N."""

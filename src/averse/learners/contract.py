@@ -36,6 +36,13 @@ class Trajectory(NamedTuple):
     next_global_state: jax.Array  # float32 [T, B, G]
     next_available: jax.Array  # bool [T, B, A, n]
     memory: Any = ()  # before acting, leaves [T, B, ...], blank where `first`; `extras["memory"]` is the one after
+    weights: Any = None  # float32 [T, B], the importance weight of the step's episode; None where all count alike
+
+    @property
+    def counts(self) -> jax.Array:
+        """How much each agent's step counts, float32 [T, B, A]: its weight, 0 where its episode was over."""
+        active = self.active.astype(np.float32)
+        return active if self.weights is None else active * self.weights[..., None]
 
 
 LearnerState = Any
@@ -88,6 +95,8 @@ class Learner(NamedTuple):
     order. None where agents train as they act."""
     explores_by_noise: bool = False
     """What a policy that is not `greedy` adds is noise for training only (epsilon-greedy): evaluation leaves it out."""
+    weighs_episodes: bool = False
+    """Whether `update` counts each step by `Trajectory.counts`, so that episodes may have importance weights."""
     portable: Callable[[LearnerState], Portable] | None = None
     """`portable(state)`: what the policy computes, as plain arrays for machines without JAX (`averse export`); None
     where a learner does not offer it. Raises AverseError where its settings make it something that has no such form."""

@@ -11,18 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.compilation import jit, jit_once
-from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
+from averse.environments.batch import where_done
 from averse.environments.protocol import Environment
 from averse.learners.contract import Learner
+from averse.training.starts import AsTheyCome, TailStarts
 from averse.training.trainee import EpisodeRecord, transition
 from averse.training.trials import chosen, side_by_side
+
+Starts = AsTheyCome | TailStarts
 
 
 class LoopState(NamedTuple):
     """All that goes from one update to the next, of one trial; a checkpoint holds it whole."""
 
     learner: Any
-    environment: BatchState
+    environment: Any  # running episodes, as `starts` has them
     observations: jax.Array  # [B, A, O]
     global_state: jax.Array  # [B, G]
     available: jax.Array  # [B, A, n]
@@ -51,17 +54,17 @@ class _Defined(NamedTuple):
         return np.where(self.there[index], self.numbers[index], np.float32(np.nan)).ravel()
 
 
-def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
+def start(starts: Starts, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
     """The state of a trial before its first update."""
     learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
-    batch, step = reset_batch(environment, environment_key, learner.num_envs)
+    batch, step = starts.reset(environment_key, learner.num_envs)
     return LoopState(
         learner=learner.init(learner_key, **swept),
         environment=batch,
         observations=step.observations,
         global_state=step.global_state,
         available=step.available,
-        active=jnp.ones((learner.num_envs, environment.num_agents), bool),
+        active=jnp.ones((learner.num_envs, starts.environment.num_agents), bool),
         first=jnp.ones(learner.num_envs, bool),
         memory=learner.initial_memory(learner.num_envs),
         returns=jnp.zeros(learner.num_envs, jnp.float32),
@@ -70,20 +73,23 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
     )
 
 
-def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
+def _rollout_step(starts: Starts, learner: Learner, state: LoopState, _: None):
     key, act_key = jax.random.split(state.key)
     behave = learner.behave or learner.act
     actions, extras = behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
-    batch, step = step_batch(environment, state.environment, actions)
+    weights = starts.weights(state.environment)
+    batch, step = starts.step(state.environment, actions)
     done = step.done
     returns = state.returns + step.rewards.mean(-1)
     lengths = state.lengths + 1
-    line = transition(state, actions, extras, state.memory, state.active, state.first, step)
+    line = transition(state, actions, extras, state.memory, state.active, state.first, step)._replace(weights=weights)
     record = EpisodeRecord(
         _Defined.where(done, returns),
         _Defined.where(done, lengths),
         {name: _Defined.where(done & ~jnp.isnan(value), value) for name, value in step.info.items()},
+        None if weights is None else _Defined.where(done, weights),
     )
+    ended = starts.ended(state.environment, done, returns)
     state = LoopState(
         learner=state.learner,
         environment=batch,
@@ -97,15 +103,16 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         lengths=jnp.where(done, 0, lengths),
         key=key,
     )
-    return state, (line, record)
+    return state, (line, record, ended)
 
 
-def _update(environment: Environment, learner: Learner, state: LoopState, _: None):
-    state, (trajectory, record) = jax.lax.scan(
-        partial(_rollout_step, environment, learner), state, None, length=learner.rollout_steps
+def _update(starts: Starts, learner: Learner, state: LoopState, _: None):
+    state, (trajectory, record, ended) = jax.lax.scan(
+        partial(_rollout_step, starts, learner), state, None, length=learner.rollout_steps
     )
     learner_state, metrics = learner.update(state.learner, trajectory)
-    return state._replace(learner=learner_state), (metrics, record)
+    batch, of_starts = starts.learned(state.environment, trajectory.weights, ended)
+    return state._replace(learner=learner_state, environment=batch), (metrics | of_starts, record)
 
 
 class CompiledGroup:
@@ -118,6 +125,7 @@ class CompiledGroup:
     Args:
       trials: one dictionary per trial, its seed and the swept numbers.
       threads: on a CPU, how many trials are computed at the same time; as many as there are cores where not given.
+      tail_starts: share of the episodes that begin as the worst ones did.
     """
 
     def __init__(
@@ -126,13 +134,15 @@ class CompiledGroup:
         learner: Learner,
         trials: list[dict[str, float]],
         threads: int | None = None,
+        tail_starts: float = 0.0,
     ):
-        self.environment, self.learner, self.trials = environment, learner, trials
+        self.learner, self.trials = learner, trials
+        self._starts: Starts = TailStarts(environment, tail_starts) if tail_starts else AsTheyCome(environment)
         one_by_one = jax.default_backend() == "cpu"
         self._per_part = 1 if one_by_one else len(trials)
         self._threads = min(threads or os.cpu_count() or 1, len(trials)) if one_by_one else 1
         self.at_once = self._per_part * self._threads
-        self._start = jit_once(jax.vmap(partial(start, environment, learner)))
+        self._start = jit_once(jax.vmap(partial(start, self._starts, learner)))
         self._programs: dict[int, Any] = {}
         self._parts: list[LoopState] = []
 
@@ -158,7 +168,7 @@ class CompiledGroup:
         if num_updates not in self._programs:
 
             def chunk(state: LoopState):
-                return jax.lax.scan(partial(_update, self.environment, self.learner), state, None, length=num_updates)
+                return jax.lax.scan(partial(_update, self._starts, self.learner), state, None, length=num_updates)
 
             # Compiled here once, before the threads could each do so.
             self._programs[num_updates] = jit(jax.vmap(chunk), donate_argnums=0).lower(self._parts[0]).compile()

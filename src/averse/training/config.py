@@ -21,7 +21,8 @@ from averse.learners.parts.measure import NUMBERS, measure_fields
 from averse.learners.registry import COUNTABLE
 from averse.learners.support import with_support
 from averse.risk import RiskMeasure, parse
-from averse.settings import Count, Seed, assigned, check_value, field_names, hints_of, is_sequence, settings
+from averse.settings import Count, Part, Seed, assigned, check_value, field_names, hints_of, is_sequence, settings
+from averse.training.starts import num_conditions
 from averse.version import __version__
 
 MAX_TRIALS = 100_000
@@ -57,6 +58,8 @@ class TrainingConfig:
     """Compiled environments: all trials advance together, by one program, or one after another."""
     fine_tune: str | None = None
     """Run directory whose networks this training begins with."""
+    tail_starts: Part = 0.0
+    """Share of the training episodes that begin more often as the worst ones did (`training.starts`)."""
     environment_object: Any = field(default=None, compare=False, repr=False)
     """The environment itself where nothing can build it again; such a run cannot be stored."""
 
@@ -141,6 +144,7 @@ class TrainingConfig:
                 f"steps {self.steps:.3g} are {self.total_updates:.3g} updates, and at most {COUNTABLE} can be counted"
             )
         learner = learners.build(self.method, config, environment, self.total_updates)
+        self._check_tail_starts(environment, learner)
         for name, values in self.sweep.items():
             if name not in learner.sweepable:
                 allowed = ", ".join(sorted(learner.sweepable)) or "nothing"
@@ -148,6 +152,20 @@ class TrainingConfig:
             for value in values:  # each value passes the checks of a single trial
                 learners.build(self.method, learners.with_settings(config, **{name: value}), environment, 1)
         return learner
+
+    def _check_tail_starts(self, environment: Description, learner: Learner) -> None:
+        if self.tail_starts == 0.0:
+            return
+        if not num_conditions(environment):
+            raise AverseError(
+                "tail_starts needs a compiled environment that says what its episodes begin with, such as intersection "
+                f"or risky-cartpole; {self.environment} does not"
+            )
+        if not learner.weighs_episodes:
+            raise AverseError(
+                f"tail_starts needs a method that weighs episodes by their importance, as mappo and its presets do; "
+                f"{self.method} does not"
+            )
 
     @property
     def total_updates(self) -> int:
@@ -201,6 +219,7 @@ def configure(
     checkpoints: int = 10,
     seeds_as: Literal["vmap", "loop"] = "vmap",
     fine_tune: str | Path | None = None,
+    tail_starts: float = 0.0,
     **settings: Any,
 ) -> TrainingConfig:
     """A checked configuration of a training run.
@@ -215,6 +234,7 @@ def configure(
       checkpoints: how many a trial writes.
       seeds_as: whether the trials of a compiled environment advance together, by one program, or one after another.
       fine_tune: run directory whose networks to begin with.
+      tail_starts: share of the episodes that begin more often as the worst ones did.
       settings: the method's settings. A sequence for a setting that is one number is a sweep: `tau=[0.3, 1, 10]`.
 
     Raises AverseError for anything unknown, out of range or contradictory.
@@ -251,6 +271,7 @@ def configure(
         checkpoints=checkpoints,
         seeds_as=seeds_as,
         fine_tune=None if fine_tune is None else str(as_path("fine_tune", fine_tune).resolve()),  # from any folder
+        tail_starts=tail_starts,
         environment_object=unstorable,
     )
     result.build_learner(built)

@@ -59,6 +59,7 @@ def _as_given(config: TrainingConfig, rest: dict[str, Any]) -> TrainingConfig:
         checkpoints=rest.pop("checkpoints", config.checkpoints),
         seeds_as=rest.pop("seeds_as", config.seeds_as),
         fine_tune=rest.pop("fine_tune", config.fine_tune),
+        tail_starts=rest.pop("tail_starts", config.tail_starts),
         **{**{name: getattr(own, name) for name in field_names(own)}, **kept, **rest},
     )
 
@@ -74,7 +75,7 @@ def _is_sequence(value: Any) -> bool:
 
 def _flat(config: TrainingConfig) -> dict[str, Any]:
     """All settings of a run by name, those of environment, method and sweep among them."""
-    own = {name: getattr(config, name) for name in ("seeds", "checkpoints", "seeds_as", "fine_tune")}
+    own = {name: getattr(config, name) for name in ("seeds", "checkpoints", "seeds_as", "fine_tune", "tail_starts")}
     settings = {**own, **config.environment_parameters, **config.learner, **config.sweep}
     return {name: settings[name] for name in {**config.sweep, **settings}}  # what is swept over first
 

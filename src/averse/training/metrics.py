@@ -9,7 +9,7 @@ import numpy as np
 
 from averse.errors import AverseError
 from averse.files import write_text
-from averse.statistics import cvar
+from averse.statistics import worst
 from averse.training.tracking import Sink
 from averse.training.trainee import EpisodeRecord
 
@@ -17,19 +17,27 @@ TAIL = 0.05
 
 
 def episode_figures(record: EpisodeRecord) -> dict[str, float]:
-    """Means over the episodes that ended (NaN where none did), and the worst-5 % return where at least 20 ended."""
+    """Means over the episodes that ended (NaN where none did), and the worst-5 % return where at least 20 ended.
+
+    Episodes count by their importance weights, if they have any.
+    """
     ended = ~np.isnan(record.returns)
     returns = record.returns[ended].astype(np.float64)
     figures = {"episodes": float(ended.sum())}
     if not ended.any():
         return figures
-    figures |= {"return": float(returns.mean()), "length": float(record.lengths[ended].mean())}
+    weights = np.ones_like(record.returns) if record.weights is None else record.weights
+
+    def mean(values: np.ndarray, which: np.ndarray) -> float:
+        return float(np.average(values[which], weights=weights[which]))
+
+    figures |= {"return": mean(record.returns.astype(np.float64), ended), "length": mean(record.lengths, ended)}
     if len(returns) * TAIL >= 1.0:
-        figures["cvar_05"] = cvar(returns, TAIL)
+        figures["cvar_05"] = float(worst(TAIL).weighted(returns, weights[ended][None])[0])
     for name, values in record.info.items():
-        defined = values[ended & ~np.isnan(values)]
-        if defined.size:
-            figures[name] = float(defined.mean())
+        defined = ended & ~np.isnan(values)
+        if defined.any():
+            figures[name] = mean(values, defined)
     return figures
 
 

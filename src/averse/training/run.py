@@ -149,7 +149,7 @@ def trainee_of(
     """
     trials = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
-        return CompiledGroup(environment, learner, trials, threads)
+        return CompiledGroup(environment, learner, trials, threads, config.tail_starts)
     assert isinstance(environment, HostEnvironment)
     return HostGroup(environment, learner, trials, vector)
 

@@ -26,6 +26,7 @@ def train(
     checkpoints: int = 10,
     seeds_as: Literal["vmap", "loop"] = "vmap",
     fine_tune: str | Path | None = None,
+    tail_starts: float = 0.0,
     overwrite: bool = False,
     progress: bool = False,
     track: Sequence[Tracker] = (),
@@ -44,6 +45,8 @@ def train(
       checkpoints: how many a trial writes.
       seeds_as: whether the trials of a compiled environment advance together, by one program, or one after another.
       fine_tune: run directory whose networks to begin with.
+      tail_starts: share, below 1, of the training episodes that begin more often as the worst ones did, with importance
+        weights that make up for it (`averse.training.starts`). Compiled environments that say what episodes begin with.
       overwrite: throw away the run that `out` holds, if any, once the new one has its first checkpoint.
       progress: show a bar.
       track: where else metrics go, files in the run directory: csv, tensorboard, wandb, mlflow.
@@ -58,7 +61,7 @@ def train(
     """
     config = configure(
         environment, method, steps, seeds, environment_parameters=environment_parameters, checkpoints=checkpoints,
-        seeds_as=seeds_as, fine_tune=fine_tune, **settings,
+        seeds_as=seeds_as, fine_tune=fine_tune, tail_starts=tail_starts, **settings,
     )  # fmt: skip
     return run_training(
         config,

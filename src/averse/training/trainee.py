@@ -12,6 +12,7 @@ class EpisodeRecord(NamedTuple):
     returns: Any  # float32, mean over agents
     lengths: Any  # steps
     info: dict[str, Any]  # metric -> its value at the episode's end
+    weights: Any = None  # float32, importance weights; None where all episodes count alike
 
 
 class Seen(Protocol):

@@ -64,8 +64,8 @@ def test_the_mean_of_what_is_paid_has_the_gradient_of_the_measure(measure):
 
 def test_the_latest_episodes_are_remembered():
     @jax.jit
-    def after(ring, returns, ended):
-        ring = ring.with_ended(returns, ended)
+    def after(ring, returns, ended, weights):
+        ring = ring.with_ended(returns, ended, weights)
         return ring, ring.distribution(None)
 
     ring, expected = Remembered.none(1, 4), []
@@ -74,9 +74,13 @@ def test_the_latest_episodes_are_remembered():
         ended = np.zeros(12, bool)
         ended[rng.choice(12, number, replace=False)] = True
         returns = rng.normal(size=(12, 1)).astype(np.float32)
-        ring, found = after(ring, returns, ended)
-        expected = [*expected, *returns[ended, 0]][-4:]
-        assert sorted(np.asarray(found.values)[np.asarray(found.weights) > 0].tolist()) == sorted(expected or [0.0])
+        weights = rng.uniform(0.2, 2.0, 12).astype(np.float32)
+        ring, found = after(ring, returns, ended, weights)
+        expected = [*expected, *zip(returns[ended, 0], weights[ended])][-4:]
+        there = np.asarray(found.weights)[0] > 0
+        known = sorted(zip(np.asarray(found.values)[0, there], np.asarray(found.weights)[0, there]))
+        due = np.array(sorted(expected or [(0.0, 1.0)]))
+        np.testing.assert_allclose(known, due / [1.0, due[:, 1].sum()], rtol=1e-6)
     assert float(ring.distribution(0.5).values.min()) >= 0.5
 
 

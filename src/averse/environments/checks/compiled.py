@@ -56,7 +56,8 @@ def _shape_faults(environment: Environment, key: jax.Array) -> Iterator[str]:
         if fault := array_fault(what, array, *expected[name]):
             yield fault
     yield from info_faults(result.info, environment.metrics)
-    yield from _state_faults(state, result.state)
+    yield from _state_faults("reset", state, "step", result.state)
+    yield from _begin_faults(environment, key, state, expected["observations"])
 
 
 def _actions(environment: Environment) -> tuple[tuple[int, ...], Any]:
@@ -65,16 +66,34 @@ def _actions(environment: Environment) -> tuple[tuple[int, ...], Any]:
     return ((agents, space.size), jnp.float32) if isinstance(space, Box) else ((agents,), jnp.int32)
 
 
-def _state_faults(first: Any, later: Any) -> Iterator[str]:
+def _begin_faults(environment: Environment, key: jax.Array, state: Any, observations: Any) -> Iterator[str]:
+    """Of an environment that lets others draw what episodes begin with: `begin` must answer as `reset` does."""
+    count = getattr(environment, "num_conditions", 0)
+    if not isinstance(count, int) or count < 0:
+        yield f"num_conditions must be a whole number, not {count!r:.60}"
+    elif count:
+        if not callable(begin := getattr(environment, "begin", None)):
+            yield f"num_conditions is {count}, but there is no begin(key, conditions)"
+            return
+        answer = begin(key, jnp.full(count, 0.5, jnp.float32))
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            yield f"begin must return (state, observations), not {type(answer).__name__}"
+            return
+        if fault := array_fault("observations of begin", answer[1], *observations):
+            yield fault
+        yield from _state_faults("reset", state, "begin", answer[0])
+
+
+def _state_faults(now: str, first: Any, then: str, later: Any) -> Iterator[str]:
     """A loop carries the state from step to step: it must not change its form."""
     form, other = jax.tree.structure(first), jax.tree.structure(later)
     if str(form) != str(other):
-        yield f"the state after step has another structure than that after reset: {other}, not {form}"
+        yield f"the state after {then} has another structure than that after {now}: {other}, not {form}"
         return
     for (path, one), two in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(later)):
         before, after = _form(one), _form(two)
         if before != after:
-            yield f"state{jax.tree_util.keystr(path)} is {before} after reset, but {after} after step"
+            yield f"state{jax.tree_util.keystr(path)} is {before} after {now}, but {after} after {then}"
 
 
 def _form(leaf: Any) -> str:

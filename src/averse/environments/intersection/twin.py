@@ -127,12 +127,23 @@ class Intersection(IntersectionEnvironment):
     def reset(self, key: jax.Array) -> tuple[TwinState, jax.Array]:
         """A fresh episode: (state, observations [N, O])."""
         key, decision_key = jax.random.split(key)
-        arms = len(ARMS)
-        agents, early_gaps, temper, first_gaps = _uniforms(
-            key, (START_NUMBERS, self.num_agents), (EARLY_HUMANS, arms), (3, self.num_humans), (arms,)
-        )
-        numbers = _Start(agents, early_gaps, temper, first_gaps, self._draw(decision_key))
+        return self.begin(decision_key, jax.random.uniform(key, (self.num_conditions,)))
+
+    @property
+    def num_conditions(self) -> int:
+        """Whence, whither, when and how fast agents come; which humans are there, and how they drive."""
+        return sum(map(prod, self._start_shapes))
+
+    def begin(self, key: jax.Array, conditions: jax.Array) -> tuple[TwinState, jax.Array]:
+        """`reset` from random numbers [D] in [0, 1), and a key for what is random in every decision."""
+        agents, early_gaps, temper, first_gaps = _cut(conditions, *self._start_shapes)
+        numbers = _Start(agents, early_gaps, temper, first_gaps, self._draw(key))
         return batch_last(self._begin)(numbers)
+
+    @property
+    def _start_shapes(self) -> tuple[tuple[int, ...], ...]:
+        arms = len(ARMS)
+        return (START_NUMBERS, self.num_agents), (EARLY_HUMANS, arms), (3, self.num_humans), (arms,)
 
     @guarded
     def step(self, key: jax.Array, state: TwinState, actions: jax.Array) -> StepResult:
@@ -288,8 +299,12 @@ class Intersection(IntersectionEnvironment):
 
 def _uniforms(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
     """Random numbers in [0, 1) of several shapes, drawn at once."""
-    sizes = [prod(shape) for shape in shapes]
-    parts = jnp.split(jax.random.uniform(key, (sum(sizes),)), list(accumulate(sizes))[:-1])
+    return _cut(jax.random.uniform(key, (sum(map(prod, shapes)),)), *shapes)
+
+
+def _cut(numbers: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    """A row of numbers as arrays of several shapes."""
+    parts = jnp.split(numbers, list(accumulate(map(prod, shapes)))[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 

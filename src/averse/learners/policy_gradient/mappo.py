@@ -91,7 +91,7 @@ class Samples(NamedTuple):
     log_prob: jax.Array
     advantages: jax.Array
     targets: jax.Array
-    active: jax.Array
+    active: jax.Array  # how much each counts, 0 where an agent's episode was over
     besides: Any = ()  # what an algorithm derived from MAPPO needs besides
 
 
@@ -123,6 +123,7 @@ def mappo(
         gamma=config.gamma,
         action_probabilities=parts.action_probabilities if discrete else None,
         portable=partial(portable_policy, config, environment, parts.prediction),
+        weighs_episodes=True,
     )
 
 
@@ -232,7 +233,7 @@ class MAPPO:
         config = self.config
         risk_fraction, measure = self.measure_in_force(state)
         estimates = self.estimates(state, trajectory, measure)
-        active = trajectory.active.astype(jnp.float32)
+        active = trajectory.counts
         advantages, std = estimates.advantages, standard_deviation(estimates.advantages, active)
         prices = Prices(state.epsilon, jnp.ones_like(std), measure)
         if config.normalise_advantages:
@@ -282,7 +283,7 @@ class MAPPO:
             log_prob=trajectory.extras["log_prob"],
             advantages=advantages,
             targets=targets,
-            active=trajectory.active.astype(jnp.float32),
+            active=trajectory.counts,
         )
 
     def estimates(self, state: MAPPOState, trajectory: Trajectory, measure: RiskMeasure) -> Estimates:

@@ -43,28 +43,30 @@ class Remembered(NamedTuple):
     """The returns of the latest episodes, a ring."""
 
     returns: jax.Array  # float32 [K, M]
+    weights: jax.Array  # float32 [M], how much each counts
     added: jax.Array  # int32 [], how many were ever put in; where that is large, what is left of it
 
     @classmethod
     def none(cls, kinds: int, size: int) -> "Remembered":
-        return cls(jnp.zeros((kinds, size), jnp.float32), jnp.int32(0))
+        return cls(jnp.zeros((kinds, size), jnp.float32), jnp.zeros(size, jnp.float32), jnp.int32(0))
 
-    def with_ended(self, returns: jax.Array, ended: jax.Array) -> "Remembered":
-        """With the returns [N, K] of those episodes that have ended, bool [N], in the place of the oldest."""
+    def with_ended(self, returns: jax.Array, ended: jax.Array, weights: jax.Array) -> "Remembered":
+        """With the returns [N, K] and weights [N] of episodes that have ended, bool [N], in the place of the oldest."""
         size = self.returns.shape[-1]
         rank = jnp.cumsum(ended) - 1  # among those that ended
         kept = ended & (rank >= ended.sum() - size)
         place = jnp.where(kept, (self.added + rank) % size, size)  # nowhere, for the others
         filled = self.returns.at[:, place].set(returns.T, mode="drop")
+        counted = self.weights.at[place].set(weights, mode="drop")
         # So large counts mean nothing but that the ring is full.
         count = self.added + ended.sum()
-        return Remembered(filled, jnp.where(count >= 2 * size, size + count % size, count))
+        return Remembered(filled, counted, jnp.where(count >= 2 * size, size + count % size, count))
 
     def distribution(self, floor: float | None) -> Samples:
         """Of the returns, [K]; any where there are none yet."""
-        there = jnp.arange(self.returns.shape[-1]) < jnp.maximum(self.added, 1)
+        there = jnp.where(self.added > 0, self.weights, jnp.zeros_like(self.weights).at[0].set(1.0))
         raised = self.returns if floor is None else jnp.maximum(self.returns, floor)
-        return Samples(raised, jnp.broadcast_to(there.astype(jnp.float32), raised.shape))
+        return Samples(raised, jnp.broadcast_to(there, raised.shape))
 
 
 class StaticRiskState(NamedTuple):
@@ -97,7 +99,9 @@ def static_risk_mappo(config: StaticRiskConfig, environment: Description, total_
     def update(state: StaticRiskState, trajectory: Trajectory) -> tuple[StaticRiskState, Metrics]:
         after = returns_so_far(world, trajectory.next_observations)
         done = trajectory.terminated.all(-1) | trajectory.truncated
-        remembered = state.remembered.with_ended(after[..., :kinds].reshape(-1, kinds), done.reshape(-1))
+        weights = jnp.ones(done.shape) if trajectory.weights is None else trajectory.weights
+        returns = after[..., :kinds].reshape(-1, kinds)
+        remembered = state.remembered.with_ended(returns, done.reshape(-1), weights.reshape(-1))
         fraction = linear_schedule(state.mappo.updates / total_updates, 0.0, 1.0, config.risk_warmup)
         measure = state.mappo.measure.relaxed(fraction)
         distribution = remembered.distribution(config.cap_floor)
