@@ -27,6 +27,8 @@ _MAPPO = (
 # so that most of the training is under the measure that counts. And a short look ahead: the losses that averse
 # advantages weigh up along the way to a crash are noise to all before it. docs/results.md has what each is worth.
 _AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.8}
+# What is left of an episode's return is noise to one decision, unless it is predicted.
+_STATIC = {**_AVERSE, "critic": "categorical", "advantage": "episode-influence", "gamma": 1.0}
 
 
 class IntersectionEnvironment(Described, IntersectionTask):
@@ -74,7 +76,7 @@ class IntersectionEnvironment(Described, IntersectionTask):
 
     def suggested_settings(self, method: str) -> dict[str, Any]:
         """`mappo_settings` for MAPPO and its presets, and what a risk-averse critic needs besides."""
-        averse = _AVERSE if method in ("rqe-mappo", "c51-cvar-mappo") else {}
+        averse = {"rqe-mappo": _AVERSE, "c51-cvar-mappo": _AVERSE, "static-cvar-mappo": _STATIC}.get(method, {})
         return {**self.mappo_settings, **averse} if method in _MAPPO else {}
 
     def task(self) -> IntersectionTask:
