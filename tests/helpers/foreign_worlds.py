@@ -21,8 +21,10 @@ PARTS = {
 
 
 class Odd(gymnasium.Env):
-    """Counts its steps, with observations of several parts; where it is told to, it has a fault at the second step of its
-    episodes, the first ones spared."""
+    """Counts its steps, with observations of several parts; where it is told to, it has a fault at its second step.
+
+    The first episodes are `spared`.
+    """
 
     def __init__(self, fault: str = "", length: int = 5, ends: bool = True, spared: int = 0):
         self.observation_space = spaces.Dict(PARTS)
