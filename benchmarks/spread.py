@@ -47,12 +47,16 @@ def spread() -> None:
     )
     print(" " * 24 + "".join(f"{last * batch / 1000:>18,.0f}" for last in bounds[1:]))
     for name, curves in (("averse mappo", np.array(ours)), ("BenchMARL mappo", np.array(theirs))):
-        print(f"  {name:22}" + "".join(_told(curves[:, a:b].mean(1)) for a, b in itertools.pairwise(bounds)))
+        print(
+            f"  {name:22}" + "".join(f"{over_seeds(curves[:, a:b].mean(1)):>18}" for a, b in itertools.pairwise(bounds))
+        )
 
 
-def _told(values: np.ndarray) -> str:
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{f'{values.mean():.1f} +- {half:.1f}':>18}"
+def over_seeds(values: np.ndarray) -> str:
+    """The mean over seeds with Student's 95 % interval; of a single seed the value alone."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{values.mean():.1f} +- {stats.t.ppf(0.975, len(values) - 1) * stats.sem(values):.1f}"
 
 
 def _our_training(seed: int, steps: int) -> list[float]:

@@ -71,6 +71,11 @@ def test_names_of_things(registry):
             "collections:Nothing",
             "the thing collections:Nothing cannot be imported: module 'collections' has no attribute 'Nothing'",
         ),
+        (
+            "collections:Countr",
+            "the thing collections:Countr cannot be imported: module 'collections' has no attribute 'Countr'; "
+            "did you mean Counter?",
+        ),
     ],
 )
 def test_what_nobody_knows(registry, name, line):

@@ -1,5 +1,6 @@
 """Things by name: built-in ones, registered ones, those of installed packages, and what `module:Attribute` names."""
 
+import difflib
 import importlib
 import re
 from collections.abc import Mapping
@@ -97,8 +98,12 @@ def imported(path: str, kind: str = "name") -> Any:
         thing: Any = importlib.import_module(module)
         for attribute in attributes.split("."):
             thing = getattr(thing, attribute)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise AverseError(f"the {kind} {path} cannot be imported: {error}") from error
+    except AttributeError as error:
+        near = difflib.get_close_matches(str(error.name), dir(error.obj), n=2, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise AverseError(f"the {kind} {path} cannot be imported: {error}{hint}") from error
     return thing
 
 

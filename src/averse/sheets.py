@@ -55,6 +55,8 @@ class Sheet:
     def require_columns(self, names: Sequence[str]) -> None:
         """Raises AverseError unless the columns are exactly these, in any order."""
         for name in names:
+            if name not in self.columns:
+                raise AverseError(f"{self.path} has no column {name!r}; it has {', '.join(self.columns)}")
             self._place(name)
         for name in self.columns:
             if name not in names:

@@ -81,7 +81,7 @@ BAD = {
     "an empty list": (lambda f: (f / "microgrids.csv").write_text(""), "microgrids.csv is empty"),
     "a missing battery": (
         lambda f: edited(f / "microgrids.csv", 1, "microgrid,battery_mhw,battery_mw,efficiency,curtailment_step_mw"),
-        "unknown column of {f}/microgrids.csv 'battery_mwh'; did you mean",
+        "{f}/microgrids.csv has no column 'battery_mwh'; it has ",
     ),
     "efficiency above 1": (
         lambda f: edited(f / "microgrids.csv", 2, "north,2,1,95,1"),
@@ -96,7 +96,7 @@ BAD = {
     "no text": (lambda f: (f / "south.csv").write_bytes(b"\xff\xfe\x00"), "south.csv cannot be read as CSV"),
     "a missing column": (
         lambda f: edited(f / "north.csv", 1, "time,wind_mw,laod_mw"),
-        "unknown column of {f}/north.csv 'load_mw'; did you mean laod_mw",
+        "{f}/north.csv has no column 'load_mw'; it has time, wind_mw, laod_mw",
     ),
     "a further column": (
         lambda f: (f / "prices.csv").write_text((f / "north.csv").read_text().replace("load_mw", "price")),

@@ -67,6 +67,44 @@ def test_names_and_parameters_that_do_not_exist_suggest_the_nearest():
         environments.make("random_team:Nobody")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("gymnasum:CartPole-v1", "unknown library in front of a world 'gymnasum'; did you mean gymnasium?"),
+        ("petingzoo:mpe2", "unknown library in front of a world 'petingzoo'; did you mean pettingzoo?"),
+        (
+            "foreign_worlds:Odd",
+            "foreign_worlds:Odd is an environment of another library, gymnasium; "
+            "name it gymnasium:foreign_worlds:ID, with the ID it registers",
+        ),
+        (
+            "foreign_worlds:Dying",
+            "foreign_worlds:Dying is an environment of another library, pettingzoo; "
+            "name it pettingzoo:foreign_worlds:Dying",
+        ),
+        (
+            "foreign_worlds:Turns",
+            "foreign_worlds:Turns is an environment of another library, pettingzoo; "
+            "name it pettingzoo:foreign_worlds:Turns",
+        ),
+    ],
+)
+def test_worlds_of_others_that_come_by_the_wrong_door(name, line):
+    with pytest.raises(AverseError) as caught:
+        environments.parameters_class(name)
+    assert str(caught.value) == line
+
+
+def _misnamed(size: "Siez" = 3):  # noqa: F821
+    return Still()
+
+
+def test_types_that_cannot_be_read_are_told_in_a_line(fresh):
+    environments.register("misnamed", _misnamed)
+    with pytest.raises(AverseError, match=r"misnamed: the types of its parameters cannot be read: name 'Siez' is not"):
+        environments.parameters_class("misnamed")
+
+
 def test_a_registered_class_and_a_registered_function(fresh):
     environments.register("sized", Sized)
     assert "sized" in environments.names()

@@ -19,6 +19,10 @@ CASES = {
     "sets": ("intersection", "c51-cvar-mappo", {**SMALL, "network": "sets", "set_units": 8}),
     "sets, one each": ("intersection", "mappo", {**SMALL, "network": "sets", "set_units": 8, "shared": False}),
     "recurrent": ("cliff-walk", "rqe-mappo", {**SMALL, "recurrent": True}),
+    "rectified": ("cliff-walk", "c51-cvar-mappo", {**SMALL, "activation": "relu"}),
+    "rectified and recurrent": (
+        "cliff-walk", "rqe-mappo", {**SMALL, "hidden": (8, 8), "activation": "relu", "recurrent": True},
+    ),
     "recurrent, one each": ("cliff-walk", "c51-cvar-mappo", {**SMALL, "recurrent": True, "shared": False}),
     "a critic per action": ("cliff-walk", "rqe-mappo", {**SMALL, "advantage": "action-value", "recurrent": True}),
     "quantiles": (

@@ -21,16 +21,21 @@ PARTS = {
 
 
 class Odd(gymnasium.Env):
-    """Counts its steps, with observations of several parts; where it is told to, it has a fault at its second step."""
+    """Counts its steps, with observations of several parts; where it is told to, it has a fault at its second step.
 
-    def __init__(self, fault: str = "", length: int = 5, ends: bool = True):
+    The first episodes are `spared`.
+    """
+
+    def __init__(self, fault: str = "", length: int = 5, ends: bool = True, spared: int = 0):
         self.observation_space = spaces.Dict(PARTS)
         self.action_space = spaces.Discrete(3, start=7)
         self._fault, self._length, self._ends = fault, length, ends
+        self._spared = spared
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self._time = 0
+        self._spared -= 1
         return self._observe(), {}
 
     def step(self, action):
@@ -38,7 +43,7 @@ class Odd(gymnasium.Env):
         if self._fault == "deadly" and action == KILL + 7:
             os.kill(os.getpid(), signal.SIGKILL)
         self._time += 1
-        faulty = self._fault if self._time == 2 else ""
+        faulty = self._fault if self._time == 2 and self._spared < 0 else ""
         rewards = {"no number": np.nan, "infinite": 1e39, "text": "high", "list": [1.0], "none": None}
         observation = self._observe()
         if faulty == "observation":

@@ -56,6 +56,8 @@ def test_a_critic_in_other_units_begins_anew(trained, caplog):
 def test_what_does_not_fit_is_one_clear_line(trained):
     with pytest.raises(AverseError, match="another network"):
         begin(trained, hidden=(16,))
+    with pytest.raises(AverseError, match=r"another network.* --hidden and --activation"):
+        begin(trained, activation="relu")
     with pytest.raises(AverseError, match="too few for 3 trials"):
         begin(trained, seeds=3)
     with pytest.raises(AverseError, match="no run at"):

@@ -7,6 +7,7 @@ A name is a built-in one, one that `register` gave, one that an installed packag
 """
 
 import dataclasses
+import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ _DOORS = {
     "jaxmarl": "averse.environments.adapters.jaxmarl_world:jaxmarl_class",
     "budget": "averse.environments.budget:budget_class",
 }
+_FOREIGN = ("gymnasium.core", "pettingzoo.utils.env")  # where their classes of environments are defined
 _DESCRIBED = ("name", "num_agents", "action_space", "observation_size", "global_state_size", "horizon", "metrics")
 _COMPILED = ("reset", "step", "global_state", "available_actions")
 
@@ -79,10 +81,31 @@ def factory(name: str) -> Callable[..., Description]:
     if is_foreign(name):
         door, _, id = name.partition(":")
         return imported(_DOORS[door])(id)
-    found = _REGISTRY.find(name)
+    try:
+        found = _REGISTRY.find(name)
+    except AverseError as error:
+        raise _misspelt_door(name) or error from None
     if not callable(found):
         raise AverseError(f"{name} is no class or function that builds an environment, but {found!r:.80}")
+    _refuse_foreign_class(name, found)
     return found
+
+
+def _misspelt_door(name: Any) -> AverseError | None:
+    """What `gymnasum:CartPole-v1` should be told; None for what is like no door."""
+    door, colon, _ = str(name).partition(":")
+    near = difflib.get_close_matches(door, _DOORS, n=1, cutoff=0.8) if colon else []
+    return unknown_name("library in front of a world", door, near) if near else None
+
+
+def _refuse_foreign_class(name: str, found: Callable[..., Any]) -> None:
+    """Raises AverseError for a class of Gymnasium's or PettingZoo's, which has a door of its own."""
+    bases = found.__mro__ if isinstance(found, type) else ()
+    library = next((base.__module__.partition(".")[0] for base in bases if base.__module__ in _FOREIGN), None)
+    if library is not None:
+        module = name.partition(":")[0]
+        use = f"pettingzoo:{name}" if library == "pettingzoo" else f"gymnasium:{module}:ID, with the ID it registers"
+        raise AverseError(f"{name} is an environment of another library, {library}; name it {use}")
 
 
 def is_foreign(name: Any) -> bool:
@@ -156,7 +179,10 @@ def parameters_class(name: str) -> type:
     build = factory(name)
     if isinstance(build, type) and dataclasses.is_dataclass(build):
         return build
-    hints = get_type_hints(build, include_extras=True)
+    try:
+        hints = get_type_hints(build, include_extras=True)
+    except NameError as error:
+        raise AverseError(f"{name}: the types of its parameters cannot be read: {error}") from error
     rows: list[Any] = []
     for key, parameter in _parameters(build).items():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -44,12 +44,13 @@ def take_over(fresh: Any, trials: list[int], source: Run, config: TrainingConfig
             raise AverseError(
                 f"cannot begin with the networks of {source.config.method}: only actor-critic methods can"
             )
-        same = _shapes(old) == _shapes(new)
+        same = _shapes(old) == _shapes(new) and _activation(config) == _activation(source.config)
         if same and (name == "actor" or _meaning(config) == _meaning(source.config)):
             fresh = fresh._replace(networks={**fresh.networks, name: jax.tree.map(lambda x: x[chosen], old)})
         elif name == "actor":
             raise AverseError(
-                f"the actor of {source.path} is another network; give the same environment parameters and --hidden"
+                f"the actor of {source.path} is another network; "
+                "give the same environment parameters, --hidden and --activation"
             )
         else:
             logger.warning("the critic of %s predicts something else; a new one begins", source.path)
@@ -59,6 +60,11 @@ def take_over(fresh: Any, trials: list[int], source: Run, config: TrainingConfig
 def _shapes(networks: Any) -> Any:
     leaves, structure = jax.tree.flatten(networks)
     return structure, [leaf.shape[1:] for leaf in leaves]
+
+
+def _activation(config: TrainingConfig) -> Any:
+    """What the layers apply, which their shapes do not tell; runs from before there was a choice have tanh."""
+    return config.learner.get("activation", "tanh")
 
 
 def _meaning(config: TrainingConfig) -> list[Any]:

@@ -232,7 +232,10 @@ def advance_group(
     while done < rhythm.total:
         count = min(rhythm.chunk, rhythm.total - done)
         began = perf_counter()
-        metrics, records = trainee.advance(count)
+        try:
+            metrics, records = trainee.advance(count)
+        except AverseError as fault:  # of a world that answers what it must not
+            raise AverseError(f"{fault}; {_kept(store)}") from fault
         speed = count * steps_per_update * len(group) / (perf_counter() - began)
         done += count
         _stop_if_diverged(trainee, metrics, done, store)
@@ -258,13 +261,16 @@ def advance_group(
         logger.warning(warning)
 
 
+def _kept(store: Checkpoints | None) -> str:
+    return "nothing was saved" if store is None else store.kept()
+
+
 def _stop_if_diverged(trainee: Trainee, metrics: list[dict[str, float]], done: int, store: Checkpoints | None) -> None:
     if all(np.isfinite(value) for row in metrics for value in row.values()) and not any_nan(trainee.learner_states()):
         return
     bad = [trainee.trials[i] for i, row in enumerate(metrics) if not all(np.isfinite(v) for v in row.values())]
     which = ", ".join(str(trial) for trial in bad) or "some trial"
-    kept = store.kept() if store is not None else "nothing was saved"
     raise DivergenceError(
-        f"training diverged by update {done} ({which}): numbers are no longer finite; {kept}. "
+        f"training diverged by update {done} ({which}): numbers are no longer finite; {_kept(store)}. "
         "Lower the learning rate, raise tau, or narrow the support."
     )

@@ -250,6 +250,21 @@ def test_a_worker_that_dies_is_replaced_and_said_so():
         assert after.rewards[:, 0].tolist() == [np.float32(1.1), np.float32(3.1)]
 
 
+def test_a_fault_late_in_training_loses_nothing_that_was_saved(tmp_path):
+    settings = {"num_envs": 2, "rollout_steps": 16, "minibatches": 1, "epochs": 1, "hidden": (8,)}
+    with pytest.raises(AverseError, match=r"not nan \(step 2 of .*\); the checkpoint after update \d+ is kept$"):
+        averse.train(
+            ODD,
+            "ppo",
+            steps=32 * 32,
+            checkpoints=32,
+            out=tmp_path / "run",
+            environment_parameters={"env_arg": ("fault=no number", "spared=20")},
+            **settings,
+        )
+    assert averse.evaluate(tmp_path / "run", episodes=3).episodes.seed.size == 3
+
+
 def test_a_run_is_trained_resumed_and_evaluated_as_by_hand(tmp_path, capsys):
     name, out = "gymnasium:CartPole-v1", str(tmp_path / "run")
     flags = ["--num-envs", "2", "--rollout-steps", "16", "--minibatches", "1", "--epochs", "1", "--hidden", "8"]

@@ -78,6 +78,9 @@ def _product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     return (inputs.reshape(-1, inputs.shape[-1]) @ kernel).reshape(*inputs.shape[:-1], kernel.shape[-1])
 
 
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": nn.tanh, "relu": nn.relu}
+
+
 class MLP(nn.Module):
     """Dense layers with an activation between them.
 

@@ -35,7 +35,7 @@ from averse.learners.parts.action_distributions import (
     GaussianActions,
     action_distribution,
 )
-from averse.learners.parts.networks import MLP, Memory, Network, Params, agent_networks
+from averse.learners.parts.networks import ACTIVATIONS, MLP, Memory, Network, Params, agent_networks
 from averse.learners.parts.updates import adam, apart, policy_loss, weighted_mean
 from averse.learners.policy_gradient.advantages import Estimates
 from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, layouts_of
@@ -99,7 +99,9 @@ class SRPO(MAPPO):
         agents, space = environment.num_agents, environment.action_space
         fears = space.size if isinstance(space, Box) else space.num_actions
         layouts = layouts_of(config, environment)[:1]
-        layers = MLP(config.hidden, fears, 0.01, layouts=layouts, set_units=config.set_units)
+        layers = MLP(
+            config.hidden, fears, 0.01, ACTIVATIONS[config.activation], layouts=layouts, set_units=config.set_units
+        )
         remembered = [parts.actor.memory_size] if config.recurrent else []
         seen = (environment.observation_size, agents, *remembered)
         of_mappo = {field.name: getattr(parts, field.name) for field in fields(parts)}

@@ -12,6 +12,7 @@ from averse.risk import Entropic, MeanVariance, VaR, WorstCase
 from averse.settings import Count, Fraction, NonNegative, Number, Positive, Share, settings
 
 NetworkName = Literal["dense", "sets"]
+ActivationName = Literal["tanh", "relu"]
 AdvantageName = Literal[
     "gae", "risk-value", "entropic", "action-value", "influence", "mean-variance", "episode-influence"
 ]
@@ -58,6 +59,8 @@ class MAPPOConfig:
     """To how many numbers networks that read sets pool the members of a set."""
     hidden: tuple[Count, ...] = (64, 64)
     """Units of the hidden layers of actor and critic."""
+    activation: ActivationName = "tanh"
+    """What the hidden layers of actor and critic apply to their sums."""
     recurrent: bool = False
     """Agents remember: the actor's last hidden layer is a GRU, and the critic sees what it remembers. Gradients go back
     through `segment_length` steps."""

@@ -27,6 +27,7 @@ from averse.learners.parts.action_distributions import (
 from averse.learners.parts.entropy import entropy_weight
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.parts.networks import (
+    ACTIVATIONS,
     MLP,
     Memory,
     Network,
@@ -150,7 +151,14 @@ class MAPPO:
         num_heads = space.num_actions if config.per_action and isinstance(space, Discrete) else 1
         sizes = environment.observation_size, environment.global_state_size
         layouts = layouts_of(config, environment)
-        layers = MLP(config.hidden, head_size(space), 0.01, layouts=layouts[:1], set_units=config.set_units)
+        layers = MLP(
+            config.hidden,
+            head_size(space),
+            0.01,
+            ACTIVATIONS[config.activation],
+            layouts=layouts[:1],
+            set_units=config.set_units,
+        )
         actor = (recurrent if config.recurrent else feed_forward)(layers, num_agents, sizes[0], shared=shared)
         remembered = [actor.memory_size] if config.recurrent else []
         seen = critic_parts(*sizes, num_agents, centralised=config.centralised)

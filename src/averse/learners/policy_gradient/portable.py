@@ -15,7 +15,13 @@ def portable_policy(config: MAPPOConfig, environment: Description, prediction: P
     """The actor, and the critic where its prediction is a distribution of the return that an evaluation sees."""
     observation, _ = layouts_of(config, environment)
     networks = state.networks
-    actor = portable_actor(networks["actor"], environment.num_agents, shared=config.shared, layout=observation)
+    actor = portable_actor(
+        networks["actor"],
+        environment.num_agents,
+        shared=config.shared,
+        activation=config.activation,
+        layout=observation,
+    )
     description = {**actor.description, "decision": decision_of(environment.action_space)}
     try:
         critic = _critic(config, environment, prediction, state)
@@ -43,6 +49,7 @@ def _critic(config: MAPPOConfig, environment: Description, prediction: Predictio
         [*parts, "memory"] if config.recurrent else parts,
         num_agents,
         shared=config.shared,
+        activation=config.activation,
         layouts=layouts,
     )
     reading = portable_reading("critic", prediction, state.measure)
