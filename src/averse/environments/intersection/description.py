@@ -26,9 +26,9 @@ _MAPPO = (
 # A precise critic: fine atoms, as the width that they add to every return is feared like a risk. And early aversion,
 # so that most of the training is under the measure that counts. And a short look ahead: the losses that averse
 # advantages weigh up along the way to a crash are noise to all before it. docs/results.md has what each is worth.
-_AVERSE = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.8}
+_AVERSE: dict[str, Any] = {"num_atoms": 101, "risk_warmup": 0.3, "lam": 0.8}
 # What is left of an episode's return is noise to one decision, unless it is predicted.
-_STATIC = {**_AVERSE, "critic": "categorical", "advantage": "episode-influence", "gamma": 1.0}
+_STATIC: dict[str, Any] = {**_AVERSE, "critic": "categorical", "advantage": "episode-influence", "gamma": 1.0}
 
 
 class IntersectionEnvironment(Described, IntersectionTask):
