@@ -51,7 +51,20 @@ def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) 
     done = result.terminated.all(-1) | result.truncated
     led_to = _look(environment, result.state, result.observations)
     states, now = _reset_where(environment, done, reset_key, (result.state, led_to))
-    step = TimeStep(
+    return BatchState(states, key), time_step(result, led_to, now)
+
+
+class View(NamedTuple):
+    """What is seen of B environments."""
+
+    observations: jax.Array
+    global_state: jax.Array
+    available: jax.Array
+
+
+def time_step(result: StepResult, led_to: View, now: View) -> TimeStep:
+    """What B environments answer: the result of their steps, what these led to, and what is seen after resets."""
+    return TimeStep(
         observations=now.observations,
         global_state=now.global_state,
         available=now.available,
@@ -64,24 +77,15 @@ def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) 
         next_available=led_to.available,
         info=result.info,
     )
-    return BatchState(states, key), step
 
 
-class _View(NamedTuple):
-    """What is seen of B environments."""
-
-    observations: jax.Array
-    global_state: jax.Array
-    available: jax.Array
-
-
-def _look(environment: Environment, states: Any, observations: jax.Array) -> _View:
-    return _View(
+def _look(environment: Environment, states: Any, observations: jax.Array) -> View:
+    return View(
         observations, jax.vmap(environment.global_state)(states), jax.vmap(environment.available_actions)(states)
     )
 
 
-def _reset_where(environment: Environment, done: jax.Array, key: jax.Array, running: tuple[Any, _View]) -> Any:
+def _reset_where(environment: Environment, done: jax.Array, key: jax.Array, running: tuple[Any, View]) -> Any:
     """Fresh episodes where `done`, bool [B]; a few at a time, as few episodes end in any one step."""
     num_envs = done.shape[0]
     keys = jax.random.split(key, num_envs)

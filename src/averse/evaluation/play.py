@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.arguments import instance
-from averse.compilation import jit
+from averse.compilation import is_hasty, jit
+from averse.environments.batch import View
 from averse.environments.protocol import Environment, StepResult
 from averse.errors import AverseError, shown
 from averse.evaluation.arguments import episode_seeds
@@ -109,27 +110,43 @@ class Walk(NamedTuple):
     key: jax.Array
 
 
+def episode_keys(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of the episode of a seed, uint32 []: the key that it goes on with, and that of its reset."""
+    key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
+    return key, reset_key
+
+
 def set_out(environment: Environment, learner: Learner, seed: jax.Array) -> Walk:
     """The start of the episode of a seed, uint32 []."""
-    key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
+    key, reset_key = episode_keys(seed)
     state, observations = environment.reset(reset_key)
     return Walk(state, observations, learner.initial_memory(1), key)
+
+
+def choose(
+    learner: Learner, greedy: bool, policy: Any, walk: Walk, available: jax.Array
+) -> tuple[jax.Array, Any, Any, jax.Array]:
+    """The actions [A, ...] of one step, the memory after it, and two keys: of the environment's step, and to go on."""
+    key, act_key, step_key = jax.random.split(walk.key, 3)
+    actions, extras = learner.act(
+        policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
+    )
+    return actions[0], extras.get("memory", ()), step_key, key
 
 
 def act_once(
     environment: Environment, learner: Learner, greedy: bool, policy: Any, walk: Walk
 ) -> tuple[Walk, StepResult, jax.Array]:
     """Act and let the environment answer, with the actions [A, ...] that were chosen; nothing is reset."""
-    key, act_key, step_key = jax.random.split(walk.key, 3)
     available = environment.available_actions(walk.state)
-    actions, extras = learner.act(
-        policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
-    )
-    result = environment.step(step_key, walk.state, actions[0])
-    return Walk(result.state, result.observations, extras.get("memory", ()), key), result, actions[0]
+    actions, memory, step_key, key = choose(learner, greedy, policy, walk, available)
+    result = environment.step(step_key, walk.state, actions)
+    return Walk(result.state, result.observations, memory, key), result, actions
 
 
-class _Episode(NamedTuple):
+class Episode(NamedTuple):
+    """A running episode, and what is told of it so far."""
+
     walk: Walk
     active: jax.Array
     time: jax.Array
@@ -141,17 +158,81 @@ class _Episode(NamedTuple):
     info: dict[str, jax.Array]
     probe: Probe
 
+    def played(self, seed: Any) -> Played:
+        """The figures of a whole episode."""
+        return Played(
+            seeds=seed,
+            returns=self.returns,
+            discounted=self.discounted,
+            length=self.time,
+            terminated=~self.active,
+            truncated=self.truncated,
+            failed=jnp.bool_(False),
+            info=self.info,
+            probe=self.probe,
+        )
 
-def _probe(environment: Environment, walk: Walk, time: jax.Array, active: jax.Array) -> Probe:
+
+def begun(
+    walk: Walk, view: View, probe_time: jax.Array, num_agents: int, metrics: Iterable[str]
+) -> Episode:
+    """An episode before its first step."""
+    agents = jnp.zeros(num_agents)
+    return Episode(
+        walk=walk,
+        active=agents == 0,
+        time=jnp.int32(0),
+        returns=agents,
+        discounted=agents,
+        weight=jnp.float32(1.0),
+        done=jnp.bool_(False),
+        truncated=jnp.bool_(False),
+        info={name: jnp.float32(0.0) for name in metrics},
+        probe=_probe(view, walk, probe_time, agents > 0),
+    )
+
+
+def counted(
+    gamma: float, episode: Episode, view: View, walk: Walk, result: StepResult, probe_time: jax.Array
+) -> Episode:
+    """The episode after a step.
+
+    Args:
+      view: what was seen before it.
+      walk: after it.
+    """
+    here = episode.time == probe_time
+    seen = _probe(view, episode.walk, probe_time, episode.active)
+    probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
+    after = episode.time >= probe_time
+    probe = probe._replace(
+        discounted_return=probe.discounted_return + jnp.where(after, probe.weight_left, 0.0) * result.rewards,
+        weight_left=jnp.where(after, probe.weight_left * gamma, 1.0),
+    )
+    return Episode(
+        walk=walk,
+        active=~result.terminated,
+        time=episode.time + 1,
+        returns=episode.returns + result.rewards,
+        discounted=episode.discounted + episode.weight * result.rewards,
+        weight=episode.weight * gamma,
+        done=result.terminated.all() | result.truncated,
+        truncated=result.truncated,
+        info=dict(result.info),
+        probe=probe,
+    )
+
+
+def _probe(view: View, walk: Walk, time: jax.Array, active: jax.Array) -> Probe:
     """What there is to see now; nothing has been earned from here on."""
     return Probe(
         time=time,
-        observations=walk.observations,
-        global_state=environment.global_state(walk.state),
-        available=environment.available_actions(walk.state),
+        observations=view.observations,
+        global_state=view.global_state,
+        available=view.available,
         active=active,
         memory=single(walk.memory),
-        discounted_return=jnp.zeros(environment.num_agents),
+        discounted_return=jnp.zeros(active.shape),
         weight_left=jnp.float32(1.0),
     )
 
@@ -161,54 +242,17 @@ def _play_one(
 ) -> Played:
     """One episode from its seed."""
 
-    def step(episode: _Episode) -> _Episode:
-        here = episode.time == probe_time
-        seen = _probe(environment, episode.walk, probe_time, episode.active)
-        probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
-        walk, result, _ = act_once(environment, learner, greedy, policy, episode.walk)
-        counted = episode.time >= probe_time
-        probe = probe._replace(
-            discounted_return=probe.discounted_return + jnp.where(counted, probe.weight_left, 0.0) * result.rewards,
-            weight_left=jnp.where(counted, probe.weight_left * learner.gamma, 1.0),
-        )
-        return _Episode(
-            walk=walk,
-            active=~result.terminated,
-            time=episode.time + 1,
-            returns=episode.returns + result.rewards,
-            discounted=episode.discounted + episode.weight * result.rewards,
-            weight=episode.weight * learner.gamma,
-            done=result.terminated.all() | result.truncated,
-            truncated=result.truncated,
-            info=dict(result.info),
-            probe=probe,
-        )
+    def seen(walk: Walk) -> View:
+        state = walk.state
+        return View(walk.observations, environment.global_state(state), environment.available_actions(state))
 
-    walk, agents = set_out(environment, learner, seed), jnp.zeros(environment.num_agents)
-    first = _Episode(
-        walk=walk,
-        active=agents == 0,
-        time=jnp.int32(0),
-        returns=agents,
-        discounted=agents,
-        weight=jnp.float32(1.0),
-        done=jnp.bool_(False),
-        truncated=jnp.bool_(False),
-        info={name: jnp.float32(0.0) for name in environment.metrics},
-        probe=_probe(environment, walk, probe_time, agents > 0),
-    )
-    last = jax.lax.while_loop(lambda episode: ~episode.done, step, first)
-    return Played(
-        seeds=seed,
-        returns=last.returns,
-        discounted=last.discounted,
-        length=last.time,
-        terminated=~last.active,
-        truncated=last.truncated,
-        failed=jnp.bool_(False),
-        info=last.info,
-        probe=last.probe,
-    )
+    def step(episode: Episode) -> Episode:
+        walk, result, _ = act_once(environment, learner, greedy, policy, episode.walk)
+        return counted(learner.gamma, episode, seen(episode.walk), walk, result, probe_time)
+
+    walk = set_out(environment, learner, seed)
+    first = begun(walk, seen(walk), probe_time, environment.num_agents, environment.metrics)
+    return jax.lax.while_loop(lambda episode: ~episode.done, step, first).played(seed)
 
 
 def compiled_player(environment: Environment, learner: Learner, greedy: bool) -> Callable[[Any, np.ndarray], Played]:
@@ -220,8 +264,12 @@ def compiled_player(environment: Environment, learner: Learner, greedy: bool) ->
     Raises AverseError for other kinds of arguments and, when it plays, for seeds that are none or not in [0, 2^32).
     """
     _check_players(environment, learner, greedy)
-    one = partial(_play_one, environment, learner, greedy)
-    batch = jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    if is_hasty():
+        from averse.evaluation.stepwise import stepwise_player  # here, as it needs what this module defines
+
+        batch = stepwise_player(environment, learner, greedy)
+    else:
+        batch = jit(jax.vmap(partial(_play_one, environment, learner, greedy), in_axes=(None, 0, 0)))
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
         seeds = episode_seeds("seeds", seeds)

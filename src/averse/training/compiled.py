@@ -12,7 +12,7 @@ import numpy as np
 
 from averse.compilation import jit, jit_once
 from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
-from averse.environments.protocol import Environment
+from averse.environments.protocol import Environment, TimeStep
 from averse.learners.contract import Learner
 from averse.training.trainee import EpisodeRecord, transition
 from averse.training.trials import chosen, side_by_side
@@ -55,13 +55,18 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
     """The state of a trial before its first update."""
     learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
     batch, step = reset_batch(environment, environment_key, learner.num_envs)
+    return first_state(learner, learner.init(learner_key, **swept), batch, step, key)
+
+
+def first_state(learner: Learner, learner_state: Any, batch: BatchState, step: TimeStep, key: jax.Array) -> LoopState:
+    """The state of a trial whose environments have just been reset."""
     return LoopState(
-        learner=learner.init(learner_key, **swept),
+        learner=learner_state,
         environment=batch,
         observations=step.observations,
         global_state=step.global_state,
         available=step.available,
-        active=jnp.ones((learner.num_envs, environment.num_agents), bool),
+        active=jnp.ones(step.terminated.shape, bool),
         first=jnp.ones(learner.num_envs, bool),
         memory=learner.initial_memory(learner.num_envs),
         returns=jnp.zeros(learner.num_envs, jnp.float32),
@@ -70,15 +75,20 @@ def start(environment: Environment, learner: Learner, seed: jax.Array, swept: di
     )
 
 
-def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
+def act(learner: Learner, state: LoopState) -> tuple[jax.Array, jax.Array, dict[str, Any]]:
+    """The key that a trial goes on with, its actions, and what else acting gives."""
     key, act_key = jax.random.split(state.key)
     behave = learner.behave or learner.act
-    actions, extras = behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
-    batch, step = step_batch(environment, state.environment, actions)
+    return key, *behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
+
+
+def after_step(
+    learner: Learner, state: LoopState, extras: dict[str, Any], batch: BatchState, step: TimeStep, key: jax.Array
+) -> tuple[LoopState, EpisodeRecord]:
+    """The state after a step, and the episodes that ended with it."""
     done = step.done
     returns = state.returns + step.rewards.mean(-1)
     lengths = state.lengths + 1
-    line = transition(state, actions, extras, state.memory, state.active, state.first, step)
     record = EpisodeRecord(
         _Defined.where(done, returns),
         _Defined.where(done, lengths),
@@ -97,6 +107,14 @@ def _rollout_step(environment: Environment, learner: Learner, state: LoopState, 
         lengths=jnp.where(done, 0, lengths),
         key=key,
     )
+    return state, record
+
+
+def _rollout_step(environment: Environment, learner: Learner, state: LoopState, _: None):
+    key, actions, extras = act(learner, state)
+    batch, step = step_batch(environment, state.environment, actions)
+    line = transition(state, actions, extras, state.memory, state.active, state.first, step)
+    state, record = after_step(learner, state, extras, batch, step, key)
     return state, (line, record)
 
 
@@ -166,10 +184,14 @@ class CompiledGroup:
         with ThreadPoolExecutor(self._threads) as threads:
             results = list(threads.map(lambda part: jax.block_until_ready(program(part)), self._parts))
         self._parts = [state for state, _ in results]
+        return self.figures([outputs for _, outputs in results])
+
+    def figures(self, outputs: list[Any]) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
+        """What `advance` tells, from the metrics and records of each part, leading axes: its trials, updates."""
         metrics: list[dict[str, float]] = []
         records: list[EpisodeRecord] = []
-        for _, outputs in results:
-            part_metrics, part_records = jax.device_get(outputs)
+        for of_part in outputs:
+            part_metrics, part_records = jax.device_get(of_part)
             for i in range(self._per_part):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
                 of_trial = methodcaller("of_trial", i)
@@ -193,4 +215,4 @@ class CompiledGroup:
 
     def learner_states(self) -> Any:
         """The learner's states, leading axis: trials."""
-        return self.snapshot().learner
+        return side_by_side([part.learner for part in self._parts])

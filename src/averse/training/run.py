@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from averse import environments
-from averse.compilation import single_precision
+from averse.compilation import is_hasty, single_precision
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
 from averse.errors import AverseError
 from averse.files import as_path
@@ -23,6 +23,7 @@ from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
 from averse.training.policy import Policy
+from averse.training.stepwise import StepwiseGroup
 from averse.training.trainee import Trainee
 from averse.training.trials import chosen, side_by_side
 
@@ -149,7 +150,8 @@ def trainee_of(
     """
     trials = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
-        return CompiledGroup(environment, learner, trials, threads)
+        group = StepwiseGroup if is_hasty() else CompiledGroup
+        return group(environment, learner, trials, threads)
     assert isinstance(environment, HostEnvironment)
     return HostGroup(environment, learner, trials, vector)
 
