@@ -1,5 +1,6 @@
 """Batches of a compiled environment: vmap, automatic reset, `TimeStep`s."""
 
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,59 @@ class BatchState(NamedTuple):
     key: jax.Array
 
 
+class View(NamedTuple):
+    """What is seen of B environments."""
+
+    observations: jax.Array
+    global_state: jax.Array
+    available: jax.Array
+
+
 def reset_batch(environment: Environment, key: jax.Array, num_envs: int) -> tuple[BatchState, TimeStep]:
     """Start `num_envs` episodes."""
     key, keys = reset_keys(key, num_envs)
     states, observations = jax.vmap(environment.reset)(keys)
     return BatchState(states, key), TimeStep.first(*_look(environment, states, observations), environment.metrics)
+
+
+def reset_shapes(environment: Environment, num_envs: int) -> tuple[Any, TimeStep]:
+    """Shapes and dtypes of the states and the `TimeStep` of `reset_batch`, without computing anything."""
+    try:
+        episode = _shared_shapes(environment, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    except TypeError:  # it cannot be hashed
+        episode = _episode_shapes(environment)
+
+    def of_all(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((num_envs, *shape.shape), shape.dtype)
+
+    states, view = jax.tree.map(of_all, episode)
+    return states, jax.eval_shape(lambda seen: TimeStep.first(*seen, environment.metrics), view)
+
+
+@lru_cache(maxsize=16)
+def _shared_shapes(environment: Environment, double: bool) -> tuple[Any, View]:
+    """Those of an episode of any environment that is equal: to trace the start of a large one takes seconds.
+
+    Args:
+      double: whether shapes are traced in double precision.
+    """
+    del double
+    return _episode_shapes(environment)
+
+
+def _episode_shapes(environment: Environment) -> tuple[Any, View]:
+    return jax.eval_shape(partial(begin, environment), jax.random.key(0))
+
+
+def begin(environment: Environment, key: jax.Array) -> tuple[Any, View]:
+    """A fresh episode of one environment: its state and what is seen, without leading axes."""
+    state, observations = environment.reset(key)
+    return state, see(environment, state, observations)
+
+
+def see(environment: Environment, state: Any, observations: jax.Array) -> View:
+    """What is seen of one environment, without leading axes."""
+    return View(observations, environment.global_state(state), environment.available_actions(state))
 
 
 def reset_keys(key: jax.Array, num_envs: int) -> tuple[jax.Array, jax.Array]:
@@ -52,14 +101,6 @@ def step_batch(environment: Environment, batch: BatchState, actions: jax.Array) 
     led_to = _look(environment, result.state, result.observations)
     states, now = _reset_where(environment, done, reset_key, (result.state, led_to))
     return BatchState(states, key), time_step(result, led_to, now)
-
-
-class View(NamedTuple):
-    """What is seen of B environments."""
-
-    observations: jax.Array
-    global_state: jax.Array
-    available: jax.Array
 
 
 def time_step(result: StepResult, led_to: View, now: View) -> TimeStep:

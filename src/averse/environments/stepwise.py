@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.compilation import jit
-from averse.environments.batch import BatchState, View, reset_keys, step_keys, time_step
+from averse.environments.batch import BatchState, View, begin, reset_keys, see, step_keys, time_step
 from averse.environments.protocol import Environment, StepResult, TimeStep
 
 BLOCK = 128  # episodes that a program takes at once; what is missing to it is computed in vain
@@ -32,12 +32,12 @@ class Stepwise:
         self._begin = jit(jax.vmap(partial(_begun, environment)))
         self._step = jit(jax.vmap(partial(_stepped, environment)))
 
-    def begin(self, keys: jax.Array) -> tuple[Any, View]:
-        """Fresh episodes: their states and what is seen."""
+    def begin(self, keys: Any) -> tuple[Any, View]:
+        """Fresh episodes, of keys as plain numbers (`jax.random.key_data`): their states and what is seen."""
         return _in_blocks(self._begin, keys)
 
-    def step(self, keys: jax.Array, states: Any, actions: Any) -> tuple[StepResult, View]:
-        """One step of each, and what is seen after it; nothing is reset."""
+    def step(self, keys: Any, states: Any, actions: Any) -> tuple[StepResult, View]:
+        """One step of each, by keys as of `begin`, and what is seen after it; nothing is reset."""
         return _in_blocks(self._step, keys, states, actions)
 
     def reset_batch(self, key: jax.Array, num_envs: int) -> tuple[BatchState, TimeStep]:
@@ -53,7 +53,7 @@ class Stepwise:
         states, now = result.state, led_to
         rows = np.flatnonzero(result.terminated.all(-1) | result.truncated)
         if rows.size:
-            fresh = self.begin(begin_keys[rows])
+            fresh = self.begin(np.asarray(begin_keys)[rows])
             states, now = jax.tree.map(partial(_replaced, rows), (states, now), fresh)
         return BatchState(states, key), time_step(result, led_to, now)
 
@@ -71,28 +71,27 @@ def _shared(environment: Environment) -> Stepwise:
     return Stepwise(environment)
 
 
-_reset_keys = jax.jit(reset_keys, static_argnums=1)
+@partial(jax.jit, static_argnums=1)
+def _reset_keys(key: jax.Array, num_envs: int) -> tuple[jax.Array, jax.Array]:
+    """As `batch.reset_keys`; those of the environments as plain numbers."""
+    key, keys = reset_keys(key, num_envs)
+    return key, jax.random.key_data(keys)
 
 
 @partial(jax.jit, static_argnums=1)
 def _step_keys(key: jax.Array, num_envs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As `batch.step_keys`, with a key for the next episode of each environment."""
+    """As `batch.step_keys`, with a key for the next episode of each environment; both as plain numbers."""
     key, keys, reset_key = step_keys(key, num_envs)
-    return key, keys, jax.random.split(reset_key, num_envs)
-
-
-def _view(environment: Environment, state: Any, observations: jax.Array) -> View:
-    return View(observations, environment.global_state(state), environment.available_actions(state))
+    return key, jax.random.key_data(keys), jax.random.key_data(jax.random.split(reset_key, num_envs))
 
 
 def _begun(environment: Environment, key: jax.Array) -> tuple[Any, View]:
-    state, observations = environment.reset(key)
-    return state, _view(environment, state, observations)
+    return begin(environment, jax.random.wrap_key_data(key))
 
 
 def _stepped(environment: Environment, key: jax.Array, state: Any, actions: jax.Array) -> tuple[StepResult, View]:
-    result = environment.step(key, state, actions)
-    return result, _view(environment, result.state, result.observations)
+    result = environment.step(jax.random.wrap_key_data(key), state, actions)
+    return result, see(environment, result.state, result.observations)
 
 
 def _in_blocks(program: Callable[..., Any], *batches: Any) -> Any:

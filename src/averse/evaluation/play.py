@@ -17,7 +17,7 @@ import numpy as np
 
 from averse.arguments import instance
 from averse.compilation import is_hasty, jit
-from averse.environments.batch import View
+from averse.environments.batch import View, see
 from averse.environments.protocol import Environment, StepResult
 from averse.errors import AverseError, shown
 from averse.evaluation.arguments import episode_seeds
@@ -173,9 +173,7 @@ class Episode(NamedTuple):
         )
 
 
-def begun(
-    walk: Walk, view: View, probe_time: jax.Array, num_agents: int, metrics: Iterable[str]
-) -> Episode:
+def begun(walk: Walk, view: View, probe_time: jax.Array, num_agents: int, metrics: Iterable[str]) -> Episode:
     """An episode before its first step."""
     agents = jnp.zeros(num_agents)
     return Episode(
@@ -242,16 +240,21 @@ def _play_one(
 ) -> Played:
     """One episode from its seed."""
 
-    def seen(walk: Walk) -> View:
-        state = walk.state
-        return View(walk.observations, environment.global_state(state), environment.available_actions(state))
-
     def step(episode: Episode) -> Episode:
         walk, result, _ = act_once(environment, learner, greedy, policy, episode.walk)
-        return counted(learner.gamma, episode, seen(episode.walk), walk, result, probe_time)
+        return counted(
+            learner.gamma,
+            episode,
+            see(environment, episode.walk.state, episode.walk.observations),
+            walk,
+            result,
+            probe_time,
+        )
 
     walk = set_out(environment, learner, seed)
-    first = begun(walk, seen(walk), probe_time, environment.num_agents, environment.metrics)
+    first = begun(
+        walk, see(environment, walk.state, walk.observations), probe_time, environment.num_agents, environment.metrics
+    )
     return jax.lax.while_loop(lambda episode: ~episode.done, step, first).played(seed)
 
 

@@ -26,9 +26,9 @@ def stepwise_player(
     """A function (learner's state, seeds [E], probe times [E]) -> Played; compiled once for all states of a learner."""
     world = stepwise(environment)
     memory = learner.initial_memory(1)
-    keys = jit(jax.vmap(episode_keys))
+    keys = jit(jax.vmap(_keys))
     first = jit(jax.vmap(partial(_first, environment, memory)))
-    chosen = jit(jax.vmap(partial(choose, learner, greedy), in_axes=(None, 0, 0)))
+    chosen = jit(jax.vmap(partial(_chosen, learner, greedy), in_axes=(None, 0, 0)))
     after = jit(jax.vmap(partial(_after, learner.gamma)))
 
     def play(policy: Any, seeds: np.ndarray, probe_times: np.ndarray) -> Played:
@@ -45,6 +45,18 @@ def stepwise_player(
         return jax.vmap(Episode.played)(episode, seeds)
 
     return play
+
+
+def _keys(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As `episode_keys`; that of the reset as plain numbers."""
+    key, reset_key = episode_keys(seed)
+    return key, jax.random.key_data(reset_key)
+
+
+def _chosen(learner: Learner, greedy: bool, policy: Any, walk: Walk, available: jax.Array) -> tuple[Any, ...]:
+    """As `choose`; the key of the environment's step as plain numbers."""
+    actions, memory, step_key, key = choose(learner, greedy, policy, walk, available)
+    return actions, memory, jax.random.key_data(step_key), key
 
 
 def _first(environment: Environment, memory: Any, key: jax.Array, view: View, probe_time: jax.Array) -> Episode:

@@ -30,6 +30,7 @@ from averse.evaluation.play import FIRST_SEED
 from averse.experiments.arms import Arm, folder_of
 from averse.files import writable_folder
 from averse.learners.contract import Learner
+from averse.learners.value_based.config import ValueBasedConfig
 from averse.training import configure, load, run_training
 from averse.training.config import TrainingConfig
 from averse.training.directory import LOCK, PARTS, check_place, refuse_parts
@@ -276,7 +277,19 @@ def _configuration(plan: Plan, arms: tuple[Arm, ...]) -> TrainingConfig:
     known = {*config.learner, *config.sweep}
     if moved_to := [name for name in arms[0].settings if name in config.environment_parameters and name not in known]:
         raise AverseError(f"{moved_to[0]} is a parameter of {plan.trained_in}, which all methods share: --parameters")
-    return config
+    return _with_small_buffer(config) if plan.quick and "buffer_size" not in settings else config
+
+
+def _with_small_buffer(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with a replay buffer, if any, that holds what the run collects and no more.
+
+    It learns the same. A buffer for long runs is a gigabyte at the junction, which each checkpoint would write.
+    """
+    learner = config.learner_config()
+    if not isinstance(learner, ValueBasedConfig):
+        return config
+    collected = max(config.total_updates * learner.num_envs, learner.batch_size)
+    return replace(config, learner={**config.learner, "buffer_size": min(learner.buffer_size, collected)})
 
 
 def _require_same(job: Job) -> None:

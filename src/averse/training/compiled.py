@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.compilation import jit, jit_once
-from averse.environments.batch import BatchState, reset_batch, step_batch, where_done
+from averse.environments.batch import BatchState, reset_batch, reset_shapes, step_batch, where_done
 from averse.environments.protocol import Environment, TimeStep
 from averse.learners.contract import Learner
 from averse.training.trainee import EpisodeRecord, transition
@@ -53,9 +53,15 @@ class _Defined(NamedTuple):
 
 def start(environment: Environment, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
     """The state of a trial before its first update."""
-    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    learner_key, environment_key, key = start_keys(seed)
     batch, step = reset_batch(environment, environment_key, learner.num_envs)
     return first_state(learner, learner.init(learner_key, **swept), batch, step, key)
+
+
+def start_keys(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of a trial: the keys of the learner's parameters, of its environments, and of what follows."""
+    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    return learner_key, environment_key, key
 
 
 def first_state(learner: Learner, learner_state: Any, batch: BatchState, step: TimeStep, key: jax.Array) -> LoopState:
@@ -207,7 +213,14 @@ class CompiledGroup:
         count = len(self.trials)
         swept = {name: jax.ShapeDtypeStruct((count,), np.float32) for name in self.trials[0] if name != "seed"}
         seeds = jax.ShapeDtypeStruct((count,), np.uint32)
-        return self._start.eval_shape(seeds, swept)
+        states, step = reset_shapes(self.environment, self.learner.num_envs)
+
+        def state(seed: jax.Array, swept: dict[str, jax.Array], states: Any, step: TimeStep) -> LoopState:
+            learner_key, environment_key, key = start_keys(seed)
+            learner_state = self.learner.init(learner_key, **swept)
+            return first_state(self.learner, learner_state, BatchState(states, environment_key), step, key)
+
+        return jax.eval_shape(jax.vmap(state, in_axes=(0, 0, None, None)), seeds, swept, states, step)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""

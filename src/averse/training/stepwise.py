@@ -16,7 +16,7 @@ from averse.compilation import jit, jit_once, single_precision
 from averse.environments.protocol import Environment
 from averse.environments.stepwise import stepwise
 from averse.learners.contract import Learner, Trajectory
-from averse.training.compiled import CompiledGroup, LoopState, act, after_step, first_state
+from averse.training.compiled import CompiledGroup, LoopState, act, after_step, first_state, start_keys
 from averse.training.trainee import EpisodeRecord, transition
 from averse.training.trials import chosen
 
@@ -85,7 +85,7 @@ class StepwiseGroup(CompiledGroup):
 
 def _init(learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> tuple[Any, jax.Array, jax.Array]:
     """The learner's state, and the keys of the environments and of what follows; as `compiled.start` has them."""
-    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    learner_key, environment_key, key = start_keys(seed)
     return learner.init(learner_key, **swept), environment_key, key
 
 
