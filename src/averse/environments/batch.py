@@ -1,7 +1,8 @@
 """Batches of a compiled environment: vmap, automatic reset, `TimeStep`s."""
 
+from collections.abc import Hashable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,17 @@ def reset_batch(environment: Environment, key: jax.Array, num_envs: int) -> tupl
     """Start `num_envs` episodes."""
     key, keys = reset_keys(key, num_envs)
     states, observations = jax.vmap(environment.reset)(keys)
-    return BatchState(states, key), TimeStep.first(*_look(environment, states, observations), environment.metrics)
+    return BatchState(states, key), _first_step(environment, _look(environment, states, observations))
+
+
+def _first_step(environment: Environment, view: View) -> TimeStep:
+    return TimeStep.first(*view, environment.metrics)
 
 
 def reset_shapes(environment: Environment, num_envs: int) -> tuple[Any, TimeStep]:
     """Shapes and dtypes of the states and the `TimeStep` of `reset_batch`, without computing anything."""
     try:
-        episode = _shared_shapes(environment, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+        episode = _shared_shapes(cast(Hashable, environment), jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     except TypeError:  # it cannot be hashed
         episode = _episode_shapes(environment)
 
@@ -42,11 +47,11 @@ def reset_shapes(environment: Environment, num_envs: int) -> tuple[Any, TimeStep
         return jax.ShapeDtypeStruct((num_envs, *shape.shape), shape.dtype)
 
     states, view = jax.tree.map(of_all, episode)
-    return states, jax.eval_shape(lambda seen: TimeStep.first(*seen, environment.metrics), view)
+    return states, jax.eval_shape(partial(_first_step, environment), view)
 
 
 @lru_cache(maxsize=16)
-def _shared_shapes(environment: Environment, double: bool) -> tuple[Any, View]:
+def _shared_shapes(environment: Any, double: bool) -> tuple[Any, View]:
     """Those of an episode of any environment that is equal: to trace the start of a large one takes seconds.
 
     Args:

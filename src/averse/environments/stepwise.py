@@ -9,9 +9,9 @@ numpy arrays (but for keys, which numpy cannot hold), as each operation of JAX o
 program. Leading axis B.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from averse.environments.batch import BatchState, View, begin, reset_keys, see, 
 from averse.environments.protocol import Environment, StepResult, TimeStep
 
 BLOCK = 128  # episodes that a program takes at once; what is missing to it is computed in vain
+MOST_STEPS = 5_000  # of a batch: for more of them it is quicker to compile them all into one program
 
 
 class Stepwise:
@@ -61,13 +62,13 @@ class Stepwise:
 def stepwise(environment: Environment) -> Stepwise:
     """The programs of an environment, the same for all that are equal to it."""
     try:
-        return _shared(environment)
+        return _shared(cast(Hashable, environment))
     except TypeError:  # it cannot be hashed
         return Stepwise(environment)
 
 
 @lru_cache(maxsize=4)
-def _shared(environment: Environment) -> Stepwise:
+def _shared(environment: Any) -> Stepwise:
     return Stepwise(environment)
 
 

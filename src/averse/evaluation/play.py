@@ -19,6 +19,7 @@ from averse.arguments import instance
 from averse.compilation import is_hasty, jit
 from averse.environments.batch import View, see
 from averse.environments.protocol import Environment, StepResult
+from averse.environments.stepwise import MOST_STEPS
 from averse.errors import AverseError, shown
 from averse.evaluation.arguments import episode_seeds
 from averse.evaluation.episodes import Episodes
@@ -267,18 +268,20 @@ def compiled_player(environment: Environment, learner: Learner, greedy: bool) ->
     Raises AverseError for other kinds of arguments and, when it plays, for seeds that are none or not in [0, 2^32).
     """
     _check_players(environment, learner, greedy)
+    whole = jit(jax.vmap(partial(_play_one, environment, learner, greedy), in_axes=(None, 0, 0)))
+    brief = None
     if is_hasty():
         from averse.evaluation.stepwise import stepwise_player  # here, as it needs what this module defines
 
-        batch = stepwise_player(environment, learner, greedy)
-    else:
-        batch = jit(jax.vmap(partial(_play_one, environment, learner, greedy), in_axes=(None, 0, 0)))
+        brief = stepwise_player(environment, learner, greedy)
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
         seeds = episode_seeds("seeds", seeds)
         size = min(BATCH, len(seeds))
         padded = np.resize(seeds, -(-len(seeds) // size) * size).astype(np.uint32)
         times = probe_times(padded, environment.horizon)
+        steps = environment.horizon * len(padded) // size
+        batch = whole if brief is None or steps > MOST_STEPS else brief
         parts = [
             jax.device_get(batch(policy, padded[i : i + size], times[i : i + size]))
             for i in range(0, len(padded), size)

@@ -22,7 +22,7 @@ class LoopState(NamedTuple):
     """All that goes from one update to the next, of one trial; a checkpoint holds it whole."""
 
     learner: Any
-    environment: BatchState
+    environment: Any  # BatchState; () where a program has no use for it
     observations: jax.Array  # [B, A, O]
     global_state: jax.Array  # [B, G]
     available: jax.Array  # [B, A, n]

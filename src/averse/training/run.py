@@ -14,6 +14,7 @@ import numpy as np
 from averse import environments
 from averse.compilation import is_hasty, single_precision
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
+from averse.environments.stepwise import MOST_STEPS
 from averse.errors import AverseError
 from averse.files import as_path
 from averse.learners.contract import Learner
@@ -150,8 +151,9 @@ def trainee_of(
     """
     trials = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
-        group = StepwiseGroup if is_hasty() else CompiledGroup
-        return group(environment, learner, trials, threads)
+        brief = config.total_updates * learner.rollout_steps <= MOST_STEPS
+        kind = StepwiseGroup if is_hasty() and brief else CompiledGroup
+        return kind(environment, learner, trials, threads)
     assert isinstance(environment, HostEnvironment)
     return HostGroup(environment, learner, trials, vector)
 
