@@ -19,8 +19,9 @@ from averse.environments.batch import where_done
 from averse.environments.protocol import HostVector, TimeStep
 from averse.environments.workers.encoded import EncodedVector, Encoding
 from averse.errors import AverseError
+from averse.evaluation.accounts import SALT, Played, Probe, single
 from averse.evaluation.arguments import episode_seeds
-from averse.evaluation.play import SALT, Played, Probe, probe_times, single
+from averse.evaluation.play import probe_times
 from averse.learners.contract import Learner
 from averse.settings import Count, Fraction, check_value
 

@@ -16,7 +16,7 @@ from averse.compilation import jit
 from averse.environments.batch import View
 from averse.environments.protocol import Environment, StepResult
 from averse.environments.stepwise import stepwise
-from averse.evaluation.play import Episode, Played, Walk, begun, choose, counted, episode_keys
+from averse.evaluation.accounts import Episode, Played, Walk, begun, choose, counted, episode_keys
 from averse.learners.contract import Learner
 
 
