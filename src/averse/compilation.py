@@ -36,6 +36,11 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     return jax.jit(function, compiler_options=_HASTY if _in_haste.get() else _TUNED, **options)
 
 
+def jit_beside(function: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit`, for programs that work beside a simulator, which are not worth tuning."""
+    return jax.jit(function, compiler_options=_HASTY if _in_haste.get() else None, **options)
+
+
 def jit_once(function: Callable[..., Any]) -> Any:
     """`jax.jit`, for large programs that are called once: how training begins."""
     return jax.jit(function, compiler_options=_ONCE if jax.default_backend() == "cpu" else None)

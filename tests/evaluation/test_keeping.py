@@ -12,9 +12,9 @@ import averse
 from averse import AverseError, machine
 from averse.cli import main
 from averse.evaluation import Episodes, compiled_player, evaluator, play_scripted
+from averse.evaluation.accounts import Played
 from averse.evaluation.arguments import SEEDS
 from averse.evaluation.memory import check_episodes, episode_size
-from averse.evaluation.play import Played
 from averse.learners.fixed import fixed
 
 TINY = {"num_envs": 4, "rollout_steps": 16, "minibatches": 1, "epochs": 1, "hidden": (8,)}

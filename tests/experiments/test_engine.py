@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from averse.cli import main
-from averse.compilation import hasty_compilation, jit, jit_once
+from averse.compilation import hasty_compilation, jit, jit_beside, jit_once
 from averse.errors import AverseError
 from averse.evaluation import Episodes
 from averse.experiments import engine, tuning
@@ -354,6 +354,50 @@ class TestArms:
         )
 
 
+class TestQuickLook:
+    """How much is done where nothing is said of it, and what stays as it was given."""
+
+    @staticmethod
+    def configs(**given):
+        arguments = CompareArguments(**{"env": "corridor", "methods": ("mappo", "riskq"), "quick": True, **given})
+        return [job.config for job in jobs_of(plan_of("compare", arguments, read_arms(arguments.methods)))]
+
+    def test_a_replay_buffer_holds_what_is_collected(self):
+        neutral, replayed = self.configs()
+        assert (neutral.steps, neutral.checkpoints, replayed.checkpoints) == (20_000, 4, 4)
+        assert "buffer_size" not in neutral.learner
+        assert replayed.total_updates == 13
+        assert (replayed.learner["buffer_size"], replayed.learner["gradient_steps"]) == (13 * 32, 4)
+
+    def test_what_is_given_stays(self):
+        methods = ("riskq:buffer_size=900,gradient_steps=9,checkpoints=7", "riskq:batch_size=500", "riskq:num_envs=300")
+        given, batch, wide = self.configs(methods=methods)
+        assert (given.learner["buffer_size"], given.learner["gradient_steps"], given.checkpoints) == (900, 9, 7)
+        assert batch.learner["buffer_size"] == 500
+        assert wide.learner["buffer_size"] == 600
+
+    def test_a_long_quick_look_has_the_usual_buffer(self):
+        assert self.configs(steps=1e6)[1].learner["buffer_size"] == 5000
+
+    def test_without_quick_all_is_as_ever(self):
+        neutral, replayed = self.configs(quick=False)
+        assert (neutral.checkpoints, replayed.learner["buffer_size"]) == (10, 5000)
+        assert replayed.learner["gradient_steps"] == 8
+
+    @pytest.mark.parametrize(
+        ("given", "steps"),
+        [
+            ({"env": "corridor"}, 2e4),
+            ({"env": "sumo-intersection"}, 5e3),
+            ({"env": "sumo-intersection", "steps": 7e3}, 7e3),
+            ({"env": "sumo-intersection", "train_env": "intersection"}, 2e4),
+            ({"env": "sumo-intersection", "quick": False}, 2e5),
+        ],
+    )
+    def test_worlds_outside_jax_are_trained_in_for_fewer_steps(self, given, steps):
+        assert StudyArguments(**{"quick": True, **given}).amount.steps == steps
+
+
 class TestTaus:
     @pytest.mark.parametrize(
         ("arguments", "tables", "words"),
@@ -453,12 +497,12 @@ def test_hasty_compilation_ends_with_its_block(monkeypatch):
     monkeypatch.setattr("averse.compilation.jax.jit", lambda function, compiler_options: compiler_options)
 
     def level() -> list[int | None]:
-        return [(given(len) or {}).get("xla_backend_optimization_level") for given in (jit, jit_once)]
+        return [(given(len) or {}).get("xla_backend_optimization_level") for given in (jit, jit_beside, jit_once)]
 
     def fails():
         with hasty_compilation():
             assert [jax.config.values[name] for name in names] == [True, 1e9]
-            assert level() == [1, 0]
+            assert level() == [1, 1, 0]
             raise KeyboardInterrupt
 
     jax.config.update(names[0], False)
@@ -468,16 +512,16 @@ def test_hasty_compilation_ends_with_its_block(monkeypatch):
         assert jax.config.values[names[0]] is False
         with hasty_compilation(wanted=False):
             assert jax.config.values[names[0]] is False
-            assert level() == [None, 0]
+            assert level() == [None, None, 0]
     finally:
         jax.config.update(names[0], before[0])
     assert [jax.config.values[name] for name in names] == before
-    assert level() == [None, 0]
+    assert level() == [None, None, 0]
 
 
 def test_what_is_compiled_in_haste_computes_the_same():
     """XLA knows the options, and they change rounding at the most."""
     numbers = np.linspace(-3.0, 3.0, 100, dtype=np.float32)
     with hasty_compilation():
-        hasty = [compiled(jnp.tanh)(numbers) for compiled in (jit, jit_once)]
-    np.testing.assert_allclose(hasty, [np.tanh(numbers)] * 2, rtol=1e-5)
+        hasty = [compiled(jnp.tanh)(numbers) for compiled in (jit, jit_beside, jit_once)]
+    np.testing.assert_allclose(hasty, [np.tanh(numbers)] * 3, rtol=1e-5)

@@ -1,5 +1,7 @@
 """Every verb in every kind of world, as the command line runs it: a quick look within minutes, and killed by -9."""
 
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -18,6 +20,7 @@ WORLDS = ("corridor", "risky-cartpole", "intersection", "sumo-intersection", "ow
 OF_SEVERAL = ("intersection", "sumo-intersection")  # agents, who can meet others
 NOT_DRAWN = ("own_environment:Ferry",)
 LIMIT = 180  # seconds of processor time, of which a machine with a free core needs no more to be done
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 SMALL = """
 num_envs = 4
 rollout_steps = 16
@@ -35,6 +38,17 @@ def surroundings(cache: Path) -> dict[str, str]:
     return {**own, "PYTHONPATH": path, "XDG_CACHE_HOME": str(cache)}
 
 
+@contextlib.contextmanager
+def orphans_adopted():
+    """Processes that a command leaves behind, such as the parent of its workers, are waited for and so counted."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
 def averse(cache: Path, *arguments: object, code: int = 0) -> tuple[float, str]:
     """Seconds of processor time that a command takes, with its workers, and what it says of what is wrong."""
 
@@ -43,7 +57,8 @@ def averse(cache: Path, *arguments: object, code: int = 0) -> tuple[float, str]:
         return children.ru_utime + children.ru_stime
 
     before, command = used(), [sys.executable, "-m", "averse.cli", *map(str, arguments)]
-    done = subprocess.run(command, env=surroundings(cache), capture_output=True, text=True, check=False)
+    with orphans_adopted():
+        done = subprocess.run(command, env=surroundings(cache), capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return used() - before, done.stderr
 

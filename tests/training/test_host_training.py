@@ -6,9 +6,11 @@ import pytest
 from stirred import stirred
 
 import averse
+from averse.compilation import hasty_compilation
 from averse.evaluation.host_play import learned, play_host
 from averse.training import resume
 from averse.training.host import HostGroup
+from averse.training.host_rollouts import StepwiseRollouts
 
 SMALL = {"num_envs": 2, "rollout_steps": 16, "segment_length": 8, "minibatches": 2, "hidden": (16,)}
 
@@ -64,3 +66,27 @@ def test_episodes_do_not_depend_on_the_number_of_workers():
     np.testing.assert_array_equal(one.length, other.length)
     np.testing.assert_array_equal(one.returns, other.returns)
     np.testing.assert_array_equal(one.probe.discounted_return, other.probe.discounted_return)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(240)
+def test_in_haste_a_simulator_is_stepped_from_python():
+    """The same figures as in one program with what states its answers; trials of a run share their programs."""
+    world = averse.make("sumo-intersection")
+    learner = averse.learner("mappo", world, **{**SMALL, "hidden": (8,), "epochs": 1})
+    told, played, state = [], [], None
+    with world.vector(2) as vector:
+        for hasty in (False, True):
+            with hasty_compilation(hasty):
+                groups = [HostGroup(world, learner, [{"seed": seed}], vector) for seed in (5, 5)]
+                assert groups[0]._update is groups[1]._update
+                groups[0].start()
+                told.append(groups[0].advance(1))
+                state = groups[0].state if state is None else state
+                actor = learned(learner, greedy=False)(state)
+                played.append(play_host(vector, actor, np.arange(3), horizon=world.horizon, gamma=0.99))
+    assert isinstance(groups[0]._rollouts, StepwiseRollouts)
+    (one, _), (other, _) = told
+    assert one[0] == pytest.approx(other[0], rel=1e-3, abs=1e-4)
+    for a, b in zip(jax.tree.leaves(played[0]), jax.tree.leaves(played[1]), strict=True):
+        np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=1e-4, atol=1e-4)

@@ -19,8 +19,8 @@ from averse.compilation import is_hasty
 from averse.engines import worker
 from averse.engines.cluster import Cluster, State, Task
 from averse.environments import is_compiled
+from averse.evaluation.accounts import Played
 from averse.evaluation.evaluator import Player
-from averse.evaluation.play import Played
 from averse.progress import progress_bar, progress_text
 from averse.settings import Positive, check_value
 from averse.training.config import TrainingConfig

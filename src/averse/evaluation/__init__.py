@@ -5,6 +5,7 @@
 statistics of plain samples (`cvar`, bootstrap intervals, `Estimate`) are in `averse.statistics`.
 """
 
+from averse.evaluation.accounts import Played, Probe
 from averse.evaluation.basis import Basis
 from averse.evaluation.calibration import Calibration, QuantileRow, calibrate_categorical, calibrate_quantiles
 from averse.evaluation.episodes import Episodes, concatenate
@@ -12,7 +13,7 @@ from averse.evaluation.evaluator import Evaluation, evaluate, play_scripted
 from averse.evaluation.host_play import Actor, Moment, learned, play_host, scripted
 from averse.evaluation.long_run import Batches, LongRunEvaluation, LongRunSummary, summarise_long_run
 from averse.evaluation.objective import TrainedObjective
-from averse.evaluation.play import Chains, Played, Probe, chain_player, compiled_player
+from averse.evaluation.play import Chains, chain_player, compiled_player
 from averse.evaluation.stored import read_evaluation
 from averse.evaluation.summary import MetricSummary, Summary, summarise
 from averse.evaluation.tables import summary_table

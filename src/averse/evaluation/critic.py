@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from averse.evaluation.accounts import Played
 from averse.evaluation.calibration import Calibration, calibrate_categorical, calibrate_quantiles
-from averse.evaluation.play import Played
 from averse.risk import Categorical, Distribution
 from averse.training.run import Run
 

@@ -17,6 +17,7 @@ from averse.arguments import function, instance
 from averse.environments import HOST_ENVS
 from averse.environments.protocol import Environment, is_average_reward
 from averse.errors import AverseError, shown
+from averse.evaluation.accounts import Played
 from averse.evaluation.basis import Basis, moved, refuse_loss, suffix
 from averse.evaluation.calibration import Calibration
 from averse.evaluation.critic import calibrated
@@ -24,7 +25,7 @@ from averse.evaluation.episodes import Episodes, concatenate, label_of
 from averse.evaluation.long_run import STEPS, LongRunEvaluation, evaluate_long_run, steps_played
 from averse.evaluation.memory import check_episodes
 from averse.evaluation.objective import TrainedObjective, trained_objective
-from averse.evaluation.play import FIRST_SEED, Played, compiled_player
+from averse.evaluation.play import FIRST_SEED, compiled_player
 from averse.evaluation.playing import Stage
 from averse.evaluation.summary import Summary, summarise
 from averse.evaluation.tables import summary_table

@@ -14,12 +14,14 @@ import jax
 import numpy as np
 
 from averse.arguments import function, instance
+from averse.compilation import is_hasty, jit_beside
 from averse.environments.batch import where_done
 from averse.environments.protocol import HostVector, TimeStep
 from averse.environments.workers.encoded import EncodedVector, Encoding
 from averse.errors import AverseError
+from averse.evaluation.accounts import SALT, Played, Probe, single
 from averse.evaluation.arguments import episode_seeds
-from averse.evaluation.play import SALT, Played, Probe, probe_times, single
+from averse.evaluation.play import probe_times
 from averse.learners.contract import Learner
 from averse.settings import Count, Fraction, check_value
 
@@ -66,7 +68,7 @@ def learned(learner: Learner, greedy: bool) -> Callable[[Any], Actor]:
         return actions[0], single(extras.get("memory", ()))
 
     many = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0))
-    batch = jax.jit(many)
+    batch = jit_beside(many)
 
     @cache
     def turns(encoding: Encoding) -> Callable[..., Turn]:
@@ -146,7 +148,7 @@ def play_host(
     ledger = _Ledger(episode_seeds("seeds", seeds), vector.num_envs, horizon, gamma)
     blank = actor.initial_memory(vector.num_envs)
     game: _Encoded | _Stepwise
-    if isinstance(vector, EncodedVector) and actor.turn is not None:
+    if isinstance(vector, EncodedVector) and actor.turn is not None and not is_hasty():
         game = _Encoded(vector, actor.turn, blank)
     else:
         game = _Stepwise(vector, actor, blank)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from averse.errors import AverseError
-from averse.evaluation.play import Played
+from averse.evaluation.accounts import Played
 from averse.learners.parts.measure import measure_fields, risk_measure, with_numbers
 from averse.learners.policy_gradient.config import MAPPOConfig, SRPOConfig, StaticRiskConfig
 from averse.learners.value_based.config import RMIXConfig, ValueBasedConfig

@@ -7,7 +7,7 @@ meet common random numbers. `host_play` does the same in host environments.
 Axes: E episodes, C chains, K batches of a chain, A agents, O observation, G global state, n actions.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,69 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from averse.arguments import instance
-from averse.compilation import jit
+from averse.compilation import is_hasty, jit
+from averse.environments.batch import see
 from averse.environments.protocol import Environment, StepResult
+from averse.environments.stepwise import MOST_STEPS
 from averse.errors import AverseError, shown
+from averse.evaluation.accounts import SALT, Episode, Played, Walk, begun, choose, counted, episode_keys
 from averse.evaluation.arguments import episode_seeds
-from averse.evaluation.episodes import Episodes
+from averse.evaluation.stepwise import stepwise_player
 from averse.learners.contract import Learner
 from averse.settings import Count, check_value
 
-SALT = 0x5EED  # evaluation keys never coincide with training keys
 FIRST_SEED = 1_000_000  # of evaluation episodes; tuning that looks at episodes should use others
 BATCH = 1_000  # compiled episodes played side by side
-
-
-class Probe(NamedTuple):
-    """One moment of each episode at which the critic is asked for its prediction, leading axis E."""
-
-    time: Any  # int32 [E], the step
-    observations: Any  # [E, A, O]
-    global_state: Any  # [E, G]
-    available: Any  # [E, A, n]
-    active: Any  # bool [E, A]; False if the agent's episode, or the whole, was over before
-    memory: Any  # a recurrent policy's memory before acting, leaves [E, ...]; () where there is none
-    discounted_return: Any  # float32 [E, A], realised from there on
-    weight_left: Any  # float32 [E], discount that the episode's end was seen with: gamma^(length - time)
-
-
-class Played(NamedTuple):
-    """Episodes with their figures, leading axis E."""
-
-    seeds: Any  # uint32 [E]
-    returns: Any  # float32 [E, A], undiscounted
-    discounted: Any  # float32 [E, A], returns from the start at the learner's discount
-    length: Any  # int32 [E], steps
-    terminated: Any  # bool [E, A]; the agent's own episode had ended, also where the time limit then cut the others
-    truncated: Any  # bool [E]; the time limit cut the episode
-    failed: Any  # bool [E]; a worker died, the figures mean nothing
-    info: dict[str, Any]  # metric -> [E], at the episode's end
-    probe: Probe  # one moment of each episode, for the critic's calibration
-
-    def table(self, metrics: Iterable[str], settings: Mapping[str, float] | None = None) -> Episodes:
-        """The episodes as a table.
-
-        Args:
-          metrics: names of those to keep.
-          settings: training seed (as `seed`) and swept settings of the policy; nothing where it has learnt nothing.
-
-        Raises AverseError for a metric that was not played, and for settings that are no mapping.
-        """
-        settings = instance("settings", Mapping, settings or {}, "a mapping from names to numbers")
-        metrics, count = check_value("metrics", tuple[str, ...], tuple(metrics)), len(self.seeds)
-        if absent := [name for name in metrics if name not in self.info]:
-            raise AverseError(
-                f"metrics names what was not played: {', '.join(absent)}; there are {', '.join(self.info)}"
-            )
-        return Episodes(
-            training_seed=np.full(count, int(settings.get("seed", 0))),
-            seed=self.seeds,
-            agent_returns=self.returns,
-            length=self.length,
-            failed=self.failed,
-            metrics={name: self.info[name] for name in metrics},
-            settings={name: np.full(count, value) for name, value in settings.items() if name != "seed"},
-        )
 
 
 class Chains(NamedTuple):
@@ -95,23 +45,9 @@ def probe_times(seeds: np.ndarray, horizon: int) -> np.ndarray:
     return np.where(np.asarray(seeds) % 2 == 0, 0, times).astype(np.int32)
 
 
-def single(batch: Any) -> Any:
-    """The only element of a batch of one."""
-    return jax.tree.map(lambda x: x[0], batch)
-
-
-class Walk(NamedTuple):
-    """One environment, and the memory of the policy that acts in it, between two steps."""
-
-    state: Any
-    observations: jax.Array
-    memory: Any  # leading axis of one
-    key: jax.Array
-
-
 def set_out(environment: Environment, learner: Learner, seed: jax.Array) -> Walk:
     """The start of the episode of a seed, uint32 []."""
-    key, reset_key = jax.random.split(jax.random.fold_in(jax.random.key(SALT), seed))
+    key, reset_key = episode_keys(seed)
     state, observations = environment.reset(reset_key)
     return Walk(state, observations, learner.initial_memory(1), key)
 
@@ -120,40 +56,10 @@ def act_once(
     environment: Environment, learner: Learner, greedy: bool, policy: Any, walk: Walk
 ) -> tuple[Walk, StepResult, jax.Array]:
     """Act and let the environment answer, with the actions [A, ...] that were chosen; nothing is reset."""
-    key, act_key, step_key = jax.random.split(walk.key, 3)
     available = environment.available_actions(walk.state)
-    actions, extras = learner.act(
-        policy, walk.observations[None], available[None], act_key, memory=walk.memory, greedy=greedy
-    )
-    result = environment.step(step_key, walk.state, actions[0])
-    return Walk(result.state, result.observations, extras.get("memory", ()), key), result, actions[0]
-
-
-class _Episode(NamedTuple):
-    walk: Walk
-    active: jax.Array
-    time: jax.Array
-    returns: jax.Array
-    discounted: jax.Array
-    weight: jax.Array  # discount of the next reward
-    done: jax.Array
-    truncated: jax.Array
-    info: dict[str, jax.Array]
-    probe: Probe
-
-
-def _probe(environment: Environment, walk: Walk, time: jax.Array, active: jax.Array) -> Probe:
-    """What there is to see now; nothing has been earned from here on."""
-    return Probe(
-        time=time,
-        observations=walk.observations,
-        global_state=environment.global_state(walk.state),
-        available=environment.available_actions(walk.state),
-        active=active,
-        memory=single(walk.memory),
-        discounted_return=jnp.zeros(environment.num_agents),
-        weight_left=jnp.float32(1.0),
-    )
+    actions, memory, step_key, key = choose(learner, greedy, policy, walk, available)
+    result = environment.step(step_key, walk.state, actions)
+    return Walk(result.state, result.observations, memory, key), result, actions
 
 
 def _play_one(
@@ -161,54 +67,22 @@ def _play_one(
 ) -> Played:
     """One episode from its seed."""
 
-    def step(episode: _Episode) -> _Episode:
-        here = episode.time == probe_time
-        seen = _probe(environment, episode.walk, probe_time, episode.active)
-        probe = jax.tree.map(lambda new, old: jnp.where(here, new, old), seen, episode.probe)
+    def step(episode: Episode) -> Episode:
         walk, result, _ = act_once(environment, learner, greedy, policy, episode.walk)
-        counted = episode.time >= probe_time
-        probe = probe._replace(
-            discounted_return=probe.discounted_return + jnp.where(counted, probe.weight_left, 0.0) * result.rewards,
-            weight_left=jnp.where(counted, probe.weight_left * learner.gamma, 1.0),
-        )
-        return _Episode(
-            walk=walk,
-            active=~result.terminated,
-            time=episode.time + 1,
-            returns=episode.returns + result.rewards,
-            discounted=episode.discounted + episode.weight * result.rewards,
-            weight=episode.weight * learner.gamma,
-            done=result.terminated.all() | result.truncated,
-            truncated=result.truncated,
-            info=dict(result.info),
-            probe=probe,
+        return counted(
+            learner.gamma,
+            episode,
+            see(environment, episode.walk.state, episode.walk.observations),
+            walk,
+            result,
+            probe_time,
         )
 
-    walk, agents = set_out(environment, learner, seed), jnp.zeros(environment.num_agents)
-    first = _Episode(
-        walk=walk,
-        active=agents == 0,
-        time=jnp.int32(0),
-        returns=agents,
-        discounted=agents,
-        weight=jnp.float32(1.0),
-        done=jnp.bool_(False),
-        truncated=jnp.bool_(False),
-        info={name: jnp.float32(0.0) for name in environment.metrics},
-        probe=_probe(environment, walk, probe_time, agents > 0),
+    walk = set_out(environment, learner, seed)
+    first = begun(
+        walk, see(environment, walk.state, walk.observations), probe_time, environment.num_agents, environment.metrics
     )
-    last = jax.lax.while_loop(lambda episode: ~episode.done, step, first)
-    return Played(
-        seeds=seed,
-        returns=last.returns,
-        discounted=last.discounted,
-        length=last.time,
-        terminated=~last.active,
-        truncated=last.truncated,
-        failed=jnp.bool_(False),
-        info=last.info,
-        probe=last.probe,
-    )
+    return jax.lax.while_loop(lambda episode: ~episode.done, step, first).played(seed)
 
 
 def compiled_player(environment: Environment, learner: Learner, greedy: bool) -> Callable[[Any, np.ndarray], Played]:
@@ -220,14 +94,16 @@ def compiled_player(environment: Environment, learner: Learner, greedy: bool) ->
     Raises AverseError for other kinds of arguments and, when it plays, for seeds that are none or not in [0, 2^32).
     """
     _check_players(environment, learner, greedy)
-    one = partial(_play_one, environment, learner, greedy)
-    batch = jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    whole = jit(jax.vmap(partial(_play_one, environment, learner, greedy), in_axes=(None, 0, 0)))
+    brief = stepwise_player(environment, learner, greedy) if is_hasty() else None
 
     def play(policy: Any, seeds: np.ndarray) -> Played:
         seeds = episode_seeds("seeds", seeds)
         size = min(BATCH, len(seeds))
         padded = np.resize(seeds, -(-len(seeds) // size) * size).astype(np.uint32)
         times = probe_times(padded, environment.horizon)
+        steps = environment.horizon * len(padded) // size
+        batch = whole if brief is None or steps > MOST_STEPS else brief
         parts = [
             jax.device_get(batch(policy, padded[i : i + size], times[i : i + size]))
             for i in range(0, len(padded), size)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
+from averse.evaluation.accounts import Played
 from averse.evaluation.host_play import learned, play_host
-from averse.evaluation.play import Played, compiled_player
+from averse.evaluation.play import compiled_player
 from averse.learners.contract import Learner
 
 Play = Callable[[Any, np.ndarray, Callable[[int], None]], Played]

@@ -25,6 +25,7 @@ class Amount(NamedTuple):
 
 GOES_ON = "the same command goes on; what is done is not done again"
 FULL, QUICK = Amount(5, 2e5, 1000), Amount(2, 2e4, 200)
+QUICK_OUTSIDE = QUICK._replace(steps=5e3)  # in worlds outside JAX, a step of which costs up to a millisecond
 
 
 @settings
@@ -54,7 +55,8 @@ class StudyArguments:
     """Directory of the study; runs/VERB-ENV where not given. What is there is not done again; an interrupted study goes
     on with the same command."""
     quick: bool = False
-    """A look at everything: 2 seeds, 2e4 steps, 200 episodes, where these are not given."""
+    """A look at everything: 2 seeds, 2e4 steps (5e3 in worlds that are not compiled), 200 episodes, where these are not
+    given, and fewer gradient steps of methods that replay."""
     json: bool = False
     """Print JSON for machines."""
     engine: Annotated[Engine, tyro.conf.arg(name="", prefix_name=False)] = Engine()
@@ -62,7 +64,7 @@ class StudyArguments:
     @property
     def amount(self) -> Amount:
         """How much is trained and played."""
-        default = QUICK if self.quick else FULL
+        default = _quick_amount(self) if self.quick else FULL
         return Amount(
             default.seeds if self.seeds is None else self.seeds,
             default.steps if self.steps is None else self.steps,
@@ -76,6 +78,20 @@ def folder(verb: str, arguments: StudyArguments) -> Path:
     return arguments.out or Path("runs") / f"{verb}-{folder_of(arguments.env)}{quick}"
 
 
+def _quick_amount(arguments: StudyArguments) -> Amount:
+    """How much a quick look trains and plays."""
+    try:
+        world = environments.make(arguments.train_env or arguments.env, **_parameters(arguments))
+    except AverseError:  # told where runs are configured
+        return QUICK
+    return QUICK if environments.is_compiled(world) else QUICK_OUTSIDE
+
+
+def _parameters(arguments: StudyArguments) -> dict[str, Any]:
+    """Of the world of training. Raises AverseError for what is no PARAMETER=VALUE."""
+    return assignments("--parameters", "PARAMETER=VALUE ... such as level=severe", arguments.parameters, literal)
+
+
 def plan_of(verb: str, arguments: StudyArguments, arms: Sequence[Arm]) -> Plan:
     """The plan of a study. Raises AverseError for environments, parameters and shifts that are none."""
     trained_in = arguments.train_env or arguments.env
@@ -86,9 +102,7 @@ def plan_of(verb: str, arguments: StudyArguments, arms: Sequence[Arm]) -> Plan:
         arms=arms,
         environment=arguments.env,
         trained_in=trained_in,
-        parameters=assignments(
-            "--parameters", "PARAMETER=VALUE ... such as level=severe", arguments.parameters, literal
-        ),
+        parameters=_parameters(arguments),
         seeds=tuple(range(amount.seeds)),
         steps=amount.steps,
         episodes=amount.episodes,

@@ -15,8 +15,9 @@ from averse.commands import Command
 from averse.environments import HOST_ENVS
 from averse.errors import AverseError
 from averse.evaluation import Episodes, concatenate, summarise
+from averse.evaluation.accounts import Played
 from averse.evaluation.memory import check_episodes
-from averse.evaluation.play import FIRST_SEED, Played
+from averse.evaluation.play import FIRST_SEED
 from averse.evaluation.playing import Play, Stage
 from averse.experiments.pairing import (
     Contender,

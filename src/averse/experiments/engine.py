@@ -30,6 +30,7 @@ from averse.evaluation.play import FIRST_SEED
 from averse.experiments.arms import Arm, folder_of
 from averse.files import writable_folder
 from averse.learners.contract import Learner
+from averse.learners.value_based.config import ValueBasedConfig
 from averse.training import configure, load, run_training
 from averse.training.config import TrainingConfig
 from averse.training.directory import LOCK, PARTS, check_place, refuse_parts
@@ -38,6 +39,8 @@ from averse.training.sizes import require_memory
 
 FAILURES = ("collision", "failure", "crash", "falls")
 """Metrics that count failures, by which one is chosen where none is named."""
+QUICK_CHECKPOINTS = 4  # of each trial of a quick look
+QUICK_GRADIENT_STEPS = 4  # per update, of methods that replay, in a quick look
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,25 @@ def _configuration(plan: Plan, arms: tuple[Arm, ...]) -> TrainingConfig:
     known = {*config.learner, *config.sweep}
     if moved_to := [name for name in arms[0].settings if name in config.environment_parameters and name not in known]:
         raise AverseError(f"{moved_to[0]} is a parameter of {plan.trained_in}, which all methods share: --parameters")
-    return config
+    return _in_brief(config, settings) if plan.quick else config
+
+
+def _in_brief(config: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration for a quick look, with what is not given made small.
+
+    A learner that replays takes fewer gradient steps. Its buffer holds what the run collects and no more, of which it
+    learns the same: one for long runs is a gigabyte at the junction, which each checkpoint would write.
+    """
+    learner = config.learner_config()
+    brief = replace(config, checkpoints=config.checkpoints if "checkpoints" in given else QUICK_CHECKPOINTS)
+    if not isinstance(learner, ValueBasedConfig):
+        return brief
+    collected = max(config.total_updates * learner.num_envs, learner.batch_size)
+    small = {
+        "gradient_steps": min(learner.gradient_steps, QUICK_GRADIENT_STEPS),
+        "buffer_size": min(learner.buffer_size, collected),
+    }
+    return replace(brief, learner={**config.learner, **{k: v for k, v in small.items() if k not in given}})
 
 
 def _require_same(job: Job) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from averse.compilation import jit, jit_once
 from averse.environments.batch import where_done
-from averse.environments.protocol import Environment
+from averse.environments.protocol import Environment, TimeStep
 from averse.learners.contract import Learner
 from averse.training.starts import AsTheyCome, TailStarts
 from averse.training.trainee import EpisodeRecord, transition
@@ -25,7 +25,7 @@ class LoopState(NamedTuple):
     """All that goes from one update to the next, of one trial; a checkpoint holds it whole."""
 
     learner: Any
-    environment: Any  # running episodes, as `starts` has them
+    environment: Any  # running episodes, as `starts` has them; () where a program has no use for it
     observations: jax.Array  # [B, A, O]
     global_state: jax.Array  # [B, G]
     available: jax.Array  # [B, A, n]
@@ -56,15 +56,26 @@ class _Defined(NamedTuple):
 
 def start(starts: Starts, learner: Learner, seed: jax.Array, swept: dict[str, jax.Array]) -> LoopState:
     """The state of a trial before its first update."""
-    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    learner_key, environment_key, key = start_keys(seed)
     batch, step = starts.reset(environment_key, learner.num_envs)
+    return first_state(learner, learner.init(learner_key, **swept), batch, step, key)
+
+
+def start_keys(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of a trial: the keys of the learner's parameters, of its environments, and of what follows."""
+    learner_key, environment_key, key = jax.random.split(jax.random.key(seed), 3)
+    return learner_key, environment_key, key
+
+
+def first_state(learner: Learner, learner_state: Any, batch: Any, step: TimeStep, key: jax.Array) -> LoopState:
+    """The state of a trial whose environments have just been reset."""
     return LoopState(
-        learner=learner.init(learner_key, **swept),
+        learner=learner_state,
         environment=batch,
         observations=step.observations,
         global_state=step.global_state,
         available=step.available,
-        active=jnp.ones((learner.num_envs, starts.environment.num_agents), bool),
+        active=jnp.ones(step.terminated.shape, bool),
         first=jnp.ones(learner.num_envs, bool),
         memory=learner.initial_memory(learner.num_envs),
         returns=jnp.zeros(learner.num_envs, jnp.float32),
@@ -73,23 +84,26 @@ def start(starts: Starts, learner: Learner, seed: jax.Array, swept: dict[str, ja
     )
 
 
-def _rollout_step(starts: Starts, learner: Learner, state: LoopState, _: None):
+def act(learner: Learner, state: LoopState) -> tuple[jax.Array, jax.Array, dict[str, Any]]:
+    """The key that a trial goes on with, its actions, and what else acting gives."""
     key, act_key = jax.random.split(state.key)
     behave = learner.behave or learner.act
-    actions, extras = behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
-    weights = starts.weights(state.environment)
-    batch, step = starts.step(state.environment, actions)
+    return key, *behave(state.learner, state.observations, state.available, act_key, memory=state.memory)
+
+
+def after_step(
+    learner: Learner, state: LoopState, extras: dict[str, Any], batch: Any, step: TimeStep, key: jax.Array, weights: Any
+) -> tuple[LoopState, EpisodeRecord]:
+    """The state after a step, and the episodes that ended with it; `weights` [B] of those that it was a step of."""
     done = step.done
     returns = state.returns + step.rewards.mean(-1)
     lengths = state.lengths + 1
-    line = transition(state, actions, extras, state.memory, state.active, state.first, step)._replace(weights=weights)
     record = EpisodeRecord(
         _Defined.where(done, returns),
         _Defined.where(done, lengths),
         {name: _Defined.where(done & ~jnp.isnan(value), value) for name, value in step.info.items()},
         None if weights is None else _Defined.where(done, weights),
     )
-    ended = starts.ended(state.environment, done, returns)
     state = LoopState(
         learner=state.learner,
         environment=batch,
@@ -103,6 +117,16 @@ def _rollout_step(starts: Starts, learner: Learner, state: LoopState, _: None):
         lengths=jnp.where(done, 0, lengths),
         key=key,
     )
+    return state, record
+
+
+def _rollout_step(starts: Starts, learner: Learner, state: LoopState, _: None):
+    key, actions, extras = act(learner, state)
+    weights = starts.weights(state.environment)
+    batch, step = starts.step(state.environment, actions)
+    line = transition(state, actions, extras, state.memory, state.active, state.first, step)._replace(weights=weights)
+    ended = starts.ended(state.environment, step.done, state.returns + step.rewards.mean(-1))
+    state, record = after_step(learner, state, extras, batch, step, key, weights)
     return state, (line, record, ended)
 
 
@@ -176,10 +200,14 @@ class CompiledGroup:
         with ThreadPoolExecutor(self._threads) as threads:
             results = list(threads.map(lambda part: jax.block_until_ready(program(part)), self._parts))
         self._parts = [state for state, _ in results]
+        return self.figures([outputs for _, outputs in results])
+
+    def figures(self, outputs: list[Any]) -> tuple[list[dict[str, float]], list[EpisodeRecord]]:
+        """What `advance` tells, from the metrics and records of each part, leading axes: its trials, updates."""
         metrics: list[dict[str, float]] = []
         records: list[EpisodeRecord] = []
-        for _, outputs in results:
-            part_metrics, part_records = jax.device_get(outputs)
+        for of_part in outputs:
+            part_metrics, part_records = jax.device_get(of_part)
             for i in range(self._per_part):
                 metrics.append({name: float(np.mean(values[i])) for name, values in part_metrics.items()})
                 of_trial = methodcaller("of_trial", i)
@@ -195,7 +223,13 @@ class CompiledGroup:
         count = len(self.trials)
         swept = {name: jax.ShapeDtypeStruct((count,), np.float32) for name in self.trials[0] if name != "seed"}
         seeds = jax.ShapeDtypeStruct((count,), np.uint32)
-        return self._start.eval_shape(seeds, swept)
+        batch, step = self._starts.shapes(self.learner.num_envs)
+
+        def state(seed: jax.Array, swept: dict[str, jax.Array], batch: Any, step: TimeStep) -> LoopState:
+            learner_key, _, key = start_keys(seed)
+            return first_state(self.learner, self.learner.init(learner_key, **swept), batch, step, key)
+
+        return jax.eval_shape(jax.vmap(state, in_axes=(0, 0, None, None)), seeds, swept, batch, step)
 
     def restore(self, snapshot: LoopState) -> None:
         """Go on from a snapshot."""
@@ -203,4 +237,4 @@ class CompiledGroup:
 
     def learner_states(self) -> Any:
         """The learner's states, leading axis: trials."""
-        return self.snapshot().learner
+        return side_by_side([part.learner for part in self._parts])

@@ -1,11 +1,14 @@
 """Training in host environments: actors step in worker processes while the learner stays one compiled program."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.compilation import is_hasty, jit_beside
 from averse.environments.protocol import HostEnvironment, HostVector
 from averse.errors import AverseError
 from averse.learners.contract import Learner
@@ -18,6 +21,13 @@ class HostSnapshot(NamedTuple):
 
     learner: Any  # the learner's state, leading axis of one trial
     updates: Any  # int32 [], updates done
+
+
+@lru_cache(maxsize=2)
+def _update_of(learner: Learner, hasty: bool) -> Callable[..., Any]:
+    """A learner's update, compiled once for all trials of a run."""
+    del hasty  # of which compiled programs are
+    return jit_beside(learner.update, donate_argnums=0)
 
 
 class HostGroup:
@@ -44,7 +54,7 @@ class HostGroup:
         self.environment, self.learner, self.trials, self.vector = environment, learner, trials, vector
         self.at_once = 1
         self._rollouts = None if vector is None else rollouts(environment, learner, vector)
-        self._update = jax.jit(learner.update, donate_argnums=0)
+        self._update = _update_of(learner, is_hasty())
         self._key = jax.random.key(int(trials[0]["seed"]))
         self.state: Any
         self.updates = 0

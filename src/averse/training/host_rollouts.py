@@ -3,13 +3,15 @@
 Axes: T time, B environments, A agents.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from averse.compilation import is_hasty, jit_beside
 from averse.environments.batch import where_done
 from averse.environments.protocol import HostEnvironment, HostVector, TimeStep
 from averse.environments.workers.encoded import EncodedVector
@@ -33,8 +35,11 @@ class Rollouts(Protocol):
 
 
 def rollouts(environment: HostEnvironment, learner: Learner, vector: HostVector) -> Rollouts:
-    """What plays in a vector in the quickest way that it allows."""
-    if isinstance(vector, EncodedVector):
+    """What plays in a vector in the quickest way that it allows.
+
+    In haste that is step by step: what states a vector's rows is then compiled once for all methods.
+    """
+    if isinstance(vector, EncodedVector) and not is_hasty():
         return EncodedRollouts(environment, learner, vector)
     return StepwiseRollouts(environment, learner, vector)
 
@@ -46,17 +51,25 @@ def _act(learner: Learner, state: Any, key: jax.Array, seen: Any, memory: Any, f
     return *behave(state, *seen, key, memory=memory), memory
 
 
+@lru_cache(maxsize=2)
+def _act_of(learner: Learner, hasty: bool) -> Callable[..., Any]:
+    """`_act` at a time after an update, compiled once for all trials of a run."""
+    del hasty  # of which compiled programs are
+
+    def act_at(state: Any, key: jax.Array, update: int, time: int, seen: Any, memory: Any, first: Any) -> Any:
+        # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
+        key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
+        return _act(learner, state, key, seen, memory, first)
+
+    return jit_beside(act_at)
+
+
 class StepwiseRollouts:
     """`Rollouts` of any vector. The policy is one compiled call."""
 
     def __init__(self, environment: HostEnvironment, learner: Learner, vector: HostVector):
         self.environment, self.learner, self.vector = environment, learner, vector
-        self._act = jax.jit(self._act_at)
-
-    def _act_at(self, state: Any, key: jax.Array, update: int, time: int, seen: Any, memory: Any, first: Any) -> Any:
-        # Keys are derived in here, as each operation outside a compiled function costs as much as the policy itself.
-        key = jax.random.fold_in(jax.random.fold_in(key, update + 1), time)
-        return _act(self.learner, state, key, seen, memory, first)
+        self._act = _act_of(learner, is_hasty())
 
     def begin(self, seed: int) -> None:
         """See `Rollouts`."""

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from averse import environments
-from averse.compilation import single_precision
+from averse.compilation import is_hasty, single_precision
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
+from averse.environments.stepwise import MOST_STEPS
 from averse.errors import AverseError
 from averse.files import as_path
 from averse.learners.contract import Learner
@@ -23,6 +24,7 @@ from averse.training.compiled import CompiledGroup
 from averse.training.config import TrainingConfig
 from averse.training.host import HostGroup
 from averse.training.policy import Policy
+from averse.training.stepwise import StepwiseGroup
 from averse.training.trainee import Trainee
 from averse.training.trials import chosen, side_by_side
 
@@ -149,6 +151,9 @@ def trainee_of(
     """
     trials = [config.trials[index] for index in group]
     if isinstance(environment, Environment):
+        brief = config.total_updates * learner.rollout_steps <= MOST_STEPS
+        if is_hasty() and brief and not config.tail_starts:
+            return StepwiseGroup(environment, learner, trials, threads)
         return CompiledGroup(environment, learner, trials, threads, config.tail_starts)
     assert isinstance(environment, HostEnvironment)
     return HostGroup(environment, learner, trials, vector)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from averse.environments.batch import BatchState, reset_batch, step_batch
+from averse.environments.batch import BatchState, reset_batch, reset_shapes, step_batch
 from averse.environments.protocol import Environment, StepResult, TimeStep
 from averse.learners.contract import Metrics
 from averse.learners.parts.updates import weighted_mean
@@ -131,6 +131,11 @@ class AsTheyCome(NamedTuple):
         """Start `num_envs` episodes."""
         return reset_batch(self.environment, key, num_envs)
 
+    def shapes(self, num_envs: int) -> tuple[BatchState, TimeStep]:
+        """Shapes and dtypes of what `reset` answers, without computing anything."""
+        states, step = reset_shapes(self.environment, num_envs)
+        return BatchState(states, jax.eval_shape(jax.random.key, 0)), step
+
     def step(self, batch: BatchState, actions: jax.Array) -> tuple[BatchState, TimeStep]:
         """Step all environments; where an episode ends, the next one begins at once."""
         return step_batch(self.environment, batch, actions)
@@ -165,6 +170,10 @@ class TailStarts(NamedTuple):
         proposal = Proposal.even(num_conditions(self.environment))
         batch, step = reset_batch(self._world(proposal), key, num_envs)
         return TailBatch(batch, proposal), step
+
+    def shapes(self, num_envs: int) -> tuple[TailBatch, TimeStep]:
+        """Shapes and dtypes of what `reset` answers, without computing anything."""
+        return jax.eval_shape(lambda key: self.reset(key, num_envs), jax.random.key(0))
 
     def step(self, batch: TailBatch, actions: jax.Array) -> tuple[TailBatch, TimeStep]:
         """Step all environments; where an episode ends, the next one begins at once."""
