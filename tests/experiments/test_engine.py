@@ -367,7 +367,7 @@ class TestQuickLook:
         assert (neutral.steps, neutral.checkpoints, replayed.checkpoints) == (20_000, 4, 4)
         assert "buffer_size" not in neutral.learner
         assert replayed.total_updates == 13
-        assert (replayed.learner["buffer_size"], replayed.learner["gradient_steps"]) == (13 * 32, 4)
+        assert (replayed.learner["buffer_size"], replayed.learner["gradient_steps"]) == (13 * 32, 2)
 
     def test_what_is_given_stays(self):
         methods = ("riskq:buffer_size=900,gradient_steps=9,checkpoints=7", "riskq:batch_size=500", "riskq:num_envs=300")

@@ -40,7 +40,7 @@ from averse.training.sizes import require_memory
 FAILURES = ("collision", "failure", "crash", "falls")
 """Metrics that count failures, by which one is chosen where none is named."""
 QUICK_CHECKPOINTS = 4  # of each trial of a quick look
-QUICK_GRADIENT_STEPS = 4  # per update, of methods that replay, in a quick look
+QUICK_GRADIENT_STEPS = 2  # per update, of methods that replay, in a quick look
 
 
 @dataclass(frozen=True)
