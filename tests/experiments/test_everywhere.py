@@ -20,6 +20,7 @@ WORLDS = ("corridor", "risky-cartpole", "intersection", "sumo-intersection", "ow
 OF_SEVERAL = ("intersection", "sumo-intersection")  # agents, who can meet others
 NOT_DRAWN = ("own_environment:Ferry",)
 LIMIT = 180  # seconds of processor time, of which a machine with a free core needs no more to be done
+CORES = {"sumo-intersection": 2}  # its simulators keep a second one busy
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 SMALL = """
 num_envs = 4
@@ -88,7 +89,7 @@ def test_a_quick_look_by_every_verb(world, tmp_path):
     quick("report", *studies.values(), "--quiet", "--out", tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 1e5
     print(world, {verb: round(value) for verb, value in seconds.items()})
-    assert max(seconds.values()) < LIMIT, seconds
+    assert max(seconds.values()) < LIMIT * CORES.get(world, 1), seconds
 
 
 # As `averse`, but slow where the run of a name trains, so that there is time to be killed there.
