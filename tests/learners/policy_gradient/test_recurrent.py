@@ -17,6 +17,7 @@ from averse.learners.parts.networks import MLP, recurrent
 from averse.learners.policy_gradient.mappo import segments
 from averse.training.compiled import CompiledGroup, _rollout_step, start
 from averse.training.host import HostGroup
+from averse.training.starts import AsTheyCome
 from averse.training.train import resume
 
 
@@ -121,10 +122,13 @@ def test_without_memory_it_is_chance():
 
 def rollout(learner, env, steps):
     """A trajectory of the compiled loop, from an early moment on, and the learner's state."""
-    state = jax.jit(lambda seed: start(env, learner, seed, {}))(np.uint32(3))
-    step = jax.jit(lambda state: jax.lax.scan(lambda s, _: _rollout_step(env, learner, s, None), state, length=steps))
+    starts = AsTheyCome(env)
+    state = jax.jit(lambda seed: start(starts, learner, seed, {}))(np.uint32(3))
+    step = jax.jit(
+        lambda state: jax.lax.scan(lambda s, _: _rollout_step(starts, learner, s, None), state, length=steps)
+    )
     state, _ = step(state)  # memories are not blank when the next trajectory begins
-    state, (trajectory, _) = step(state)
+    state, (trajectory, _, _) = step(state)
     return trajectory, state.learner
 
 
