@@ -11,6 +11,7 @@ program. Leading axis B.
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, cast
 
 import jax
@@ -102,7 +103,7 @@ def _in_blocks(program: Callable[..., Any], *batches: Any) -> Any:
     parts = []
     for first in range(0, count, BLOCK):
         rows = np.resize(np.arange(first, min(first + BLOCK, count)), BLOCK)
-        parts.append(jax.tree.map(_held, program(*jax.tree.map(lambda leaf: leaf[rows], batches))))  # noqa: B023
+        parts.append(jax.tree.map(_held, program(*jax.tree.map(itemgetter(rows), batches))))
     return jax.tree.map(lambda *leaves: _joined(leaves)[:count], *parts)
 
 
