@@ -222,6 +222,8 @@ def _check_arguments(given: Mapping[str, Any]) -> None:
     for name, kind in _ARGUMENTS.items():
         if not isinstance(given[name], Progress):
             check_value(name, kind, given[name])
+    if given["player"] is not None:
+        function("player", "of a run, seeds, greedy, num_envs and a progress callback", given["player"])
 
 
 _ARGUMENTS: dict[str, Any] = {

@@ -37,7 +37,7 @@ def columns_of(summaries: Mapping[str, Summary], metrics: Sequence[str] | None =
     if not summaries:
         raise AverseError("summaries is empty: no summary to tabulate")
     known = {name: metric.unit for summary in summaries.values() for name, metric in summary.metrics.items()}
-    for name in metrics or ():
+    for name in () if metrics is None else metrics:
         if name not in known and name != "length":
             raise unknown_name("metric", name, [*known, "length"])
     shown = list(known) or ["length"] if metrics is None else list(metrics)
