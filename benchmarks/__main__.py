@@ -6,6 +6,7 @@ from benchmarks.coverage import coverage
 from benchmarks.games import games
 from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.host_step import host_step
+from benchmarks.markov_learning import markov_learning
 from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
 from benchmarks.ray_trials import ray_trials
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "learner-cost": learner_cost,
     "networks": networks,
     "games": games,
+    "markov-learning": markov_learning,
     "value-based": value_based,
     "team-games": team_games,
     "coverage": coverage,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import averse
 from averse.environments.adapters.hosted import HostedVector
 from averse.environments.risky_cartpole import RiskyCartPole
 from averse.errors import AverseError
@@ -141,6 +142,7 @@ CASES = {
     "squares of other shape": (batches(square=[[1.0, 2.0]]), "must have the same shape"),
     "a negative price": (batches(beta=-1.0), "beta must be"),
     "no steps": (batches(steps=0), "steps must be"),
+    "nobody who plays": (lambda: averse.evaluate("runs/x", 4, player=[]), "player must be a function"),
     "scores of what": (lambda: exact_scores(5), "run must be a run or the path"),
     "a tau of 0": (lambda: exact_scores("runs/x", 0.0), "tau must be above 0"),
     "a tau of text": (lambda: exact_scores("runs/x", "inf"), "tau must be numbers"),

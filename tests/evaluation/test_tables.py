@@ -75,6 +75,10 @@ def test_caption_tells_the_basis_and_the_warnings():
     assert "Warning" not in mixed
 
 
+def test_no_metric_may_be_chosen_in_any_type():
+    assert summary_table(SUMMARIES, np.array([])).headings == summary_table(SUMMARIES, ()).headings
+
+
 def test_bad_input():
     with pytest.raises(AverseError, match="no summary"):
         summary_table({})

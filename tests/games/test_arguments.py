@@ -244,6 +244,44 @@ CASES = [
         {"game": [*NO_GAMES, GAME], "strategies": NO_PLANS, "tau": NO_PER_PLAYER + NO_BATCH},
     ),
     (
+        games.equilibrium_gap,
+        {"game": MARKOV, "strategies": ALWAYS, "tau": 1.0, "epsilon": 1.0},
+        {
+            "game": [*NO_GAMES, GAME],
+            "strategies": NO_PLANS,
+            **PER_PLAYER,
+            "transition_tau": [bad for bad in NO_PER_PLAYER if bad is not None],
+        },
+    ),
+    (
+        games.learn_actor_critic,
+        {"game": MARKOV, "tau": 1.0, "epsilon": 1.0, "episodes": 10},
+        {
+            "game": [*NO_GAMES, GAME],
+            **PER_PLAYER,
+            "transition_tau": [bad for bad in NO_PER_PLAYER if bad is not None],
+            "episodes": [*NO_COUNTS, 10**400, 10**17],
+            "critic_rate": [*NO_POSITIVES, 0.0, 1.5],
+            "actor_rate": [*NO_POSITIVES, 0.0, 1.5, 0.001],
+            "initial": [None, "1", np.nan, np.inf, [1.0]],
+            "stationary": [None, "yes", 2, True],
+            "snapshots": [*NO_COUNTS, 11],
+            "seed": NO_SEEDS,
+        },
+    ),
+    (
+        games.learn_optimistic,
+        {"game": MARKOV, "tau": 1.0, "epsilon": 1.0, "episodes": 10},
+        {
+            "game": [*NO_GAMES, GAME],
+            **PER_PLAYER,
+            "transition_tau": [bad for bad in NO_PER_PLAYER if bad is not None],
+            "episodes": [*NO_COUNTS, 10**400, 10**17],
+            "bonus": [None, "1", np.nan, np.inf, -1.0, [1.0]],
+            "seed": NO_SEEDS,
+        },
+    ),
+    (
         games.from_environment,
         {"environment": None},
         {"environment": [*NOTHING, 3, GAME]},
@@ -273,7 +311,17 @@ def test_wrong_values(function, right, name, wrong):
 def test_every_public_function_and_argument_is_tried():
     tried = {(function.__qualname__, name) for function, _, each in CASES for name in each}
     # Results, which solvers make; and what takes nothing.
-    results = {"Equilibrium", "Fit", "MarkovSolution", "Model", "PublishedGame", "Score", "Tractability"}
+    results = {
+        "Equilibrium",
+        "EquilibriumGap",
+        "Fit",
+        "MarkovPlay",
+        "MarkovSolution",
+        "Model",
+        "PublishedGame",
+        "Score",
+    }
+    results.add("Tractability")
     public = [getattr(games, name) for name in games.__all__ if name not in results]
     public += [NormalForm.zero_sum, NormalForm.symmetric, NormalForm.random, NormalForm.stack, MarkovGame.from_tables]
     missing = {

@@ -28,6 +28,9 @@ def test_a_suffix_that_is_no_figures_is_refused_before_anything_is_written(tmp_p
         with pytest.raises(AverseError, match=r"must end in \.png, \.svg or \.pdf") as error:
             style.save(figure(), tmp_path / name)
         assert name in str(error.value)
+    with pytest.raises(AverseError) as error:
+        style.check_suffix("x" * 5000)
+    assert len(str(error.value)) < 200
     assert style.check_suffix("a/B.PNG") == "png"
     assert not list(tmp_path.iterdir())
 

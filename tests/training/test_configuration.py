@@ -92,6 +92,7 @@ def test_it_reads_what_it_writes():
         ({"tau": [1.0, 1.0]}, "different numbers"),
         ({"tau": []}, "a sweep over tau needs one or more numbers"),
         ({"tau": ["a"]}, "a sweep over tau needs one or more numbers"),
+        ({"tau": [1, 10**400]}, "a sweep over tau needs numbers below 1e308"),
         ({"gamma": [0.9, 0.99]}, "cannot sweep 'gamma' of rqe-mappo; allowed: epsilon, learning_rate, tau"),
         ({"critic": ["scalar", "dual"]}, "a sweep over critic needs one or more numbers"),
         ({"checkpoints": 0}, "checkpoints must be a whole number >= 1, not 0"),

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from averse.arguments import instance, items
 from averse.errors import AverseError, shown
 from averse.games.checks import numbers, per_player
-from averse.games.equilibrium import Form, Settings
+from averse.games.equilibrium import Equilibrium, Form, Settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.rqe import rqe
@@ -140,17 +140,15 @@ def solve_markov(
       AverseError: for bad settings, or a stage game that did not converge (it names the step).
     """
     n = instance("game", MarkovGame, game).num_players
-    Settings(tau, epsilon, penalty, regulariser, form).per_player(n)
+    settings = Settings(tau, epsilon, penalty, regulariser, form)
+    settings.per_player(n)
     chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
     check_value("tolerance", NonNegative, tolerance)
     values = [np.zeros((n, game.num_states))]
     strategies, residuals = [], []
     for step in reversed(range(game.horizon)):
-        stages = NormalForm(_look_ahead(game, values[-1], chance_tau), batched=True)
-        stage = rqe(stages, tau, epsilon, penalty, regulariser, form, tolerance=tolerance)
-        if not stage.converged.all():
-            state = int(np.argmax(stage.residual))
-            raise AverseError(f"stage game of state {state} at step {step} left a residual {stage.residual.max():.1e}")
+        stages = NormalForm(look_ahead(game, values[-1], chance_tau), batched=True)
+        stage = stage_equilibria(stages, settings, tolerance, step)
         values.append(stage.values.T)
         strategies.append(stage.strategies)
         residuals.append(stage.residual.max())
@@ -159,6 +157,16 @@ def solve_markov(
         values=np.stack(values[::-1]),
         residual=np.array(residuals[::-1]),
     )
+
+
+def stage_equilibria(stages: NormalForm, settings: Settings, tolerance: float, step: int) -> Equilibrium:
+    """The RQE of the stage games of all states. Raises AverseError for one that did not converge, with its state."""
+    how = (settings.tau, settings.epsilon, settings.penalty, settings.regulariser, settings.form)
+    stage = rqe(stages, *how, tolerance=tolerance)
+    if not stage.converged.all():
+        state = int(np.argmax(stage.residual))
+        raise AverseError(f"stage game of state {state} at step {step} left a residual {stage.residual.max():.1e}")
+    return stage
 
 
 def simulate(
@@ -180,8 +188,8 @@ def simulate(
         raise AverseError(f"episodes = {shown(episodes)} of {game.horizon} steps are more than memory holds") from None
     for step in range(game.horizon):
         now = states[:, step]
-        actions = tuple(_draw(generator, x[step, now]) for x in profile)
-        outcome = _draw(generator, chance[(now, *actions)])
+        actions = tuple(draw(generator, x[step, now]) for x in profile)
+        outcome = draw(generator, chance[(now, *actions)])
         paid = outcome if rewards.shape[-1] > 1 else np.zeros_like(outcome)
         returns += game.gamma**step * np.stack([own[(now, *actions, paid)] for own in rewards], -1)
         states[:, step + 1] = lead[(now, *actions, outcome)]
@@ -213,13 +221,13 @@ def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _look_ahead(game: MarkovGame, values: np.ndarray, tau: np.ndarray) -> list[np.ndarray]:
+def look_ahead(game: MarkovGame, values: np.ndarray, tau: np.ndarray) -> list[np.ndarray]:
     """Q_i [S, A_1, ..., A_n] of each player: the certainty equivalent over outcomes, from the values [n, S] after."""
     chance, lead, rewards = (np.asarray(a) for a in (game.probabilities, game.next_states, game.rewards))
     return [entropic(rewards[i] + game.gamma * values[i][lead], chance, tau[i]) for i in range(game.num_players)]
 
 
-def _draw(generator: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
+def draw(generator: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
     """One index per row of [episodes, m]."""
     levels = generator.random(len(probabilities))[:, None]
     return np.minimum((probabilities.cumsum(-1) < levels).sum(-1), probabilities.shape[-1] - 1)

@@ -14,11 +14,16 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.games.checks import per_player
-from averse.games.markov import MarkovGame, checked_profile
+from averse.games.equilibrium import Form, Settings, certify, flat_parameters
+from averse.games.markov import MarkovGame, checked_profile, look_ahead
+from averse.games.normal_form import NormalForm
+from averse.games.penalties import Penalty, Regulariser
 from averse.planning.numerics import entropic
 
 
@@ -66,6 +71,85 @@ def score(game: MarkovGame, strategies: Sequence[ArrayLike], tau: ArrayLike = np
             values[step, i] = (own * _equivalents(game, i, now, values[step + 1, i], taus[i])).sum(-1)
             best[step, i] = _equivalents(game, i, now, best[step + 1, i], taus[i]).max(-1)
     return Score(values[0, :, game.start], best[0, :, game.start], values)
+
+
+@dataclass(frozen=True, eq=False)
+class EquilibriumGap:
+    """How far strategies of a Markov game are from its RQE, in units of reward.
+
+    Attributes:
+      gaps: a bound on what each player could gain [n], at least 0, and 0 exactly at an RQE: the sum over the steps of
+        an episode, discounted, of its gain in the stage game of the state that is reached.
+      values: what the strategies are worth to each player from the start [n].
+      state_gaps: the gains in the stage games, by time and state [H, n, S].
+      state_values: the values by time and state [H + 1, n, S]; 0 after the last step.
+    """
+
+    gaps: np.ndarray
+    values: np.ndarray
+    state_gaps: np.ndarray
+    state_values: np.ndarray
+
+
+def equilibrium_gap(
+    game: MarkovGame,
+    strategies: Sequence[ArrayLike],
+    tau: ArrayLike,
+    epsilon: ArrayLike,
+    penalty: Penalty = "kl",
+    regulariser: Regulariser = "log-barrier",
+    form: Form = "aggregate",
+    transition_tau: ArrayLike | None = None,
+) -> EquilibriumGap:
+    """What is left to gain for players who are risk-averse and boundedly rational, exactly.
+
+    In the stage game of a state the others play as they do, and what comes after is worth what the strategies
+    themselves make of it. A player's gain there, its regulariser included, is bounded as that of an `Equilibrium`
+    (`gap`). Infinite under the log barrier for an action that is never played.
+
+    Args:
+      strategies: one array per player [H, S, A_i], as in `MarkovSolution`.
+      tau, epsilon, penalty, regulariser, form, transition_tau: of the stage games, as in `solve_markov`.
+
+    Raises AverseError for strategies of the wrong shape or that are no probabilities, and for bad settings.
+    """
+    profile = checked_profile(game, strategies)
+    n, states = game.num_players, game.num_states
+    settings = Settings(tau, epsilon, penalty, regulariser, form)
+    settings.per_player(n)
+    chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
+    values, gaps = np.zeros((game.horizon + 1, n, states)), np.zeros((game.horizon, n, states))
+    for step in reversed(range(game.horizon)):
+        own = flat_parameters(NormalForm(look_ahead(game, values[step + 1], chance_tau), batched=True), settings)
+        with jax.enable_x64(True), np.errstate(divide="ignore"):
+            log_x = [jnp.asarray(np.log(x[step])) for x in profile]
+            found = _certify_all(settings.static, own.matrices, own.aversion, own.epsilon, log_x)
+        values[step] = (own.units.centre + own.units.scale * np.asarray(found.values)).T
+        gaps[step] = (own.units.scale * np.asarray(found.gaps)).T
+    reached = _reached(game, profile)
+    discounts = game.gamma ** np.arange(game.horizon)
+    with np.errstate(invalid="ignore"):  # an infinite gain where nobody comes
+        total = np.where(reached[:, None] > 0, discounts[:, None, None] * reached[:, None] * gaps, 0.0).sum((0, 2))
+    return EquilibriumGap(total, values[0, :, game.start], gaps, values)
+
+
+@functools.partial(jax.jit, static_argnames=("static",))
+def _certify_all(static, matrices, aversion, epsilon, log_x):
+    return jax.vmap(functools.partial(certify, static))(matrices, aversion, epsilon, log_x)
+
+
+def _reached(game: MarkovGame, profile: list[np.ndarray]) -> np.ndarray:
+    """The probability of being in each state, by time [H, S]."""
+    chance, lead = np.asarray(game.probabilities), np.asarray(game.next_states)
+    now: np.ndarray = np.zeros(game.num_states)
+    now[game.start] = 1.0
+    reached = []
+    for step in range(game.horizon):
+        reached.append(now)
+        play = functools.reduce(np.multiply, (_along(x[step], i, game.num_players) for i, x in enumerate(profile)))
+        weights = now.reshape(-1, *[1] * (chance.ndim - 1)) * chance * play
+        now = np.bincount(lead.ravel(), weights.ravel(), minlength=game.num_states)
+    return np.stack(reached)
 
 
 def _equivalents(game: MarkovGame, player: int, now: list[np.ndarray], later: np.ndarray, tau: float) -> np.ndarray:

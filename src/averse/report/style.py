@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from averse.errors import AverseError
+from averse.errors import AverseError, shown
 from averse.evaluation.arguments import mapping
 from averse.files import as_path, written_whole
 from averse.settings import check_value
@@ -116,7 +116,7 @@ def check_suffix(path: str | os.PathLike) -> str:
     """The format of a figure's file: "png". Raises AverseError for a path that does not end in one of `SUFFIXES`."""
     suffix = as_path("path", path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise AverseError(f"a figure's file name must end in .png, .svg or .pdf, not {Path(path).name!r}")
+        raise AverseError(f"a figure's file name must end in .png, .svg or .pdf, not {shown(Path(path).name)}")
     return suffix[1:]
 
 

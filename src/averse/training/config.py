@@ -365,7 +365,10 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     plain = np.asarray(values).tolist() if isinstance(values, np.ndarray) else list(values)
     if not plain or any(isinstance(x, bool) or not isinstance(x, int | float | np.number) for x in plain):
         raise AverseError(f"a sweep over {name} needs one or more numbers, not {plain!r:.80}")
-    return tuple(float(x) for x in plain)
+    try:
+        return tuple(float(x) for x in plain)
+    except OverflowError:
+        raise AverseError(f"a sweep over {name} needs numbers below 1e308, not {plain!r:.80}") from None
 
 
 def _fields(config: Any) -> dict[str, Any]:
