@@ -10,7 +10,7 @@ import averse
 from averse.games import MarkovGame, equilibrium_gap, learn_actor_critic, learn_optimistic, score, solve_markov
 from averse.report.style import legend_within, line_styles, panels, plain_logarithm, save, thousands
 
-EPISODES = int(os.environ.get("MARKOV_EPISODES", "300000"))
+EPISODES = int(os.environ.get("MARKOV_EPISODES", "1000000"))
 CLIFF: dict[str, Any] = {"tau": 1.0, "epsilon": 0.02}
 PLANNED, SEEDS, STARTS = 10_000, 5, (30, 100, 300, 1_000, 3_000, 10_000)
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,9 @@ def _cliff_walk() -> list[dict[str, np.ndarray]]:
     histories = []
     for seed in range(3):
         began = time.perf_counter()
-        learned = learn_actor_critic(game, **CLIFF, episodes=EPISODES, critic_rate=0.003, snapshots=20, seed=seed)
+        learned = learn_actor_critic(
+            game, **CLIFF, episodes=EPISODES, critic_rate=0.003, actor_rate=0.02, initial=-0.5, snapshots=20, seed=seed
+        )
         microseconds = (time.perf_counter() - began) / EPISODES / game.horizon * 1e6
         line(f"seed {seed}", learned.strategies)
         print(f"    {microseconds:.0f} us per step of play, compilation and scores included")

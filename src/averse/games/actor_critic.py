@@ -172,9 +172,9 @@ def learn_actor_critic(
         plain = (1 / taus, 1 / chance, epsilons, game.gamma, critic_rate, actor_rate, patience)
         numbers = _Numbers(*(jnp.asarray(number, float) for number in plain))
         tables, players = _tables(game), _beginners(game, initial, 1 if stationary else game.horizon)
-        for key, ends in zip(jax.random.split(jax.random.key(seed), snapshots), _parts(episodes, snapshots)):
-            players = _play(rules, numbers, tables, players, key, ends - played)
-            played = ends
+        for number in range(snapshots):
+            first, played = played, episodes * (number + 1) // snapshots
+            players = _play(rules, numbers, tables, players, jax.random.key(seed), first, played)
             log_x, values = _all_views(rules, numbers, players)
             strategies = [_by_step(np.exp(np.asarray(x)), game.horizon) for x in log_x]
             gap = equilibrium_gap(game, strategies, tau, epsilon, penalty, regulariser, form, transition_tau)
@@ -186,11 +186,6 @@ def learn_actor_critic(
         visits=np.asarray(players.tried).sum(-1),
         history={name: np.array(column) for name, column in history.items()},
     )
-
-
-def _parts(episodes: int, snapshots: int) -> list[int]:
-    """After how many episodes each snapshot is taken."""
-    return [episodes * (number + 1) // snapshots for number in range(snapshots)]
 
 
 def _by_step(strategy: np.ndarray, horizon: int) -> np.ndarray:
@@ -237,8 +232,8 @@ def _all_views(rules, numbers, players):
 
 
 @partial(jax.jit, static_argnames=("rules",), donate_argnames=("players",))
-def _play(rules, numbers, tables, players, key, episodes):
-    """So many episodes, one after the other."""
+def _play(rules, numbers, tables, players, key, first, end):
+    """Episodes number `first` to `end` - 1, one after the other."""
 
     def at(players, place):
         return jax.tree.map(lambda table: table[place], players)
@@ -276,7 +271,7 @@ def _play(rules, numbers, tables, players, key, episodes):
         players, learned, last, *_ = lax.fori_loop(0, rules.horizon, step, carry)
         return write(players, last, learned)
 
-    return lax.fori_loop(0, episodes, episode, players)
+    return lax.fori_loop(first, end, episode, players)
 
 
 def _learned(numbers: _Numbers, row: _Players, view: _View, joint: Array, target: Array) -> _Players:
