@@ -95,13 +95,7 @@ class Cluster:
             raise AverseError(f"{place} cannot be written to: {error.strerror or error}") from None
         try:
             for name, found, fault in self._probed(place.resolve(), token):
-                ours = worker.versions()
-                for package in ours.keys() | found.keys():
-                    if ours.get(package) != found.get(package):
-                        raise AverseError(
-                            f"the Ray node {name} has {package} {found.get(package, '(none)')} and this process "
-                            f"{ours.get(package, '(none)')}: results would differ; install the same there"
-                        )
+                worker.require_same(name, found, worker.versions())
                 if fault is not None:
                     raise AverseError(
                         f"{place.resolve()} cannot be used on the Ray node {name}: {fault}; --out must be a folder "
