@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -240,7 +240,7 @@ class ActorCrew:
         return self._told.pop(index, None)
 
     @contextlib.contextmanager
-    def _whose_loss_is_noted(self, share: _Share):  # type: ignore[no-untyped-def]
+    def _whose_loss_is_noted(self, share: _Share) -> Iterator[None]:
         try:
             yield
         except (_Lost, EOFError, OSError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 _HEAD = struct.Struct("<QQ")  # bytes of the arrays, bytes of what is pickled
+_SECONDS = struct.Struct("@ll")  # seconds and microseconds, as the kernel has them
 TOKEN = 32  # bytes that prove that an actor is the one which was asked
 LOOK = 1.0  # seconds of silence after which whoever waits looks around
 _GREETING = 5.0  # seconds that a new connection has to say who it is
@@ -21,8 +22,10 @@ class Channel:
 
     def __init__(self, connection: socket.socket):
         self._connection = connection
-        connection.settimeout(LOOK)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages are waited for
+        # The kernel's own limit: one of Python's costs another two system calls for each read.
+        connection.settimeout(None)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SECONDS.pack(int(LOOK), 0))
 
     @classmethod
     def to(cls, address: tuple[str, int], token: bytes) -> "Channel":
@@ -34,9 +37,7 @@ class Channel:
     def send(self, arrays: Any = b"", told: Any = None) -> None:
         """Send the bytes of arrays, and an object that is pickled unless it is None. Raises OSError."""
         words = b"" if told is None else pickle.dumps(told)
-        self._connection.settimeout(None)  # whoever is to read does so, or is lost
         self._connection.sendall(b"".join([_HEAD.pack(len(arrays), len(words)), arrays, words]))
-        self._connection.settimeout(LOOK)
 
     def receive(self, look: Callable[[], None] = lambda: None) -> tuple[bytearray, Any]:
         """Wait for a message.
@@ -59,7 +60,7 @@ class Channel:
         while left:
             try:
                 count = self._connection.recv_into(left)
-            except TimeoutError:
+            except BlockingIOError:
                 look()
                 continue
             if not count:

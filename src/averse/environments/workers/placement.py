@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from averse import machine
-from averse.environments.protocol import HostEnvironment, HostVector
 from averse.environments.workers.crew import Crew, Loss, Simulators
 from averse.environments.workers.process import Assignment
 from averse.errors import AverseError
+
+if TYPE_CHECKING:  # they import JAX, which who holds simulators has no need of
+    from averse.environments.protocol import HostEnvironment, HostVector
 
 
 class Workers(Protocol):
@@ -77,7 +79,7 @@ def crews_from(start: Start) -> Iterator[None]:
         _door.start = before
 
 
-def start_vector(environment: HostEnvironment, num_envs: int) -> HostVector:
+def start_vector(environment: "HostEnvironment", num_envs: int) -> "HostVector":
     """`environment.vector(num_envs)`, where worker processes are to run.
 
     Raises AverseError for an environment that starts processes by itself, where they are to run elsewhere.
