@@ -8,6 +8,7 @@ from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.host_step import host_step
 from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
+from benchmarks.ray_sumo import ray_sumo
 from benchmarks.ray_trials import ray_trials
 from benchmarks.set_points import set_points
 from benchmarks.spread import spread
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "jaxmarl": jaxmarl,
     "spread": spread,
     "ray": ray_trials,
+    "ray-sumo": ray_sumo,
 }
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ class SimulatorActor:
                 return
             with contextlib.closing(crew), contextlib.suppress(EOFError, OSError):
                 channel.send(told=News((), None, crew.process_ids))
-                rows = _rows_of(crew)
+                rows, stepped = _rows_of(crew), _Stepping(crew)
                 while True:
                     asked, order = channel.receive()
-                    news = _stepped(crew, asked) if order is None else _ordered(crew, order)
+                    news = stepped(asked) if order is None else _ordered(crew, order)
                     channel.send(rows, news)
 
 
@@ -72,17 +72,28 @@ def _rows_of(crew: Crew) -> np.ndarray:
     return np.frombuffer(crew.memory, np.uint8)[crew.blocks[0].start * size : crew.blocks[-1].stop * size]
 
 
-def _stepped(crew: Crew, asked: bytearray) -> News | None:
-    """Let workers step; None where nothing went wrong."""
-    first, last, count = crew.blocks[0].start, crew.blocks[-1].stop, len(crew.blocks)
-    actions = crew.views["actions"]["actions"][first:last]
-    actions[...] = np.frombuffer(asked, actions.dtype, offset=count).reshape(actions.shape)
-    crew.views["flags"]["command"][first:last] = Command.STEP
-    playing = np.flatnonzero(np.frombuffer(asked, np.uint8, count)).tolist()
-    crew.expect(len(playing))
-    for index in playing:
-        crew.go(index)
-    return _collected(crew, playing, quiet=True)
+class _Stepping:
+    """Lets workers of a crew step; called at each decision, between which the processor's caches grow cold."""
+
+    def __init__(self, crew: Crew):
+        self._crew, self._count = crew, len(crew.blocks)
+        rows = slice(crew.blocks[0].start, crew.blocks[-1].stop)
+        self._actions = crew.views["actions"]["actions"][rows]
+        self._commands = crew.views["flags"]["command"][rows]
+        self._given = np.empty(self._actions.shape, self._actions.dtype)
+        self._bytes = self._given.reshape(-1).view(np.uint8)
+        self._all = list(range(self._count))
+
+    def __call__(self, asked: memoryview) -> News | None:
+        """None where nothing went wrong."""
+        self._bytes[:] = np.frombuffer(asked, np.uint8, offset=self._count)
+        self._actions[...] = self._given
+        self._commands[...] = Command.STEP
+        playing = self._all if all(asked[: self._count]) else [i for i in self._all if asked[i]]
+        self._crew.expect(len(playing))
+        for index in playing:
+            self._crew.go(index)
+        return _collected(self._crew, playing, quiet=True)
 
 
 def _ordered(crew: Crew, order: Order) -> News | None:

@@ -98,6 +98,7 @@ class ActorCrew:
             _Share(range(first, last), self.blocks[first:last], make(SimulatorActor).remote())
             for first, last in itertools.pairwise(bounds)
         ]
+        self._holder = [share for share in self._shares for _ in share.workers]
         self._finalizer = weakref.finalize(self, _shut_down, ray, self._shares)
         try:
             self._start(self._shares)
@@ -168,7 +169,7 @@ class ActorCrew:
     # ---- messages
 
     def _share(self, index: int) -> _Share:
-        return next(share for share in self._shares if index in share.workers)
+        return self._holder[index]
 
     def _exchange(self, shares: Sequence[_Share]) -> list[str]:
         """Send orders to actors, and take what they answer: what their environments refuse."""
@@ -198,16 +199,15 @@ class ActorCrew:
         if resets:
             share.channel.send(told=Order({index - first: episodes for index, episodes in resets.items()}))
         else:
-            playing = np.fromiter((index in steps for index in share.workers), np.uint8, len(share.workers))
-            actions = np.ascontiguousarray(self.views["actions"]["actions"][share.rows])
-            share.channel.send(playing.tobytes() + actions.tobytes())
+            playing = bytes(index in steps for index in share.workers)
+            share.channel.send(playing + self.views["actions"]["actions"][share.rows].tobytes())
 
     def _receive(self, share: _Share) -> News | None:
         if share.channel is None:
             return None
         answer, news = share.channel.receive(self._looking(share, self._limit))
         if len(share.owed) == len(share.workers):
-            self._bytes[share.rows].reshape(-1)[:] = answer
+            self._bytes[share.rows] = np.frombuffer(answer, np.uint8).reshape(-1, self._bytes.shape[1])
         elif share.owed:  # rows of new processes that have played nothing are not to be seen
             rows = np.frombuffer(answer, np.uint8).reshape(-1, self._bytes.shape[1])
             for index in share.owed:
