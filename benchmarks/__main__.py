@@ -8,6 +8,7 @@ from benchmarks.gap_acceptance import gap_acceptance
 from benchmarks.host_step import host_step
 from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
+from benchmarks.ray_scale import ray_scale
 from benchmarks.ray_sumo import ray_sumo
 from benchmarks.ray_trials import ray_trials
 from benchmarks.set_points import set_points
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "spread": spread,
     "ray": ray_trials,
     "ray-sumo": ray_sumo,
+    "ray-scale": ray_scale,
 }
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Cost(NamedTuple):
 def ray_sumo() -> None:
     """The same work by a local pool and by actors; then round trips; then what the model of the costs predicts."""
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+    with SumoIntersection().vector(1):
+        pass  # what starts the local pool's processes is not Ray's, which ends all that began since
     with opened(Engine("ray")) as cluster:
         assert cluster is not None
         ray = cluster.ray
@@ -115,7 +117,7 @@ def _learner() -> tuple[float, float]:
     found = []
     for num_envs in (8, 32):
         config = configure("sumo-intersection", "rqe-mappo", steps=1e6, num_envs=num_envs)
-        environment = config.build_environment()
+        environment = SumoIntersection(**config.environment_parameters)
         learner = config.build_learner(environment)
         with environment.vector(num_envs) as vector:
             group = HostGroup(environment, learner, config.trials, vector)
@@ -145,16 +147,14 @@ def _round_trips(ray: Any) -> tuple[float, float]:
     echo = ray.remote(num_cpus=0, enable_task_events=False)(_Echo).remote()
     learner = []
     for rows in BATCHES:
-        make = partial(WorkerPool, Still, LAYOUT, rows, processes=1, import_main=False)
-        local, remote = make(), _in_actors(ray, 1, lambda _, make=make: make())
-        actions = np.zeros((rows, 4), np.int32)
+        local, remote, actions = _still(rows), _in_actors(ray, 1, _still, rows), np.zeros((rows, 4), np.int32)
         try:
             for pool in (local, remote):
                 pool.reset_rows([Assignment((0,))] * rows)
             work = {
                 "local pool": partial(_repeated, partial(local.step_rows, actions)),
                 "actor": partial(_repeated, partial(remote.step_rows, actions)),
-                "Ray's call": partial(_repeated, lambda actions=actions: ray.get(echo.step.remote(actions))),
+                "Ray's call": partial(_repeated, partial(_called, ray, echo, actions)),
             }
             simulators = [set(local.process_ids), set(remote.process_ids), set()]
             costs = _in_turns(work, simulators)
@@ -172,6 +172,14 @@ def _round_trips(ray: Any) -> tuple[float, float]:
         learner.append(statistics.median(one.processors - other.processors for other, one in both) / TRIPS)
     slope, start = np.polyfit(BATCHES, learner, 1)
     return max(float(start), 0.0), max(float(slope), 0.0)
+
+
+def _still(rows: int) -> WorkerPool:
+    return WorkerPool(Still, LAYOUT, rows, processes=1, import_main=False)
+
+
+def _called(ray: Any, echo: Any, actions: np.ndarray) -> None:
+    ray.get(echo.step.remote(actions))
 
 
 def _repeated(each: Callable[[], Any]) -> None:
