@@ -276,3 +276,31 @@ def test_environments_of_a_script_are_refused(ray, monkeypatch):
         pytest.raises(AverseError, match="are defined in the script that is being run"),
     ):
         WorkerPool(OfAScript, LAYOUT, 1, processes=1)
+
+
+def test_sumo_drives_the_same_in_actors(ray, caplog):
+    """Training and evaluation; then an actor is killed, and its simulators go on with the next episodes."""
+    pytest.importorskip("libsumo")
+    world = averse.environments.make("sumo-intersection")
+
+    def play(count: int) -> list[TimeStep]:
+        generator = np.random.default_rng(0)
+        with contextlib.ExitStack() as stack:
+            if count:
+                stack.enter_context(crews_from(partial(ActorCrew, ray, count, 1)))
+            vector = stack.enter_context(world.vector(4))
+            steps = [vector.reset_endless(0)]
+            for time_ in range(60):
+                if time_ == 30:
+                    steps.append(vector.reset(np.arange(8, dtype=np.uint32).reshape(4, 2)))
+                likely = generator.random(steps[-1].available.shape) * steps[-1].available
+                steps.append(vector.step(likely.argmax(-1).astype(np.int32)))
+            if count:
+                holders(vector)[0].kill()
+                failed = vector.step(likely.argmax(-1).astype(np.int32)).info["worker_failed"]
+                assert (failed == 1).sum() == 4 // count
+            return steps
+
+    alone = play(0)
+    for count in (1, 2):
+        assert all(same(one, other) for one, other in zip(play(count), alone, strict=True))

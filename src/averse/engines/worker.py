@@ -65,7 +65,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 def require_same(node: str, found: Mapping[str, str], ours: Mapping[str, str]) -> None:
     """Raises AverseError, in one line, for a node whose versions are others."""
-    for package in ours.keys() | found.keys():
+    for package in sorted(ours.keys() | found.keys()):
         if ours.get(package) != found.get(package):
             raise AverseError(
                 f"the Ray node {node} has {package} {found.get(package, '(none)')} and this process "
