@@ -9,6 +9,8 @@ from benchmarks.host_step import host_step
 from benchmarks.markov_learning import markov_learning
 from benchmarks.networks import networks
 from benchmarks.others import jaxmarl, stable_baselines
+from benchmarks.ray_scale import ray_scale
+from benchmarks.ray_sumo import ray_sumo
 from benchmarks.ray_trials import ray_trials
 from benchmarks.set_points import set_points
 from benchmarks.spread import spread
@@ -39,6 +41,8 @@ BENCHMARKS = {
     "jaxmarl": jaxmarl,
     "spread": spread,
     "ray": ray_trials,
+    "ray-sumo": ray_sumo,
+    "ray-scale": ray_scale,
 }
 
 if __name__ == "__main__":

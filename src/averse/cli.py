@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from averse.commands import Command, assignments, folded, hanging, literal, parse
-from averse.engines import Engine, opened, require
+from averse.engines import Engine, opened, require, require_simulators
 from averse.errors import (
     AverseError,
     DivergenceError,
@@ -117,8 +117,8 @@ def train(arguments: Any) -> None:
 
     if {"seeds", "seed"} <= arguments.flags:
         raise AverseError("--seeds says how many training seeds and --seed which; give one of the two")
-    if arguments.engine.engine == "ray" and arguments.track:
-        raise AverseError("--track goes with --engine local; metrics.jsonl is there with either")
+    if arguments.engine.deals_out and arguments.track:
+        raise AverseError("--track goes with --engine local or --actors; metrics.jsonl is there with each")
     require(arguments.engine)
     options: dict[str, Any] = {
         "progress": not arguments.quiet,
@@ -127,6 +127,7 @@ def train(arguments: Any) -> None:
     if arguments.resume is not None:
         path, said = arguments.resume, _said(arguments)
         config = extended(read_config(path), said.pop("steps", None), **said)
+        require_simulators(arguments.engine, config)
         options["resuming"] = True
     else:
         config = training.configure(
@@ -142,6 +143,7 @@ def train(arguments: Any) -> None:
             **_learner_settings(arguments),
             **_sweeps(arguments.sweep),
         )
+        require_simulators(arguments.engine, config)
         path = arguments.out or Path("runs") / f"{arguments.env}-{arguments.method}".replace(":", ".").replace("/", ".")
         options["overwrite"] = arguments.overwrite
         if not arguments.quiet:
@@ -163,23 +165,24 @@ def _carried_out(arguments: Any, config: Any, path: Path, **options: Any) -> Any
     from averse import training
     from averse.engines.trials import Work, train_run
 
-    if arguments.engine.engine == "local":
-        return training.run_training(config, path, track=arguments.track, **options)
-    work = Work(config, path, options.pop("resuming", False), options.pop("overwrite", False))
-    work.check()
+    work = Work(config, path, options.get("resuming", False), options.get("overwrite", False))
+    if arguments.engine.engine == "ray":
+        work.check()
     with opened(arguments.engine) as cluster:
-        assert cluster is not None
-        return train_run(cluster, work, **options)
+        if cluster is None:
+            return training.run_training(config, path, track=arguments.track, **options)
+        return train_run(cluster, work, **{name: options[name] for name in ("progress", "stop", "checkpoint_minutes")})
 
 
 def evaluate(arguments: EvaluateArguments) -> None:
     """The command `averse evaluate`."""
     import averse
     from averse.engines import trials
+    from averse.evaluation.basis import moved
     from averse.training.run import read_config
 
     require(arguments.engine)
-    read_config(arguments.run)
+    require_simulators(arguments.engine, moved(read_config(arguments.run), arguments.env)[0])
     with opened(arguments.engine) as cluster:
         player = None
         if cluster is not None:

@@ -10,7 +10,7 @@ import pytest
 from averse import extras
 from averse.cli import main
 from averse.engines import Engine, cluster, opened, worker
-from averse.engines.arguments import cores, slots
+from averse.engines.arguments import cores, require_room, slots
 from averse.engines.cluster import State, Task, worker_variables
 from averse.errors import AverseError
 from averse.experiments.study import command_line
@@ -59,6 +59,16 @@ def test_without_ray_one_line_says_how_to_install_it_before_anything_is_done(
         (["--engine", "ray", "--address", "ray://head:10001"], "--address must be HOST:PORT of a Ray cluster's head"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1 does not answer"),
         (["--engine", "dask"], "invalid choice 'dask'"),
+        (["--actors", "2"], "--actors goes with --engine ray"),
+        (["--engine", "local", "--cpus-per-actor", "2"], "--cpus-per-actor goes with --engine ray"),
+        (["--engine", "ray", "--cpus-per-actor", "2"], "--cpus-per-actor goes with --actors"),
+        (["--engine", "ray", "--actors", "1", "--gpus-per-trial", "1"], "--gpus-per-trial goes without --actors, with"),
+        (["--engine", "ray", "--actors", "0"], "actors must be a whole number >= 1 or nothing, not 0"),
+        (["--engine", "ray", "--actors", "two"], "--actors must be a whole number >= 1 or nothing, not two"),
+        (["--engine", "ray", "--actor", "2"], "unknown flag --actor; did you mean --actors?"),
+        (["--engine", "ray", "--actors", "100000"], f"--actors must have at most the {cores()} cores of this machine"),
+        (["--engine", "ray", "--actors", "1", "--cpus-per-actor", "100000"], "not 1 times 100000; --address names a"),
+        (["--engine", "ray", "--actors", "1"], "--actors: corridor is compiled and has no simulators; leave --actors"),
     ],
 )
 def test_bad_input_is_one_line(flags, words, capsys, tmp_path, monkeypatch):
@@ -66,6 +76,16 @@ def test_bad_input_is_one_line(flags, words, capsys, tmp_path, monkeypatch):
     assert main([*COMMANDS["train"], *flags]) == 2
     error = capsys.readouterr().err
     assert words in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["compare", "tradeoff", "ablate"])
+def test_studies_of_compiled_worlds_have_no_simulators(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMANDS[command], "--engine", "ray", "--actors", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("averse: --actors: corridor is compiled and has no simulators; leave --actors out")
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -115,6 +135,17 @@ def test_slots_are_counted_on_each_node():
             slots(engine, nodes)
     with pytest.raises(AverseError, match="has both 3 cores and 1 GPUs"):
         slots(Engine("ray", None, 3, 1), [{"CPU": 4.0}, {"CPU": 1.0, "GPU": 1.0}])
+
+
+def test_actors_need_room_on_nodes():
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}, {"node:x": 1.0}]
+    require_room(Engine("ray", actors=11), nodes)
+    require_room(Engine("ray", actors=5, cpus_per_actor=2), nodes)
+    for actors, cpus, room in ((12, 1, 11), (6, 2, 5), (1, 9, 0)):
+        with pytest.raises(
+            AverseError, match=f"--actors {actors}: the Ray cluster has cores for {room} of {cpus} each"
+        ):
+            require_room(Engine("ray", actors=actors, cpus_per_actor=cpus), nodes)
 
 
 def test_workers_compile_as_this_process_does():
@@ -192,8 +223,9 @@ def test_no_two_workers_keep_to_the_same_core():
 
 def test_workers_import_jax_after_they_have_their_cores():
     """What a worker imports first must not import JAX, whose threads would run wherever the process may then run."""
-    code = "import sys, averse.engines.worker; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    for module in ("worker", "actor"):
+        code = f"import sys, averse.engines.{module}; sys.exit('jax' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_ray_that_would_listen_on_the_network_is_refused():

@@ -5,6 +5,7 @@ worker or node is lost to another (`max_retries`). A task goes on from its last 
 """
 
 import contextlib
+import functools
 import ipaddress
 import os
 import secrets
@@ -17,13 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from averse.engines import worker
-from averse.engines.arguments import Engine, cores, slots
+from averse.engines.actors import ActorCrew
+from averse.engines.arguments import Engine, cores, require_room, slots
 from averse.engines.worker import Manner
+from averse.environments.workers.placement import crews_from
 from averse.errors import AverseError, DivergenceError, WorkerLostError, WritingError, one_line
 from averse.extras import extra_module
+
+if TYPE_CHECKING:  # it imports JAX, which workers do when they have their cores
+    from averse.training.config import TrainingConfig
 
 RETRIES = 10  # of a task whose worker or node was lost
 LOOK = 1.0  # seconds between two looks at how tasks do
@@ -37,6 +43,8 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": 
 # Ray takes the address of the network, and listens everywhere, unless this says that there is no cluster beyond this
 # machine (its name is of the systems where that is the default). Read when Ray is imported.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Of a Ray that is started here: its workers are not to give way to what this machine does else, as they are the work.
+_EQUAL = {"RAY_worker_niceness": "0"}
 
 
 @dataclass(frozen=True)
@@ -95,13 +103,7 @@ class Cluster:
             raise AverseError(f"{place} cannot be written to: {error.strerror or error}") from None
         try:
             for name, found, fault in self._probed(place.resolve(), token):
-                ours = worker.versions()
-                for package in ours.keys() | found.keys():
-                    if ours.get(package) != found.get(package):
-                        raise AverseError(
-                            f"the Ray node {name} has {package} {found.get(package, '(none)')} and this process "
-                            f"{ours.get(package, '(none)')}: results would differ; install the same there"
-                        )
+                worker.require_same(name, found, worker.versions())
                 if fault is not None:
                     raise AverseError(
                         f"{place.resolve()} cannot be used on the Ray node {name}: {fault}; --out must be a folder "
@@ -206,11 +208,24 @@ def require(engine: Engine) -> None:
         _imported(engine)
 
 
+def require_simulators(engine: Engine, *configs: "TrainingConfig") -> None:
+    """Raises AverseError for actors where no world that a command trains or plays in has simulators."""
+    if engine.actors is None:
+        return
+    from averse.environments import is_compiled  # imports JAX
+
+    if not all(is_compiled(each.build_environment()) for each in configs):
+        return
+    names = " and ".join(dict.fromkeys(each.environment for each in configs))
+    raise AverseError(f"--actors: {names} is compiled and has no simulators; leave --actors out")
+
+
 @contextlib.contextmanager
 def opened(engine: Engine) -> Iterator[Cluster | None]:
-    """The cluster that is to do the work, or None where this process does it.
+    """The cluster that is to do the work, or None where this process does it; with `actors`, their simulators are then
+    in actors of Ray, for the time of the block.
 
-    One that is started here listens on the loopback alone, has no dashboard, and is gone at the end of the block with
+    A Ray that is started here listens on the loopback alone, has no dashboard, and is gone at the end of the block with
     all of its processes and files, whatever ended it.
 
     Raises AverseError, in one line, where Ray is missing, where this process uses it already, where no cluster answers,
@@ -231,7 +246,13 @@ def opened(engine: Engine) -> Iterator[Cluster | None]:
         _restored(handlers)
         if folder is not None:
             _require_loopback(_alive(ray))
-        found = slots(engine, [node["Resources"] for node in _alive(ray)])
+        resources = [node["Resources"] for node in _alive(ray)]
+        if engine.actors is not None:
+            require_room(engine, resources)
+            with crews_from(functools.partial(ActorCrew, ray, engine.actors, engine.cpus_per_actor or 1)):
+                yield None
+            return
+        found = slots(engine, resources)
         board = ray.remote(num_cpus=0, max_restarts=-1)(worker.Board).remote()
         yield Cluster(engine, ray, found, board)
     finally:
@@ -249,7 +270,7 @@ def opened(engine: Engine) -> Iterator[Cluster | None]:
 
 def _imported(engine: Engine) -> tuple[ModuleType, ModuleType]:
     """Ray and psutil, told by variables of the environment how to be."""
-    os.environ.update({**_QUIET, **({} if engine.address else _LOOPBACK)})
+    os.environ.update({**_QUIET, **({} if engine.address else _LOOPBACK | _EQUAL)})
     psutil = extra_module("psutil", "--engine ray")
     return extra_module("ray", "--engine ray"), psutil
 

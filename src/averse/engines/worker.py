@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from averse.errors import AverseError
 from averse.version import __version__
 
 _CORES: list[socket.socket] = []  # what keeps other workers from this one's cores
@@ -53,13 +54,23 @@ class Board:
         return told
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Of averse, Python, and what decides what is computed."""
     found = {"averse": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
+    for package in packages:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def require_same(node: str, found: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    """Raises AverseError, in one line, for a node whose versions are others."""
+    for package in sorted(ours.keys() | found.keys()):
+        if ours.get(package) != found.get(package):
+            raise AverseError(
+                f"the Ray node {node} has {package} {found.get(package, '(none)')} and this process "
+                f"{ours.get(package, '(none)')}: results would differ; install the same there"
+            )
 
 
 def probe(place: str, token: str) -> tuple[str, dict[str, str], str | None]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from averse.environments.protocol import Description, Environment, HostEnvironment, HostVector
+from averse.environments.workers.placement import start_vector
 from averse.evaluation.accounts import Played
 from averse.evaluation.host_play import learned, play_host
 from averse.evaluation.play import compiled_player
@@ -30,7 +31,7 @@ class Stage:
     def __enter__(self) -> "Stage":
         if not isinstance(self.environment, Environment):
             assert isinstance(self.environment, HostEnvironment)
-            self._vector = self.environment.vector(self.num_envs)
+            self._vector = start_vector(self.environment, self.num_envs)
         return self
 
     def __exit__(self, *exception: object) -> None:

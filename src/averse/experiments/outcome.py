@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from averse.engines import opened, require
+from averse.engines import opened, require, require_simulators
 from averse.environments.protocol import Description
 from averse.evaluation import Episodes, concatenate
 from averse.evaluation.basis import moved
@@ -89,8 +89,9 @@ def checked(verb: str, arguments: StudyArguments, arms: Sequence[Arm], title: st
     jobs = jobs_of(plan)
     there, _ = moved(jobs[0].config, plan.environment)
     environment = there.build_environment()
+    require_simulators(arguments.engine, there, jobs[0].config)
     failure = failure_metric(environment, arguments.failure)
-    check_places(plan, jobs, in_parts=arguments.engine.engine == "ray")
+    check_places(plan, jobs, in_parts=arguments.engine.deals_out)
     study = Study(verb, title, arguments, plan, tuple(jobs), environment, failure)
     write_study(study.out, **study.head(), unfinished=GOING_ON, claims=[], runs={}, rows=[], differences=[])
     return study

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from averse import environments, learners
-from averse.engines import opened, require
+from averse.engines import opened, require, require_simulators
 from averse.errors import AverseError
 from averse.evaluation.play import FIRST_SEED
 from averse.experiments.arguments import StudyArguments, folder, plan_of
@@ -63,12 +63,12 @@ def tuned(verb: str, arguments: StudyArguments, arms: Sequence[Arm], budget: Bud
     out = folder(verb, arguments)
     check_folder(out, verb, plan.environment)
     _check_earlier(out, plan, _header(budget))
-    jobs_of(plan)
+    require_simulators(arguments.engine, *(job.config for job in jobs_of(plan)[:1]))
     drawn = {arm.label: _draws(optuna, plan, arm, budget.tries) for arm in arms}
     plans = {label: _development(plan, out, tries, label, budget) for label, tries in drawn.items()}
     prepared = {label: (each, jobs_of(each)) for label, each in plans.items()}
     for each, jobs in prepared.values():
-        check_places(each, jobs, in_parts=arguments.engine.engine == "ray")
+        check_places(each, jobs, in_parts=arguments.engine.deals_out)
     head = {"verb": verb, "environment": plan.environment, "command": command_line(verb, arguments)}
     write_study(out, **head, unfinished=GOING_ON, claims=[], runs={}, rows=[])
     best, scores = [], {}

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from averse.compilation import single_precision
 from averse.environments import is_compiled
 from averse.environments.protocol import HostEnvironment
+from averse.environments.workers.placement import start_vector
 from averse.errors import AverseError, DivergenceError, WritingError
 from averse.files import as_path, told_if_not_written
 from averse.learners.contract import Learner
@@ -127,7 +128,7 @@ def run_training(
             stack.enter_context(locked(path))
         vector = None  # started before a run is thrown away: the simulator may be missing
         if isinstance(environment, HostEnvironment):
-            vector = stack.enter_context(environment.vector(learner.num_envs))
+            vector = stack.enter_context(start_vector(environment, learner.num_envs))
         disk = None
         if path is not None:
             stack.enter_context(begun(path, config, resuming, overwrite))

@@ -14,7 +14,9 @@ import pytest
 from toy_worker_environment import AGENTS, HANG, KILL, LAYOUT, NUM_ACTIONS, RAISE, REFUSE, Toy
 
 from averse.environments.protocol import Discrete, TimeStep
+from averse.environments.workers.crew import Crew
 from averse.environments.workers.encoded import EncodedVector, PlainEncoding
+from averse.environments.workers.placement import crews_from, start_vector
 from averse.environments.workers.pool import MAX_FAILURES, WorkerPool
 from averse.environments.workers.vector import PlainEncoder, WorkerVector
 from averse.errors import AverseError
@@ -26,7 +28,7 @@ VECTORS = {
 }
 
 
-def toys(processes: int, kind: str = "dense", num_envs: int = B, timeout: float = 30.0, **options):
+def toys(processes: int | None, kind: str = "dense", num_envs: int = B, timeout: float = 30.0, **options):
     toy = partial(Toy, **options)
     pool = WorkerPool(toy, LAYOUT, num_envs, processes=processes, timeout=timeout, import_main=False)
     return VECTORS[kind](pool)
@@ -227,3 +229,37 @@ def test_a_refusal_in_a_block_is_told_and_leaves_nothing_behind(caplog):
 def test_numbers_of_processes_that_are_none():
     with pytest.raises(AverseError, match="processes"):
         toys(0)
+
+
+def test_pools_begin_where_they_are_told_and_whoever_has_none_is_refused():
+    started = []
+
+    def here(simulators, processes):
+        started.append((simulators.num_envs, processes))
+        return Crew(simulators, simulators.blocks(processes or 2), cores=2)
+
+    class Ours:
+        name = "ours"
+        vector = staticmethod(lambda num_envs: toys(None, num_envs=num_envs))
+
+    class Theirs:
+        name = "theirs"
+        closed = False
+
+        def vector(self, num_envs):
+            return self
+
+        def close(self):
+            self.closed = True
+
+    theirs = Theirs()
+    with crews_from(here):
+        with start_vector(Ours(), B) as vector:
+            assert len(set(vector.pool.process_ids)) == 2
+        with pytest.raises(AverseError, match="theirs starts its simulators by itself and not by a WorkerPool"):
+            start_vector(theirs, B)
+    assert theirs.closed
+    assert start_vector(theirs, B) is theirs
+    with start_vector(Ours(), B) as vector:
+        vector.reset_endless(0)
+    assert started == [(B, None)]

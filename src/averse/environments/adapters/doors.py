@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from averse import machine
 from averse.environments.adapters.foreign import Foreign, arguments_of, class_of, unbuilt
 from averse.environments.adapters.parallel import Interface, ParallelWorker, Terms
 from averse.environments.adapters.rendered import MODE, RenderedVector
@@ -116,7 +115,7 @@ class ForeignWorld(Foreign):
             partial(ParallelWorker, start, self._terms),
             layout,
             num_envs,
-            processes=num_envs if self.own_process else machine.cores(),
+            processes=num_envs if self.own_process else None,
             import_main=self._is_in_script,
             preload=["averse.environments.adapters.parallel", "averse.environments.adapters.sources", "gymnasium"],
         )

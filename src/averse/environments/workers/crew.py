@@ -14,11 +14,11 @@ import types
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from averse import machine
 from averse.environments.workers.process import (
     Assignment,
     Command,
@@ -35,6 +35,24 @@ from averse.errors import AverseError
 _POLL_SECONDS = 0.25  # how often a waiting parent looks whether a worker is still alive
 _STARTING = threading.Lock()  # starting a process changes this process's environment variables for a moment
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Simulators:
+    """What is to be run in worker processes: `num_envs` environments, as `pool.WorkerPool` was told. Picklable."""
+
+    factory: Factory
+    layout: Layout
+    num_envs: int
+    import_main: bool
+    preload: tuple[str, ...]
+    timeout: float
+
+    def blocks(self, processes: int) -> list[range]:
+        """The rows of each process, at most so many of them, none without a row."""
+        processes = min(processes, self.num_envs)
+        bounds = [self.num_envs * index // processes for index in range(processes + 1)]
+        return [range(first, last) for first, last in itertools.pairwise(bounds)]
 
 
 class Loss(NamedTuple):
@@ -76,11 +94,12 @@ class _Worker:
         self.rows = rows
         self.go, self.ready = context.Semaphore(0), context.Semaphore(0)
         self.pipe, theirs = context.Pipe()
-        shared = crew.layout, crew.num_envs, crew.memory
+        what = crew.simulators
+        shared = what.layout, what.num_envs, crew.memory
         link = Link(rows, *shared, self.go, self.ready, crew.others, crew.all_ready, crew.awake, theirs)
         name = f"averse-worker-{rows.start}"
-        self.process = context.Process(target=run, args=(crew.factory, link), name=name, daemon=True)
-        with _plain_process_start(crew.import_main):
+        self.process = context.Process(target=run, args=(what.factory, link), name=name, daemon=True)
+        with _plain_process_start(what.import_main):
             self.process.start()
         theirs.close()
 
@@ -109,42 +128,34 @@ def _shut_down(workers: list[_Worker], command: np.ndarray) -> None:
 
 
 class Crew:
-    """Worker processes that share `num_envs` environments among them, in blocks of one after another.
+    """Worker processes of this machine that share environments among them, in blocks of one after another.
 
-    Arguments are those of `pool.WorkerPool`. Raises AverseError where an environment cannot start.
+    Args:
+      blocks: the rows of each process; all rows of the memory, or those that are this crew's.
+      cores: those of this crew; processes that are as many or fewer wait for commands awake.
+
+    Raises AverseError where an environment cannot start.
     """
 
-    def __init__(
-        self,
-        factory: Factory,
-        layout: Layout,
-        num_envs: int,
-        processes: int,
-        import_main: bool,
-        preload: Sequence[str],
-        timeout: float,
-    ):
-        self.factory, self.layout, self.num_envs = factory, layout, num_envs
-        self.import_main, self.timeout = import_main, timeout
+    def __init__(self, simulators: Simulators, blocks: Sequence[range], cores: int):
+        self.simulators, self.blocks, self.timeout = simulators, list(blocks), simulators.timeout
+        layout, num_envs = simulators.layout, simulators.num_envs
         # never fork: the parent runs JAX's threads, and a simulator's state must not be inherited
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            self.context.set_forkserver_preload(["averse.environments.workers.process", *preload])
+            self.context.set_forkserver_preload(["averse.environments.workers.process", *simulators.preload])
         self.memory = self.context.RawArray("b", shared_size(layout, num_envs))
         self.views = views_of(self.memory, layout, num_envs)
         self.others, self.all_ready = self.context.Semaphore(0), self.context.Semaphore(0)
         self.waiting: set[int] = set()  # workers that owe an answer
         self._workers: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _shut_down, self._workers, self.views["flags"]["command"])
-        processes = min(processes, num_envs)
-        self.awake = processes <= machine.cores()  # more that waited awake would be in each other's way
-        bounds = [num_envs * index // processes for index in range(processes + 1)]
-        self.blocks = [range(first, last) for first, last in itertools.pairwise(bounds)]
+        self.awake = len(self.blocks) <= cores  # more that waited awake would be in each other's way
         try:
             for rows in self.blocks:
                 self._workers.append(_Worker(self, rows))
-            for index in range(processes):
+            for index in range(len(self.blocks)):
                 self._await_start(index)
         except BaseException:
             self.close()

@@ -1,6 +1,7 @@
 """Batches of host environments in worker processes: stepped together, replaced when they fail.
 
-A `WorkerPool` moves raw arrays between the parent and its workers (`workers.crew`) through shared memory. A
+A `WorkerPool` moves raw arrays between the parent and its workers (`workers.crew`) through shared memory, or those of
+another machine (`workers.placement`). A
 `HostVector` is made of a pool and an *encoder*, which turns the raw arrays of the whole batch into `TimeStep`s
 (`workers.vector`, `workers.encoded`); what an encoder computes for all environments at once costs far less than in each
 worker.
@@ -12,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from averse.environments.workers.crew import Crew, Loss
+from averse.environments.workers.crew import Loss, Simulators
+from averse.environments.workers.placement import start_crew
 from averse.environments.workers.process import Assignment, Command, Factory, Layout, places, views_of
 from averse.errors import AverseError
 from averse.settings import Count, check_value
@@ -43,8 +45,9 @@ class WorkerPool:
 
     factory: builds a `WorkerEnvironment` in the worker; picklable.
     layout: the arrays it exchanges.
-    processes: among which the environments are divided, `machine.cores()` for environments that can share a process;
-      at most one for each environment is started, which is what a simulator needs that fills its process.
+    processes: among which the environments are divided; None for environments that can share a process: as many as
+      there are cores. At most one for each environment is started, which is what a simulator needs that fills its
+      process.
     import_main: whether workers import the user's script; needed only where the factory is defined in it.
     preload: modules that new workers should find already imported (where the system has a fork server).
     timeout: seconds after which an environment that does not answer is taken for hung.
@@ -58,15 +61,15 @@ class WorkerPool:
         layout: Layout,
         num_envs: int,
         *,
-        processes: int,
+        processes: int | None,
         import_main: bool = True,
         preload: Sequence[str] = (),
         timeout: float = 60.0,
     ):
         check_value("num_envs", Count, num_envs)
-        check_value("processes", Count, processes)
+        check_value("processes", Count | None, processes)
         self.layout, self.num_envs = layout, num_envs
-        self._crew = Crew(factory, layout, num_envs, processes, import_main, preload, timeout)
+        self._crew = start_crew(Simulators(factory, layout, num_envs, import_main, tuple(preload), timeout), processes)
         self._views = self._crew.views
         self._rows = np.frombuffer(self._crew.memory, np.int32).reshape(num_envs, -1)
         flags = places(layout)[0]["flags"]
