@@ -125,7 +125,8 @@ def learn_actor_critic(
     """Let the players of a game learn by playing it, one episode after the other.
 
     Args:
-      tau, epsilon, penalty, regulariser, form, transition_tau: of the stage games, as in `solve_markov`.
+      tau, epsilon, penalty, regulariser, form, transition_tau: of the stage games, as in `solve_markov`: numbers, or
+        one per player [n].
       episodes: how many, of the game's horizon each.
       critic_rate: the least weight of a new outcome in (0, 1]. The n-th outcome of a joint action weighs
         (P + 1)/(P + n) where that is more, P the steps that matter, min(H, 1/(1 - gamma)), so that what is learned
@@ -157,12 +158,7 @@ def learn_actor_critic(
         ("seed", Seed, seed),
     ):
         check_value(name, kind, given)
-    if actor_rate < critic_rate:
-        raise AverseError(f"actor_rate must be at least critic_rate, {critic_rate}, not {actor_rate}")
-    if snapshots > episodes:
-        raise AverseError(f"snapshots must be at most episodes, {shown(episodes)}, not {shown(snapshots)}")
-    if stationary and game.gamma == 1:
-        raise AverseError("stationary play needs a game with gamma below 1: without an end its values are infinite")
+    _check_together(game, episodes, critic_rate, actor_rate, stationary, snapshots)
 
     patience = min(game.horizon, 1 / (1 - game.gamma) if game.gamma < 1 else np.inf)
     rules = _Rules(settings.static, game.num_actions, game.horizon, stationary, game.start)
@@ -186,6 +182,17 @@ def learn_actor_critic(
         visits=np.asarray(players.tried).sum(-1),
         history={name: np.array(column) for name, column in history.items()},
     )
+
+
+def _check_together(
+    game: MarkovGame, episodes: int, critic_rate: float, actor_rate: float, stationary: bool, snapshots: int
+) -> None:
+    if actor_rate < critic_rate:
+        raise AverseError(f"actor_rate must be at least critic_rate, {critic_rate}, not {actor_rate}")
+    if snapshots > episodes:
+        raise AverseError(f"snapshots must be at most episodes, {shown(episodes)}, not {shown(snapshots)}")
+    if stationary and game.gamma == 1:
+        raise AverseError("stationary play needs a game with gamma below 1: without an end its values are infinite")
 
 
 def _by_step(strategy: np.ndarray, horizon: int) -> np.ndarray:

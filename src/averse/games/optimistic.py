@@ -61,7 +61,8 @@ def learn_optimistic(
     start [L, n], all exact, of the game's own tables.
 
     Args:
-      tau, epsilon, penalty, regulariser, form, transition_tau: of the stage games, as in `solve_markov`.
+      tau, epsilon, penalty, regulariser, form, transition_tau: of the stage games, as in `solve_markov`: numbers, or
+        one per player [n].
       episodes: how many, of the game's horizon each.
       bonus: c, how much an outcome that was seen once may differ from what is to be expected, as a share of what the
         rest of the episode can pay; 0 is greedy. The paper's is larger: it holds with certainty, not in practice.
