@@ -1,11 +1,11 @@
 """Equilibria of games between risk-averse, boundedly rational players."""
 
-from averse.games.actor_critic import MarkovPlay, learn_actor_critic
+from averse.games.actor_critic import learn_actor_critic
 from averse.games.conversion import from_environment
 from averse.games.equilibrium import Equilibrium, Settings
 from averse.games.fit import Fit, Model, compare_with_people, fit
 from averse.games.limits import nash, qre, security
-from averse.games.markov import MarkovGame, MarkovSolution, simulate, solve_markov
+from averse.games.markov import MarkovGame, MarkovPlay, MarkovSolution, simulate, solve_markov
 from averse.games.normal_form import NormalForm
 from averse.games.optimistic import learn_optimistic
 from averse.games.published import PublishedGame, published

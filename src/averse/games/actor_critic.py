@@ -16,47 +16,22 @@ where the stage games are monotone: see `tractability`). A smaller critic's rate
 Axes: T table times (H steps, or 1), S states, n players, A_i actions, M joint actions, K outcomes.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge, Le
 from jax import Array, lax
 from numpy.typing import ArrayLike
 
-from averse.arguments import instance
 from averse.errors import AverseError, shown
 from averse.games import penalties
-from averse.games.checks import per_player
-from averse.games.equilibrium import Form, Settings, gains, log_others, value
-from averse.games.markov import MarkovGame
+from averse.games.equilibrium import Form, gains, log_others, value
+from averse.games.markov import Episodes, MarkovGame, MarkovPlay, stage_settings
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.scores import equilibrium_gap
 from averse.settings import Count, Number, Seed, Share, check_value
-
-Most = Annotated[int, Ge(1), Le(1_000_000_000)]
-
-
-@dataclass(frozen=True, eq=False)
-class MarkovPlay:
-    """What players of a Markov game have learned.
-
-    Attributes:
-      strategies: one array per player [H, S, A_i]; uniform in states that were never visited.
-      values: what the players hold each state to be worth [T, n, S], units of reward; T is H, or 1 if stationary.
-      visits: how often each state was played [T, S].
-      history: after so many "episodes" [L], what the strategies are worth from the start, "values" [L, n], and what
-        each player could gain, "gap" [L, n]: both exact, of the game's own tables (`equilibrium_gap`). Of
-        `learn_optimistic` also "regret".
-    """
-
-    strategies: list[np.ndarray]
-    values: np.ndarray
-    visits: np.ndarray
-    history: dict[str, np.ndarray]
 
 
 class _Tables(NamedTuple):
@@ -144,12 +119,10 @@ def learn_actor_critic(
     Raises AverseError for arguments out of range, an actor slower than the critic, a stationary game without discount,
     and more snapshots than episodes.
     """
-    n = instance("game", MarkovGame, game).num_players
-    settings = Settings(tau, epsilon, penalty, regulariser, form)
-    taus, epsilons = settings.per_player(n)
-    chance = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
+    settings, chance_tau = stage_settings(game, tau, epsilon, penalty, regulariser, form, transition_tau)
+    taus, epsilons = settings.per_player(game.num_players)
     for name, kind, given in (
-        ("episodes", Most, episodes),
+        ("episodes", Episodes, episodes),
         ("critic_rate", Share, critic_rate),
         ("actor_rate", Share, actor_rate),
         ("initial", Number, initial),
@@ -165,7 +138,7 @@ def learn_actor_critic(
     history: dict[str, list] = {"episodes": [], "values": [], "gap": []}
     played = 0
     with jax.enable_x64(True):
-        plain = (1 / taus, 1 / chance, epsilons, game.gamma, critic_rate, actor_rate, patience)
+        plain = (1 / taus, 1 / chance_tau, epsilons, game.gamma, critic_rate, actor_rate, patience)
         numbers = _Numbers(*(jnp.asarray(number, float) for number in plain))
         tables, players = _tables(game), _beginners(game, initial, 1 if stationary else game.horizon)
         for number in range(snapshots):

@@ -12,8 +12,10 @@ Axes: S states, n players, A_i actions, K outcomes, H steps.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import ArrayLike
 
 from averse.arguments import instance, items
@@ -26,6 +28,8 @@ from averse.games.rqe import rqe
 from averse.planning.checks import distributions
 from averse.planning.numerics import entropic
 from averse.settings import Count, Fraction, NonNegative, Seed, Whole, check_value
+
+Episodes = Annotated[int, Ge(1), Le(1_000_000_000)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +124,25 @@ class MarkovSolution:
     residual: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class MarkovPlay:
+    """What players of a Markov game have learned.
+
+    Attributes:
+      strategies: one array per player [H, S, A_i]; uniform in states that were never visited.
+      values: what the players hold each state to be worth [T, n, S], units of reward; T is H, or 1 if stationary.
+      visits: how often each state was played [T, S].
+      history: after so many "episodes" [L], what the strategies are worth from the start, "values" [L, n], and what
+        each player could gain, "gap" [L, n]: both exact, of the game's own tables (`equilibrium_gap`). Of
+        `learn_optimistic` also "regret".
+    """
+
+    strategies: list[np.ndarray]
+    values: np.ndarray
+    visits: np.ndarray
+    history: dict[str, np.ndarray]
+
+
 def solve_markov(
     game: MarkovGame,
     tau: ArrayLike,
@@ -139,12 +162,9 @@ def solve_markov(
     Raises:
       AverseError: for bad settings, or a stage game that did not converge (it names the step).
     """
-    n = instance("game", MarkovGame, game).num_players
-    settings = Settings(tau, epsilon, penalty, regulariser, form)
-    settings.per_player(n)
-    chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
+    settings, chance_tau = stage_settings(game, tau, epsilon, penalty, regulariser, form, transition_tau)
     check_value("tolerance", NonNegative, tolerance)
-    values = [np.zeros((n, game.num_states))]
+    values = [np.zeros((game.num_players, game.num_states))]
     strategies, residuals = [], []
     for step in reversed(range(game.horizon)):
         stages = NormalForm(look_ahead(game, values[-1], chance_tau), batched=True)
@@ -157,6 +177,25 @@ def solve_markov(
         values=np.stack(values[::-1]),
         residual=np.array(residuals[::-1]),
     )
+
+
+def stage_settings(
+    game: MarkovGame,
+    tau: ArrayLike,
+    epsilon: ArrayLike,
+    penalty: Penalty,
+    regulariser: Regulariser,
+    form: Form,
+    transition_tau: ArrayLike | None,
+) -> tuple[Settings, np.ndarray]:
+    """How players are in the stage games, and their risk tolerance over what the world does next [n].
+
+    Raises AverseError for what is no Markov game, and settings out of range or not one per player.
+    """
+    n = instance("game", MarkovGame, game).num_players
+    settings = Settings(tau, epsilon, penalty, regulariser, form)
+    settings.per_player(n)
+    return settings, per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
 
 
 def stage_equilibria(stages: NormalForm, settings: Settings, tolerance: float, step: int) -> Equilibrium:

@@ -22,11 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from averse.arguments import instance
-from averse.games.actor_critic import MarkovPlay, Most
-from averse.games.checks import per_player
 from averse.games.equilibrium import Form, Settings
-from averse.games.markov import MarkovGame, draw, stage_equilibria
+from averse.games.markov import Episodes, MarkovGame, MarkovPlay, draw, stage_equilibria, stage_settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.games.scores import equilibrium_gap
@@ -70,18 +67,15 @@ def learn_optimistic(
 
     Raises AverseError for arguments out of range, or a stage game that did not converge.
     """
-    n = instance("game", MarkovGame, game).num_players
-    settings = Settings(tau, epsilon, penalty, regulariser, form)
-    settings.per_player(n)
-    chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
-    for name, kind, given in (("episodes", Most, episodes), ("bonus", NonNegative, bonus), ("seed", Seed, seed)):
+    settings, chance_tau = stage_settings(game, tau, epsilon, penalty, regulariser, form, transition_tau)
+    for name, kind, given in (("episodes", Episodes, episodes), ("bonus", NonNegative, bonus), ("seed", Seed, seed)):
         check_value(name, kind, given)
 
     generator = np.random.default_rng(seed)
     seen = np.zeros(np.shape(game.probabilities), int)
     visits = np.zeros((game.horizon, game.num_states), int)
     history: dict[str, list[Any]] = {"episodes": [], "regret": [], "gap": [], "values": []}
-    played, regret = 0, np.zeros(n)
+    played, regret = 0, np.zeros(game.num_players)
     while True:
         plan = optimistic_plan(game, seen, settings, chance_tau, bonus)
         gap = equilibrium_gap(game, plan.strategies, tau, epsilon, penalty, regulariser, form, transition_tau)

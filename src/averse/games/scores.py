@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from averse.games.checks import per_player
-from averse.games.equilibrium import Form, Settings, certify, flat_parameters
-from averse.games.markov import MarkovGame, checked_profile, look_ahead
+from averse.games.equilibrium import Form, certify, flat_parameters
+from averse.games.markov import MarkovGame, checked_profile, look_ahead, stage_settings
 from averse.games.normal_form import NormalForm
 from averse.games.penalties import Penalty, Regulariser
 from averse.planning.numerics import entropic
@@ -115,9 +115,7 @@ def equilibrium_gap(
     """
     profile = checked_profile(game, strategies)
     n, states = game.num_players, game.num_states
-    settings = Settings(tau, epsilon, penalty, regulariser, form)
-    settings.per_player(n)
-    chance_tau = per_player("transition_tau", tau if transition_tau is None else transition_tau, n)
+    settings, chance_tau = stage_settings(game, tau, epsilon, penalty, regulariser, form, transition_tau)
     values, gaps = np.zeros((game.horizon + 1, n, states)), np.zeros((game.horizon, n, states))
     for step in reversed(range(game.horizon)):
         own = flat_parameters(NormalForm(look_ahead(game, values[step + 1], chance_tau), batched=True), settings)
